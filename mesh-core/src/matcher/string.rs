@@ -1,0 +1,130 @@
+//! `envoy.type.matcher.v3.StringMatcher` and `RegexMatcher`, over bytes: header values need not be UTF-8.
+
+use std::fmt;
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// The compiled size at which a pattern is refused: a control plane must not fill our memory.
+const REGEX_SIZE_LIMIT: usize = 256 * 1024;
+
+/// A test of one value.
+#[derive(Debug, Clone)]
+pub enum StringMatcher {
+    /// The whole value.
+    Exact(Box<[u8]>),
+    /// Its beginning.
+    Prefix(Box<[u8]>),
+    /// Its end.
+    Suffix(Box<[u8]>),
+    /// Any part of it.
+    Contains(Box<[u8]>),
+    /// The whole value, by a regular expression.
+    Regex(FullRegex),
+    /// One of the first four with ASCII case ignored; the pattern is in lower case.
+    IgnoreCase(Box<Self>),
+}
+
+impl StringMatcher {
+    /// Whether the value matches.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Exact(pattern) => value == &**pattern,
+            Self::Prefix(pattern) => value.starts_with(pattern),
+            Self::Suffix(pattern) => value.ends_with(pattern),
+            Self::Contains(pattern) => contains(value, pattern),
+            Self::Regex(regex) => regex.matches(value),
+            Self::IgnoreCase(inner) => inner.matches(&value.to_ascii_lowercase()),
+        }
+    }
+
+    /// The same matcher with ASCII case ignored. A regex ignores this, as Envoy's does.
+    #[must_use]
+    pub fn ignoring_case(self) -> Self {
+        let lower = |pattern: Box<[u8]>| pattern.to_ascii_lowercase().into_boxed_slice();
+        let inner = match self {
+            Self::Exact(pattern) => Self::Exact(lower(pattern)),
+            Self::Prefix(pattern) => Self::Prefix(lower(pattern)),
+            Self::Suffix(pattern) => Self::Suffix(lower(pattern)),
+            Self::Contains(pattern) => Self::Contains(lower(pattern)),
+            other @ (Self::Regex(_) | Self::IgnoreCase(_)) => return other,
+        };
+        Self::IgnoreCase(Box::new(inner))
+    }
+}
+
+fn contains(value: &[u8], pattern: &[u8]) -> bool {
+    pattern.is_empty() || value.windows(pattern.len()).any(|window| window == pattern)
+}
+
+/// A regular expression that must match the whole value, as `safe_regex` demands (RE2 full match).
+#[derive(Clone)]
+pub struct FullRegex {
+    regex: Regex,
+    pattern: Box<str>,
+}
+
+impl FullRegex {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// When it is no regular expression in linear time, or compiles to more than 256 KiB.
+    pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
+        // The bare pattern first: wrapping would make an unbalanced `a)|(?:b` valid.
+        // RE2's \d, \w, \s and \b are ASCII; Rust's are Unicode unless told otherwise. A pattern
+        // with \p{..} compiles only with Unicode on.
+        let compile = |text: &str, unicode| {
+            RegexBuilder::new(text)
+                .unicode(unicode)
+                .size_limit(REGEX_SIZE_LIMIT)
+                .build()
+        };
+        let unicode = match compile(pattern, false) {
+            Ok(_) => false,
+            Err(first) => match compile(pattern, true) {
+                Ok(_) => true,
+                Err(_) => return Err(InvalidRegex::new(pattern, &first)),
+            },
+        };
+        let regex = compile(&format!(r"\A(?:{pattern})\z"), unicode)
+            .map_err(|error| InvalidRegex::new(pattern, &error))?;
+        Ok(Self {
+            regex,
+            pattern: pattern.into(),
+        })
+    }
+
+    /// Whether the whole value matches.
+    pub fn matches(&self, value: &[u8]) -> bool {
+        self.regex.is_match(value)
+    }
+}
+
+impl fmt::Debug for FullRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FullRegex").field(&self.pattern).finish()
+    }
+}
+
+/// A pattern that is no usable regular expression.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("regex {pattern:?}: {reason}")]
+pub struct InvalidRegex {
+    pattern: String,
+    reason: String,
+}
+
+impl InvalidRegex {
+    fn new(pattern: &str, error: &regex::Error) -> Self {
+        // The crate's own text draws the pattern over several lines; its last line is the reason.
+        let text = error.to_string();
+        let reason = text
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        Self {
+            pattern: pattern.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One generation of configuration: immutable, shared, swapped whole.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::cluster::Cluster;
+use crate::cow_map::CowMap;
+use crate::request::split_port;
+use crate::route::{ClusterIndex, DomainTable, VirtualHost};
+
+/// The configuration of one generation. Cloning it shares everything.
+#[derive(Debug)]
+pub struct Snapshot<T = Arc<Target>> {
+    /// Counts published changes, from 1; 0 is "nothing yet".
+    pub generation: u64,
+    /// Route tables by key.
+    pub tables: CowMap<TableKey, Table<T>>,
+}
+
+impl<T> Clone for Snapshot<T> {
+    fn clone(&self) -> Self {
+        Self {
+            generation: self.generation,
+            tables: self.tables.clone(),
+        }
+    }
+}
+
+impl<T> Default for Snapshot<T> {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            tables: CowMap::new(),
+        }
+    }
+}
+
+/// Which route table a request uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TableKey {
+    /// Of a workload: by the port that the caller asks for. RDS name `9080`.
+    Port(u16),
+    /// Of a gateway: by the `Gateway` server's port number. RDS name `http.8080`.
+    Gateway(u16),
+}
+
+impl fmt::Display for TableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "{port}"),
+            Self::Gateway(port) => write!(f, "http.{port}"),
+        }
+    }
+}
+
+impl FromStr for TableKey {
+    type Err = InvalidTableKey;
+
+    fn from_str(name: &str) -> Result<Self, InvalidTableKey> {
+        let port = |text: &str| text.parse().map_err(|_| InvalidTableKey(name.to_owned()));
+        match name.strip_prefix("http.") {
+            Some(text) => port(text).map(Self::Gateway),
+            None => port(name).map(Self::Port),
+        }
+    }
+}
+
+/// A route configuration whose name is neither `PORT` nor `http.PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("route configuration {0:?}: expected PORT or http.PORT")]
+pub struct InvalidTableKey(String);
+
+/// The virtual hosts of one route configuration. `T` is what a host leads to: a [`Target`], or what
+/// a data plane has made of it.
+#[derive(Debug, Clone)]
+pub struct Table<T> {
+    /// `version_info` of the route configuration.
+    pub version: Arc<str>,
+    /// `ignore_port_in_host_matching`
+    pub ignore_port: bool,
+    /// Set while the control plane has said nothing, or that there is no such table.
+    pub missing: Option<Arc<str>>,
+    targets: CowMap<Arc<str>, T>,
+    domains: DomainTable<T>,
+}
+
+impl<T: Clone> Table<T> {
+    /// A table without hosts.
+    pub fn new(version: Arc<str>, ignore_port: bool) -> Self {
+        Self {
+            version,
+            ignore_port,
+            missing: None,
+            targets: CowMap::new(),
+            domains: DomainTable::new(),
+        }
+    }
+
+    /// What the best domain for an authority leads to.
+    pub fn find(&self, authority: &str) -> Option<&T> {
+        let host = if self.ignore_port {
+            split_port(authority).0
+        } else {
+            authority
+        };
+        self.domains.find(host)
+    }
+
+    /// What a virtual host leads to, by its name.
+    pub fn target(&self, name: &str) -> Option<&T> {
+        self.targets.get(name)
+    }
+
+    /// All of them.
+    pub fn targets(&self) -> impl Iterator<Item = &T> {
+        self.targets.values()
+    }
+
+    /// Lets a virtual host lead to a target. Remove the host's former version first.
+    pub fn insert(&mut self, host: &VirtualHost, target: T) {
+        for domain in host.domains() {
+            self.domains.insert(domain, target.clone());
+        }
+        self.targets.insert(Arc::clone(host.name()), target);
+    }
+
+    /// Removes a virtual host.
+    pub fn remove(&mut self, host: &VirtualHost) {
+        self.targets.remove(host.name());
+        for domain in host.domains() {
+            self.domains.remove(domain);
+        }
+    }
+}
+
+/// A virtual host and all that its routes reach: the unit of completeness.
+#[derive(Debug)]
+pub struct Target {
+    /// The host and its routes.
+    pub host: Arc<VirtualHost>,
+    /// The clusters, in the order of [`VirtualHost::clusters`]; `None` is a cluster that the control plane does not have.
+    pub clusters: Box<[Option<Arc<Cluster>>]>,
+    /// What is still missing for the first version of this target; calls wait meanwhile.
+    pub waiting_for: Option<Arc<str>>,
+}
+
+impl Target {
+    /// A cluster of one of its routes.
+    pub fn cluster(&self, index: ClusterIndex) -> Option<&Arc<Cluster>> {
+        self.clusters.get(index.0 as usize)?.as_ref()
+    }
+}

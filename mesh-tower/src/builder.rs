@@ -1,0 +1,182 @@
+//! How a mesh starts: where the rules come from, and who we are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mesh_core::snapshot::TableKey;
+use mesh_xds::ads::{InvalidServer, Server, Status};
+use mesh_xds::{Bootstrap, BootstrapError, Node};
+use tokio::sync::{mpsc, watch};
+
+use crate::control::{self, Source};
+use crate::live::Live;
+use crate::mesh::{Mesh, Shared};
+use crate::random::Randomness;
+
+/// Builds a [`Mesh`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    rules: Rules,
+    node: Option<Node>,
+    seed: Option<u64>,
+    declared: Vec<TableKey>,
+}
+
+#[derive(Debug, Clone)]
+enum Rules {
+    None,
+    Xds(String),
+    Server(Server),
+    #[cfg(feature = "yaml")]
+    Yaml(PathBuf),
+}
+
+impl Builder {
+    pub(crate) const fn new() -> Self {
+        Self {
+            rules: Rules::None,
+            node: None,
+            seed: None,
+            declared: Vec::new(),
+        }
+    }
+
+    pub(crate) fn from_env() -> Result<Self, StartError> {
+        if std::env::var("MESH").is_ok_and(|value| value == "off") {
+            return Ok(Self::new());
+        }
+        let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
+        Ok(Self {
+            rules: Rules::Server(bootstrap.server),
+            node: Some(bootstrap.node),
+            ..Self::new()
+        })
+    }
+
+    /// Takes the rules from a control plane: `host:port` or `http://host:port`.
+    #[must_use]
+    pub fn xds(self, server: impl Into<String>) -> Self {
+        Self {
+            rules: Rules::Xds(server.into()),
+            ..self
+        }
+    }
+
+    /// Takes the rules from a folder of Istio YAML, without a control plane, and follows its changes.
+    #[cfg(feature = "yaml")]
+    #[must_use]
+    pub fn yaml(self, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            rules: Rules::Yaml(folder.into()),
+            ..self
+        }
+    }
+
+    /// Who we are. By default a sidecar called `mesh-tower` in namespace `default`.
+    #[must_use]
+    pub fn node(self, node: Node) -> Self {
+        Self {
+            node: Some(node),
+            ..self
+        }
+    }
+
+    /// Makes every random decision of this mesh replayable. By default the seed is taken from the time.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
+    }
+
+    /// Asks for the routes of a port from the start, so that [`Mesh::ready`] waits for them.
+    #[must_use]
+    pub fn declare(mut self, port: u16) -> Self {
+        self.declared.push(TableKey::Port(port));
+        self
+    }
+
+    /// Starts the mesh. It takes its rules on a thread of its own; this returns at once.
+    ///
+    /// # Errors
+    /// When the address or the folder cannot be used, or the thread cannot be started.
+    pub fn build(self) -> Result<Mesh, StartError> {
+        let node = self
+            .node
+            .unwrap_or_else(|| Node::sidecar("mesh-tower", "default"));
+        let seed = self.seed.unwrap_or_else(seed_from_time);
+        let live = Arc::new(Live::new());
+        let (wanted, asked) = mpsc::unbounded_channel();
+        let (status_sender, status) = watch::channel(Status::default());
+        let source = match self.rules {
+            Rules::None => None,
+            Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?)),
+            Rules::Server(server) => Some(Source::xds(server)),
+            #[cfg(feature = "yaml")]
+            Rules::Yaml(folder) => Some(Source::folder(folder)?),
+        };
+        if let Some(source) = source {
+            let control = mesh_xds::ads::Control {
+                wanted: asked,
+                status: status_sender,
+            };
+            control::spawn(source, node, control, Arc::clone(&live), seed)
+                .map_err(StartError::Thread)?;
+        }
+        let shared = Shared {
+            live,
+            random: Randomness::new(seed),
+            cells: Default::default(),
+            errors: Default::default(),
+            drain: Default::default(),
+            wanted,
+            status,
+            declared: self.declared,
+        };
+        for table in &shared.declared {
+            shared.want(*table);
+        }
+        Ok(Mesh {
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+fn seed_from_time() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // Truncation keeps the fast-moving low bits, which is what differs between two starts.
+    since.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
+}
+
+/// Why a mesh did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The environment names no control plane.
+    #[error(
+        "no xDS bootstrap: set GRPC_XDS_BOOTSTRAP to a file or GRPC_XDS_BOOTSTRAP_CONFIG to its content, or MESH=off to run without a mesh"
+    )]
+    NoBootstrap,
+    /// The bootstrap cannot be used.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The address of the control plane cannot be used.
+    #[error(transparent)]
+    Server(#[from] InvalidServer),
+    /// The folder was rejected.
+    #[cfg(feature = "yaml")]
+    #[error("configuration folder {folder:?}:\n{rejected}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        rejected: mesh_istio::Rejected,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start the mesh-control thread: {0}")]
+    Thread(#[source] std::io::Error),
+}

@@ -1,0 +1,65 @@
+//! What travels between the layers. A layer in the wrong place does not compile.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+use crate::body::Body;
+use crate::error::Place;
+use crate::live::LiveCluster;
+
+/// A request whose route and cluster are chosen. It holds what it needs and no configuration: a
+/// stream may last a day and pins nothing.
+#[derive(Debug)]
+pub struct Routed {
+    pub(crate) request: Request<Body>,
+    pub(crate) destination: Destination,
+}
+
+/// One try of a routed request.
+#[derive(Debug)]
+pub struct Attempt {
+    pub(crate) request: Request<Body>,
+    pub(crate) destination: Destination,
+    /// The endpoint that the former attempt failed on.
+    pub(crate) avoid: Option<SocketAddr>,
+}
+
+/// Where a request goes, and by which rule: the same for all its attempts.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    /// What the configuration itself answers, instead of a cluster.
+    pub(crate) goal: Goal,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Goal {
+    Cluster(Arc<LiveCluster>),
+    Answer(Arc<mesh_core::route::Route>),
+}
+
+/// A response with where it came from.
+#[derive(Debug)]
+pub struct Answered {
+    pub(crate) response: Response<Body>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) attempts: u32,
+}
+
+/// How a call was made; in the extensions of a response, if the client was asked for it by
+/// [`MeshClient::with_call_info`](super::MeshClient::with_call_info).
+#[derive(Debug, Clone)]
+pub struct CallInfo {
+    /// The name of the route.
+    pub route: Arc<str>,
+    /// The cluster; empty when the configuration answered itself.
+    pub cluster: Arc<str>,
+    /// The endpoint that answered.
+    pub endpoint: Option<SocketAddr>,
+    /// The generation of the configuration that decided.
+    pub generation: u64,
+    /// How often the request was tried.
+    pub attempts: u32,
+}

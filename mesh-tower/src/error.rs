@@ -1,0 +1,224 @@
+//! The one error of a call: what failed, where, under which configuration, and whether the request
+//! may have been processed. Flags are Envoy's response flags.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+
+use crate::body::Body;
+
+/// Any error of the user's.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call failed inside the mesh. Statuses that a backend answers are no errors.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    sent: Sent,
+    place: Place,
+    reason: String,
+    /// What generated gRPC clients look for in the source chain; the cause is its source.
+    status: tonic::Status,
+}
+
+/// Where a call was when it failed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    pub(crate) authority: Option<Box<str>>,
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) cluster: Option<Arc<str>>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) generation: u64,
+}
+
+/// How far a request came: the only thing that decides what may be repeated unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// No byte of it left this process.
+    NotSent,
+    /// The peer said that it did not process it.
+    Refused,
+    /// It left; whether it was processed is unknown.
+    MaybeProcessed,
+    /// It was processed: a response had begun.
+    Processed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InvalidRequest,
+    NotReady,
+    NoRoute,
+    NoCluster,
+    NoEndpoint,
+    Unsupported,
+    TlsDemanded,
+    Connect,
+    Reset,
+    Body,
+}
+
+impl Kind {
+    /// HTTP status and Envoy's short flag.
+    const fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "DPE"),
+            // Envoy's name for configuration that did not arrive within its deadline.
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "NFCF"),
+            Self::NoRoute => (StatusCode::NOT_FOUND, "NR"),
+            Self::NoCluster => (StatusCode::SERVICE_UNAVAILABLE, "NC"),
+            Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "UH"),
+            Self::Unsupported => (StatusCode::SERVICE_UNAVAILABLE, "NR"),
+            Self::TlsDemanded | Self::Connect => (StatusCode::SERVICE_UNAVAILABLE, "UF"),
+            Self::Reset => (StatusCode::SERVICE_UNAVAILABLE, "UC"),
+            Self::Body => (StatusCode::BAD_GATEWAY, "UPE"),
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, place: Place, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        let status = tonic::Status::unavailable(reason.clone());
+        Self(Box::new(Inner {
+            kind,
+            sent: Sent::NotSent,
+            place,
+            reason,
+            status,
+        }))
+    }
+
+    pub(crate) fn caused(mut self, sent: Sent, cause: impl Into<BoxError>) -> Self {
+        self.0.sent = sent;
+        self.0.status.set_source(Arc::from(cause.into()));
+        self
+    }
+
+    /// The status that a server would answer in our place.
+    pub fn status(&self) -> StatusCode {
+        self.0.kind.answer().0
+    }
+
+    /// Envoy's response flag: `NR`, `NC`, `UH`, `UF`, `UC`, ...
+    pub fn flags(&self) -> &'static str {
+        self.0.kind.answer().1
+    }
+
+    /// How far the request came.
+    pub fn sent(&self) -> Sent {
+        self.0.sent
+    }
+
+    /// The route that was taken.
+    pub fn route(&self) -> Option<&str> {
+        self.0.place.route.as_deref()
+    }
+
+    /// The cluster that was chosen.
+    pub fn cluster(&self) -> Option<&str> {
+        self.0.place.cluster.as_deref()
+    }
+
+    /// The endpoint that was tried last.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.0.place.endpoint
+    }
+
+    /// The generation of the configuration that decided.
+    pub fn generation(&self) -> u64 {
+        self.0.place.generation
+    }
+
+    /// No configuration arrived in time.
+    pub fn is_not_ready(&self) -> bool {
+        self.0.kind == Kind::NotReady
+    }
+
+    /// No virtual host or no route matched.
+    pub fn is_no_route(&self) -> bool {
+        self.0.kind == Kind::NoRoute
+    }
+
+    /// The cluster has no endpoint that may be picked.
+    pub fn is_no_endpoint(&self) -> bool {
+        self.0.kind == Kind::NoEndpoint
+    }
+
+    /// No connection came about.
+    pub fn is_connect(&self) -> bool {
+        self.0.kind == Kind::Connect
+    }
+
+    /// The answer of a proxy or a page: our status, with the sentence as its body.
+    pub fn to_response(&self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.to_string()));
+        *response.status_mut() = self.status();
+        let text = http::HeaderValue::from_static("text/plain; charset=utf-8");
+        response
+            .headers_mut()
+            .insert(http::header::CONTENT_TYPE, text);
+        response
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { place, reason, .. } = &*self.0;
+        let (status, flags) = self.0.kind.answer();
+        write!(f, "{} {flags}: ", status.as_u16())?;
+        if let Some(authority) = &place.authority {
+            write!(f, "call to {authority:?}")?;
+        }
+        if let Some(route) = &place.route {
+            write!(f, ", route {route:?}")?;
+        }
+        if let Some(cluster) = &place.cluster {
+            write!(f, ", cluster {cluster:?}")?;
+        }
+        if let Some(endpoint) = &place.endpoint {
+            write!(f, ", endpoint {endpoint}")?;
+        }
+        if place.authority.is_some() || place.cluster.is_some() {
+            write!(f, " (configuration {}): ", place.generation)?;
+        }
+        f.write_str(reason)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner {
+            kind,
+            sent,
+            place,
+            reason,
+            status,
+        } = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", kind)
+            .field("sent", sent)
+            .field("place", place)
+            .field("reason", reason)
+            .field("status", status)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0.status)
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let mut status = Self::unavailable(text);
+        status.set_source(Arc::new(error));
+        status
+    }
+}

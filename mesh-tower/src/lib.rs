@@ -1,0 +1,38 @@
+//! A service mesh without sidecars: tower layers around hyper clients and servers, ruled by an xDS
+//! control plane.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let mesh = mesh_tower::Mesh::from_env().await?;
+//! let page = mesh.client().get("http://reviews:9080/reviews/0").await?;
+//! println!("{}", page.into_body().text().await?);
+//! # Ok(()) }
+//! ```
+//!
+//! A call runs through typed seams, so that layers in a wrong order do not compile:
+//!
+//! ```text
+//! TelemetryLayer -> RouteLayer -> RetryLayer -> Dispatch
+//! Request<Body>     -> Routed      -> Attempt     -> Response<Body>
+//! ```
+
+pub mod body;
+mod builder;
+pub mod client;
+mod control;
+mod error;
+mod live;
+mod mesh;
+mod pool;
+mod random;
+mod server;
+mod telemetry;
+
+pub use body::Body;
+pub use builder::{Builder, StartError};
+pub use client::{CallInfo, MeshClient};
+pub use error::{BoxError, Error, Sent};
+pub use mesh::Mesh;
+pub use mesh_xds::{Node, NodeType};
+pub use server::{ListenError, MeshListener, PeerIdentity};
+pub use telemetry::{EdgeStats, Stats};

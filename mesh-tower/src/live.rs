@@ -1,0 +1,211 @@
+//! A snapshot with what changes per call attached to it: pools and counters, carried from one
+//! generation to the next by (cluster, address).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use mesh_core::cluster::Cluster;
+use mesh_core::lb::Cursor;
+use mesh_core::route::{ClusterIndex, VirtualHost};
+use mesh_core::snapshot::{Snapshot, Table, TableKey, Target};
+use mesh_xds::{Assembled, Change};
+use rand::Rng;
+use tokio::sync::watch;
+
+use crate::pool::EndpointPool;
+use crate::random::SplitMix;
+use crate::telemetry::Cells;
+
+/// What requests read: one load, then no lock and no look-up by name.
+pub(crate) type LiveSnapshot = Snapshot<Arc<LiveTarget>>;
+
+/// A target whose clusters have pools.
+#[derive(Debug)]
+pub(crate) struct LiveTarget {
+    pub(crate) host: Arc<VirtualHost>,
+    pub(crate) waiting_for: Option<Arc<str>>,
+    clusters: Box<[Option<Arc<LiveCluster>>]>,
+}
+
+impl LiveTarget {
+    pub(crate) fn cluster(&self, index: ClusterIndex) -> Option<&Arc<LiveCluster>> {
+        self.clusters.get(index.0 as usize)?.as_ref()
+    }
+}
+
+/// A cluster with its pools, in the order of its endpoints.
+#[derive(Debug)]
+pub(crate) struct LiveCluster {
+    pub(crate) model: Arc<Cluster>,
+    pub(crate) endpoints: Box<[Arc<EndpointPool>]>,
+    pub(crate) cursor: Arc<Cursor>,
+    pub(crate) cells: Arc<Cells>,
+}
+
+impl LiveCluster {
+    /// The new version of a cluster keeps what its endpoints had, where they are still the same.
+    fn new(model: &Arc<Cluster>, former: Option<&Self>, rng: &mut SplitMix) -> Self {
+        let mut kept: HashMap<_, _> = former
+            .into_iter()
+            .flat_map(|former| former.endpoints.iter().map(|pool| (pool.address, pool)))
+            .collect();
+        let pools = model
+            .endpoints
+            .iter()
+            .map(|endpoint| match kept.remove(&endpoint.address) {
+                Some(pool) if pool.fits(endpoint, model) => Arc::clone(pool),
+                _ => Arc::new(EndpointPool::new(endpoint, model)),
+            });
+        Self {
+            endpoints: pools.collect(),
+            model: Arc::clone(model),
+            cursor: former.map_or_else(
+                || Arc::new(Cursor::starting_at(rng.next_u64() >> 32)),
+                |former| Arc::clone(&former.cursor),
+            ),
+            cells: former
+                .map(|former| Arc::clone(&former.cells))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The one place where a generation becomes visible.
+#[derive(Debug)]
+pub(crate) struct Live {
+    current: ArcSwap<LiveSnapshot>,
+    generation: watch::Sender<u64>,
+    clusters: Mutex<HashMap<Arc<str>, Weak<LiveCluster>>>,
+}
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        Self {
+            current: ArcSwap::default(),
+            generation: watch::Sender::new(0),
+            clusters: Mutex::default(),
+        }
+    }
+
+    /// The current generation; the guard must not be held over an await.
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<LiveSnapshot>> {
+        self.current.load()
+    }
+
+    /// Wakes whoever waits for a newer generation.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Every cluster that the configuration reaches.
+    pub(crate) fn clusters(&self) -> Vec<Arc<LiveCluster>> {
+        let known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clusters: Vec<_> = known.values().filter_map(Weak::upgrade).collect();
+        clusters.sort_by(|a, b| a.model.name.cmp(&b.model.name));
+        clusters
+    }
+
+    /// Makes a generation visible to every request that begins from now on. Costs what has changed.
+    pub(crate) fn publish(&self, assembled: &Assembled, rng: &mut SplitMix) {
+        let mut next = LiveSnapshot::clone(&self.current.load());
+        next.generation = assembled.snapshot.generation;
+        let mut touched: HashMap<TableKey, Table<Arc<LiveTarget>>> = HashMap::new();
+        for key in assembled
+            .tables
+            .iter()
+            .copied()
+            .chain(assembled.changes.iter().map(|change| change.table))
+        {
+            if let Some(model) = assembled.snapshot.tables.get(&key) {
+                let former = next.tables.get(&key);
+                touched.entry(key).or_insert_with(|| {
+                    let mut table = former.cloned().unwrap_or_else(|| {
+                        Table::new(Arc::clone(&model.version), model.ignore_port)
+                    });
+                    table.version = Arc::clone(&model.version);
+                    table.ignore_port = model.ignore_port;
+                    table.missing.clone_from(&model.missing);
+                    table
+                });
+            }
+        }
+        self.apply(&assembled.changes, &mut touched, rng);
+        for (key, table) in touched {
+            next.tables.insert(key, table);
+        }
+        let generation = next.generation;
+        // The former generation is freed here, on the publisher's thread.
+        drop(self.current.swap(Arc::new(next)));
+        self.forget_unused(&assembled.changes);
+        self.generation.send_replace(generation);
+    }
+
+    fn apply(
+        &self,
+        changes: &[Change],
+        touched: &mut HashMap<TableKey, Table<Arc<LiveTarget>>>,
+        rng: &mut SplitMix,
+    ) {
+        // All removals first: a domain may move from one host to another.
+        for (change, old) in changes
+            .iter()
+            .filter_map(|change| Some((change, change.old.as_ref()?)))
+        {
+            if let Some(table) = touched.get_mut(&change.table) {
+                table.remove(&old.host);
+            }
+        }
+        for (change, new) in changes
+            .iter()
+            .filter_map(|change| Some((change, change.new.as_ref()?)))
+        {
+            if let Some(table) = touched.get_mut(&change.table) {
+                table.insert(&new.host, Arc::new(self.live(new, rng)));
+            }
+        }
+    }
+
+    fn live(&self, target: &Target, rng: &mut SplitMix) -> LiveTarget {
+        let clusters = target
+            .clusters
+            .iter()
+            .map(|model| Some(self.live_cluster(model.as_ref()?, rng)));
+        LiveTarget {
+            clusters: clusters.collect(),
+            host: Arc::clone(&target.host),
+            waiting_for: target.waiting_for.clone(),
+        }
+    }
+
+    fn live_cluster(&self, model: &Arc<Cluster>, rng: &mut SplitMix) -> Arc<LiveCluster> {
+        let mut known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let former = known.get(&model.name).and_then(Weak::upgrade);
+        if let Some(same) = former
+            .as_ref()
+            .filter(|former| Arc::ptr_eq(&former.model, model))
+        {
+            return Arc::clone(same);
+        }
+        let cluster = Arc::new(LiveCluster::new(model, former.as_deref(), rng));
+        known.insert(Arc::clone(&model.name), Arc::downgrade(&cluster));
+        cluster
+    }
+
+    /// Names whose last cluster is gone must not stay for ever.
+    fn forget_unused(&self, changes: &[Change]) {
+        let mut known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in changes
+            .iter()
+            .filter_map(|change| change.old.as_ref())
+            .flat_map(|old| old.host.clusters())
+        {
+            if known
+                .get(name)
+                .is_some_and(|cluster| cluster.strong_count() == 0)
+            {
+                known.remove(name);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A mesh: one configuration, one set of pools, any number of clients and servers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_core::snapshot::TableKey;
+use mesh_xds::ads::Status;
+use tokio::sync::{mpsc, watch};
+
+use crate::builder::{Builder, StartError};
+use crate::client::MeshClient;
+use crate::client::Scope;
+use crate::error::{Error, Kind, Place};
+use crate::live::Live;
+use crate::random::Randomness;
+use crate::server::Drain;
+use crate::telemetry::{Cells, EdgeStats, Errors, Stats};
+
+/// How long [`Mesh::shutdown`] waits for requests that run.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A mesh that this process takes part in. Cloning is cheap; two meshes of one process do not meet.
+///
+/// When the last clone, client and listener of it are gone, its link to the control plane is closed.
+#[derive(Clone)]
+pub struct Mesh {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What clients and servers of one mesh share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) live: Arc<Live>,
+    pub(crate) random: Randomness,
+    pub(crate) cells: Cells,
+    pub(crate) errors: Errors,
+    pub(crate) drain: Drain,
+    /// Asks the control thread for tables; closed when there is no source of rules.
+    pub(crate) wanted: mpsc::UnboundedSender<TableKey>,
+    pub(crate) status: watch::Receiver<Status>,
+    pub(crate) declared: Vec<TableKey>,
+}
+
+impl Shared {
+    /// Asks for a table. Asking again for one that is known costs nothing.
+    pub(crate) fn want(&self, table: TableKey) {
+        // A closed channel is a mesh without a source; `why_not_ready` says so.
+        let _ = self.wanted.send(table);
+    }
+
+    pub(crate) fn why_not_ready(&self, missing: &str, waited: Duration) -> String {
+        let status = self.status.borrow();
+        if self.wanted.is_closed() && status.server.is_empty() {
+            return "this mesh has no source of rules; set GRPC_XDS_BOOTSTRAP, or give the builder a control plane or a folder".to_owned();
+        }
+        let mut text = format!(
+            "waited {waited:?} for {missing} from control plane {} as node {:?}",
+            status.server, status.node
+        );
+        match (&status.last_error, status.connected) {
+            (Some(error), false) => text.push_str(&format!("; not connected, last error: {error}")),
+            (None, false) => text.push_str("; not connected yet"),
+            (_, true) => text.push_str("; it is connected and has not sent it"),
+        }
+        for rejected in &status.rejected {
+            text.push_str("; ");
+            text.push_str(rejected);
+        }
+        text
+    }
+}
+
+impl Mesh {
+    /// A mesh by hand.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// A mesh as the environment says: `GRPC_XDS_BOOTSTRAP` names a bootstrap file,
+    /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one. `MESH=off` gives a mesh without rules.
+    ///
+    /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
+    ///
+    /// # Errors
+    /// When the environment names no control plane, or the bootstrap cannot be used.
+    pub async fn from_env() -> Result<Self, StartError> {
+        Builder::from_env()?.build()
+    }
+
+    /// A client of this mesh: a workload's routes.
+    pub fn client(&self) -> MeshClient {
+        MeshClient::new(Arc::clone(&self.shared), Scope::Mesh, false)
+    }
+
+    /// A gateway's client: the routes of the `Gateway` servers of this port number, whatever port is
+    /// really listened on. The mesh's node must be a [`Node::router`](crate::Node::router).
+    pub fn gateway(&self, port: u16) -> MeshClient {
+        self.shared.want(TableKey::Gateway(port));
+        MeshClient::new(Arc::clone(&self.shared), Scope::Gateway(port), false)
+    }
+
+    /// Waits until everything that was declared to the builder is configured; with nothing declared,
+    /// until the source of rules has answered.
+    ///
+    /// # Errors
+    /// When that takes longer than `timeout`, with the reason.
+    pub async fn ready(&self, timeout: Duration) -> Result<(), Error> {
+        let mut generations = self.shared.live.subscribe();
+        let mut status = self.shared.status.clone();
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            generations.borrow_and_update();
+            status.borrow_and_update();
+            let Some(missing) = self.missing() else {
+                return Ok(());
+            };
+            let changed = async {
+                tokio::select! {
+                    changed = generations.changed() => changed.is_ok(),
+                    changed = status.changed() => changed.is_ok(),
+                }
+            };
+            if !matches!(tokio::time::timeout_at(deadline, changed).await, Ok(true)) {
+                let reason = self.shared.why_not_ready(&missing, timeout);
+                return Err(Error::new(Kind::NotReady, Place::default(), reason));
+            }
+        }
+    }
+
+    /// What [`Self::ready`] still waits for.
+    fn missing(&self) -> Option<String> {
+        let snapshot = self.shared.live.load();
+        if self.shared.declared.is_empty() {
+            return (!self.shared.status.borrow().connected).then(|| "the first answer".to_owned());
+        }
+        self.shared
+            .declared
+            .iter()
+            .find_map(|key| match snapshot.tables.get(key) {
+                None => Some(format!("route configuration {:?} (RDS)", key.to_string())),
+                Some(table) => table
+                    .targets()
+                    .find_map(|target| target.waiting_for.as_ref().map(ToString::to_string)),
+            })
+    }
+
+    /// The generation of the configuration that requests use now; 0 is "none yet".
+    pub fn generation(&self) -> u64 {
+        self.shared.live.load().generation
+    }
+
+    /// How the link to the source of rules stands.
+    pub fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// What has been counted up to now.
+    pub fn stats(&self) -> Stats {
+        let errors: BTreeMap<_, _> = self
+            .shared
+            .errors
+            .counts()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        Stats {
+            generation: self.generation(),
+            requests: self.shared.cells.started(),
+            in_flight: self.shared.cells.in_flight(),
+            errors,
+            edges: self
+                .shared
+                .live
+                .clusters()
+                .iter()
+                .flat_map(|cluster| EdgeStats::of(cluster))
+                .collect(),
+        }
+    }
+
+    /// Stops every listener of this mesh: no new connections, requests that run end, at most 10 s.
+    pub async fn shutdown(&self) {
+        self.shared.drain.run(DRAIN_TIMEOUT).await;
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh")
+            .field("generation", &self.generation())
+            .finish_non_exhaustive()
+    }
+}

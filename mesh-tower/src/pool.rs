@@ -1,0 +1,115 @@
+//! Connections belong to endpoints. One pool per endpoint, so no lock is shared between endpoints:
+//! HTTP/1.1 as a stack of idle connections, HTTP/2 by counting open streams.
+
+mod connect;
+mod http1;
+mod http2;
+mod lease;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use mesh_core::cluster::{Cluster, Endpoint, Protocol, Transport};
+
+use crate::body::Body;
+use crate::error::{Error, Kind, Place, Sent};
+use crate::telemetry::Cells;
+pub(crate) use lease::{Counted, Lease};
+
+/// The connections to one endpoint of one cluster, and what is counted of it.
+#[derive(Debug)]
+pub(crate) struct EndpointPool {
+    pub(crate) address: SocketAddr,
+    pub(crate) cells: Cells,
+    transport: Transport,
+    connect_timeout: Duration,
+    connections: Connections,
+}
+
+#[derive(Debug)]
+enum Connections {
+    Http1(http1::Pool),
+    Http2(http2::Pool),
+}
+
+/// An attempt that failed. The request is still whole if no byte of it was sent.
+#[derive(Debug)]
+pub struct Failed {
+    pub(crate) error: Error,
+    pub(crate) unsent: Option<Request<Body>>,
+}
+
+impl EndpointPool {
+    pub(crate) fn new(endpoint: &Endpoint, cluster: &Cluster) -> Self {
+        Self {
+            address: endpoint.address,
+            cells: Cells::default(),
+            transport: endpoint.transport.clone(),
+            connect_timeout: cluster.connect_timeout,
+            connections: match cluster.protocol {
+                Protocol::Http1 => Connections::Http1(http1::Pool::default()),
+                Protocol::Http2 => Connections::Http2(http2::Pool::default()),
+            },
+        }
+    }
+
+    /// Whether connections of this pool are what a new version of the endpoint asks for.
+    pub(crate) fn fits(&self, endpoint: &Endpoint, cluster: &Cluster) -> bool {
+        let protocol = match self.connections {
+            Connections::Http1(_) => Protocol::Http1,
+            Connections::Http2(_) => Protocol::Http2,
+        };
+        self.address == endpoint.address
+            && self.transport == endpoint.transport
+            && self.connect_timeout == cluster.connect_timeout
+            && protocol == cluster.protocol
+    }
+
+    /// Sends a request over a connection to this endpoint, a new one if none is free.
+    pub(crate) async fn send(
+        self: Arc<Self>,
+        request: Request<Body>,
+        counted: Counted,
+        place: &Place,
+    ) -> Result<Response<Body>, Failed> {
+        if let Transport::TlsDemanded(who) = &self.transport {
+            let reason = format!(
+                "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
+            );
+            return Err(Failed {
+                error: Error::new(Kind::TlsDemanded, place.clone(), reason),
+                unsent: None,
+            });
+        }
+        match &self.connections {
+            Connections::Http1(pool) => pool.send(&self, request, counted, place).await,
+            Connections::Http2(pool) => pool.send(&self, request, counted, place).await,
+        }
+    }
+}
+
+/// The error of a connection that did not come about.
+fn connect_failed(error: connect::ConnectError, place: &Place) -> Error {
+    Error::new(Kind::Connect, place.clone(), error.to_string()).caused(Sent::NotSent, error)
+}
+
+/// What hyper says when a request fails: the request itself, if it was never written.
+fn failed(mut error: hyper::client::conn::TrySendError<Request<Body>>, place: &Place) -> Failed {
+    let unsent = error.take_message();
+    let cause = error.into_error();
+    let (sent, what) = match &unsent {
+        Some(_) => (
+            Sent::NotSent,
+            "the connection was closed before the request was sent",
+        ),
+        None => (
+            Sent::MaybeProcessed,
+            "the connection ended before the response",
+        ),
+    };
+    let error =
+        Error::new(Kind::Reset, place.clone(), format!("{what}: {cause}")).caused(sent, cause);
+    Failed { error, unsent }
+}

@@ -1,0 +1,147 @@
+//! HTTP/2 with prior knowledge: connections are chosen by counting open streams against the peer's
+//! limit, because h2 reports no saturation and requests beyond the limit would hang unseen.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response, Version};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::connect::{self, ConnectError};
+use super::lease::{Connection, Counted, Lease};
+use super::{EndpointPool, Failed, connect_failed, failed};
+use crate::body::Body;
+use crate::error::Place;
+
+/// Finds half-open connections, also when they are idle.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many streams a connection may carry before the peer has told its limit.
+const FIRST_STREAMS: usize = 10;
+
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    open: Mutex<Vec<Shared>>,
+    /// One connection is opened at a time; whoever waited looks again before opening another.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// A connection that several requests use.
+#[derive(Debug, Clone)]
+struct Shared {
+    sender: SendRequest<Body>,
+    streams: Arc<AtomicUsize>,
+    /// The peer's limit, as the connection's task last saw it.
+    limit: Arc<AtomicUsize>,
+}
+
+/// One open stream; counts until it is dropped.
+#[derive(Debug)]
+pub(super) struct Stream(Arc<AtomicUsize>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Pool {
+    pub(super) async fn send(
+        &self,
+        endpoint: &Arc<EndpointPool>,
+        mut request: Request<Body>,
+        counted: Counted,
+        place: &Place,
+    ) -> Result<Response<Body>, Failed> {
+        *request.version_mut() = Version::HTTP_2;
+        // What names the host is :authority; a second name for it would only invite disagreement.
+        request.headers_mut().remove(http::header::HOST);
+        let (mut sender, stream) = match self.stream(endpoint).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                return Err(Failed {
+                    error: connect_failed(error, place),
+                    unsent: Some(request),
+                });
+            }
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                let counted = counted.answered(response.status());
+                let connection = Connection::Http2(stream);
+                Ok(response.map(|body| Body::leased(body, Lease::new(connection, counted, place))))
+            }
+            Err(error) => Err(failed(error, place)),
+        }
+    }
+
+    async fn stream(
+        &self,
+        endpoint: &EndpointPool,
+    ) -> Result<(SendRequest<Body>, Stream), ConnectError> {
+        if let Some(found) = self.reserve() {
+            return Ok(found);
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(found) = self.reserve() {
+            return Ok(found);
+        }
+        let shared = connect(endpoint).await?;
+        let found = shared.reserve();
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(shared);
+        Ok(found)
+    }
+
+    /// A stream on an open connection that has room.
+    fn reserve(&self) -> Option<(SendRequest<Body>, Stream)> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|shared| !shared.sender.is_closed());
+        let roomy = |shared: &&Shared| shared.streams.load(Relaxed) < shared.limit.load(Relaxed);
+        open.iter().find(roomy).map(Shared::reserve)
+    }
+}
+
+impl Shared {
+    fn reserve(&self) -> (SendRequest<Body>, Stream) {
+        self.streams.fetch_add(1, Relaxed);
+        (self.sender.clone(), Stream(Arc::clone(&self.streams)))
+    }
+}
+
+async fn connect(endpoint: &EndpointPool) -> Result<Shared, ConnectError> {
+    let stream = connect::tcp(endpoint.address, endpoint.connect_timeout).await?;
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_max_send_streams(FIRST_STREAMS)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .handshake(stream)
+        .await
+        .map_err(|error| ConnectError::Http(endpoint.address, error))?;
+    let (address, limit) = (endpoint.address, Arc::new(AtomicUsize::new(FIRST_STREAMS)));
+    let seen = Arc::clone(&limit);
+    tokio::spawn(async move {
+        let mut connection = pin!(connection);
+        let running = poll_fn(|cx| {
+            let polled = connection.as_mut().poll(cx);
+            seen.store(connection.current_max_send_streams(), Relaxed);
+            polled
+        });
+        if let Err(error) = running.await {
+            tracing::debug!(%address, %error, "HTTP/2 connection ended");
+        }
+    });
+    Ok(Shared {
+        sender,
+        streams: Arc::default(),
+        limit,
+    })
+}

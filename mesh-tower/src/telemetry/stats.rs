@@ -1,0 +1,64 @@
+//! A reading of the cells.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::cells::Cells;
+use crate::live::LiveCluster;
+
+/// What a mesh has counted up to now.
+#[derive(Debug, Clone)]
+pub struct Stats {
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// Calls that clients of this mesh have begun.
+    pub requests: u64,
+    /// Of those, how many run now.
+    pub in_flight: u64,
+    /// Calls that failed inside the mesh, by Envoy's response flag; only flags that occurred.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// One edge for each cluster that the configuration reaches, with one for each of its endpoints.
+    pub edges: Vec<EdgeStats>,
+}
+
+/// The requests from this process to one cluster, or to one endpoint of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeStats {
+    /// The cluster.
+    pub cluster: Arc<str>,
+    /// The endpoint; `None` for the cluster as a whole.
+    pub endpoint: Option<SocketAddr>,
+    /// Requests begun, each attempt counted.
+    pub requests: u64,
+    /// Requests that run now: a response counts until its body has been read.
+    pub in_flight: u64,
+    /// Responses by status class, 1xx first.
+    pub classes: [u64; 5],
+    /// Requests that ended without a whole response.
+    pub failed: u64,
+}
+
+impl EdgeStats {
+    fn read(cluster: &Arc<str>, endpoint: Option<SocketAddr>, cells: &Cells) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            endpoint,
+            requests: cells.started(),
+            in_flight: cells.in_flight(),
+            classes: cells.classes(),
+            failed: cells.failed(),
+        }
+    }
+
+    /// The edge to a cluster, then those to its endpoints.
+    pub(crate) fn of(cluster: &LiveCluster) -> impl Iterator<Item = Self> {
+        let name = &cluster.model.name;
+        let whole = Self::read(name, None, &cluster.cells);
+        let endpoints = cluster.endpoints.iter();
+        std::iter::once(whole).chain(
+            endpoints
+                .map(move |endpoint| Self::read(name, Some(endpoint.address), &endpoint.cells)),
+        )
+    }
+}

@@ -1,0 +1,122 @@
+//! A response -> the assembler: each resource on its own, so that one bad one spoils no other (gRPC A46).
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use envoy_types::pb::google::protobuf::Any;
+
+use crate::assemble::Assembler;
+use crate::decode::{self, Invalid, Rejected, cluster, endpoints, route};
+use crate::resource::{ResourceType, Resources};
+
+/// Hands the resources of one response over; returns those that were rejected.
+pub(super) fn accept(
+    assembler: &mut Assembler,
+    resource_type: ResourceType,
+    version: &Arc<str>,
+    resources: Vec<Any>,
+) -> Vec<Rejected> {
+    let mut rejected = Vec::new();
+    let mut reject = |name: Arc<str>, reason: Invalid| {
+        let version = Arc::clone(version);
+        rejected.push(Rejected {
+            resource_type,
+            name,
+            version,
+            reason,
+        });
+    };
+    let mut names = HashSet::new();
+    let mut all_clusters = BTreeMap::new();
+    for any in resources {
+        let bytes = match decode::unwrapped(any, resource_type) {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                reject("".into(), reason);
+                continue;
+            }
+        };
+        let name = match one(assembler, resource_type, version, bytes, &mut all_clusters) {
+            Ok(name) => name,
+            Err((name, reason)) => {
+                // Bad input loses nothing: what the former version said of it stays.
+                if let Some(former) = assembler.cluster_wire(&name) {
+                    all_clusters.insert(Arc::clone(&name), former.to_vec());
+                }
+                reject(name, reason);
+                continue;
+            }
+        };
+        if !names.insert(Arc::clone(&name)) {
+            reject(name, Invalid::new("", "appears twice in one response"));
+        }
+    }
+    if resource_type == ResourceType::Cluster {
+        let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
+        assembler.set_clusters(version, all_clusters, unreadable);
+        rejected.extend(assembler.take_late_faults());
+    }
+    rejected
+}
+
+/// Returns the resource's name.
+fn one(
+    assembler: &mut Assembler,
+    resource_type: ResourceType,
+    version: &Arc<str>,
+    bytes: Vec<u8>,
+    all_clusters: &mut BTreeMap<Arc<str>, Vec<u8>>,
+) -> Result<Arc<str>, (Arc<str>, Invalid)> {
+    match resource_type {
+        ResourceType::Cluster => {
+            let name = cluster::name(&bytes).map_err(|reason| ("".into(), reason))?;
+            all_clusters.insert(Arc::clone(&name), bytes);
+            Ok(name)
+        }
+        ResourceType::Endpoints => {
+            let (name, decoded) = endpoints::decode(&bytes)?;
+            assembler.set_endpoints(Arc::clone(&name), decoded);
+            Ok(name)
+        }
+        ResourceType::Route => {
+            let decoded = route::decode(&bytes)?;
+            let name = Arc::clone(&decoded.name);
+            assembler.set_route(version, decoded);
+            Ok(name)
+        }
+    }
+}
+
+/// Hands over a whole set that came from no stream: what it does not hold does not exist.
+pub(super) fn accept_all(
+    assembler: &mut Assembler,
+    version: &Arc<str>,
+    resources: &Resources,
+) -> Vec<Rejected> {
+    let mut rejected = Vec::new();
+    for resource_type in ResourceType::ALL {
+        let all = resources.of(resource_type).values().cloned().collect();
+        rejected.extend(accept(assembler, resource_type, version, all));
+        if resource_type == ResourceType::Route {
+            // Routes decide which load assignments are looked at, so those come once more.
+            let endpoints = resources.endpoints.values().cloned().collect();
+            accept(assembler, ResourceType::Endpoints, version, endpoints);
+        }
+    }
+    let absent = |name: &&Arc<str>| !resources.endpoints.contains_key(&***name);
+    let names: Vec<Arc<str>> = assembler.endpoint_names().filter(absent).cloned().collect();
+    for name in names {
+        assembler.endpoints_absent(name);
+    }
+    let unknown: Vec<_> = assembler
+        .wanted()
+        .filter(|key| !resources.routes.contains_key(&key.to_string()))
+        .collect();
+    for key in unknown {
+        assembler.table_gone(
+            key,
+            format!("the configuration has no route for {key}").into(),
+        );
+    }
+    rejected
+}

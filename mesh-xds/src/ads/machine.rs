@@ -1,0 +1,262 @@
+//! The xDS client without its sockets: events in, requests and snapshots out.
+//!
+//! It never waits. Whoever drives it asks [`Machine::request`] for what to send,
+//! [`Machine::assemble`] for what to publish, and [`Machine::wake_at`] for when to come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use mesh_core::snapshot::TableKey;
+use rand::{Rng, RngExt};
+
+use super::accept::{accept, accept_all};
+use super::sotw::Subscription;
+use crate::assemble::{Assembled, Assembler, DOES_NOT_EXIST_AFTER};
+use crate::node::Node;
+use crate::resource::{ResourceType, Resources};
+
+/// The first pause before a stream is opened again; it grows by 1.6 up to [`LONGEST_BACKOFF`].
+const BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// How the link to the control plane stands; what errors of waiting calls quote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Our node id.
+    pub node: Arc<str>,
+    /// The control plane's address, or the folder.
+    pub server: Arc<str>,
+    /// Whether a stream is open and has brought a response.
+    pub connected: bool,
+    /// Why it is not, or why the last one ended.
+    pub last_error: Option<Arc<str>>,
+    /// The faults of the last response of each type that had any.
+    pub rejected: Vec<Arc<str>>,
+}
+
+/// The protocol and the cache behind it.
+#[derive(Debug)]
+pub struct Machine {
+    node: Node,
+    assembler: Assembler,
+    subscriptions: [Subscription; ResourceType::ALL.len()],
+    connected: bool,
+    /// Whether this stream has sent its first request, which carries the node.
+    introduced: bool,
+    /// Whether this stream has brought a response.
+    heard: bool,
+    backoff: Duration,
+    reconnect_at: Option<Instant>,
+    /// When a resource that was asked for on this stream counts as not existing.
+    deadlines: BTreeMap<(ResourceType, Arc<str>), Instant>,
+    status: Status,
+    rejected: BTreeMap<ResourceType, Vec<Arc<str>>>,
+}
+
+impl Machine {
+    /// A machine that has not connected yet. `server` is what errors call the other side.
+    pub fn new(node: Node, server: impl Into<Arc<str>>) -> Self {
+        let status = Status {
+            node: node.id().into(),
+            server: server.into(),
+            ..Status::default()
+        };
+        Self {
+            node,
+            assembler: Assembler::default(),
+            subscriptions: ResourceType::ALL.map(Subscription::new),
+            connected: false,
+            introduced: false,
+            heard: false,
+            backoff: BACKOFF,
+            reconnect_at: None,
+            deadlines: BTreeMap::new(),
+            status,
+            rejected: BTreeMap::new(),
+        }
+    }
+
+    /// How the link stands.
+    pub const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Asks for a table; returns whether it is new.
+    pub fn want(&mut self, table: TableKey) -> bool {
+        self.assembler.want(table)
+    }
+
+    /// A stream is being opened: requests may go out.
+    pub fn connected(&mut self) {
+        self.connected = true;
+        self.introduced = false;
+        self.heard = false;
+        self.reconnect_at = None;
+        self.deadlines.clear();
+        self.subscriptions
+            .iter_mut()
+            .for_each(Subscription::restart);
+    }
+
+    /// A stream ended, or could not be opened. Everything that is cached stays in force (gRPC A57).
+    pub fn disconnected(&mut self, error: impl Into<Arc<str>>, now: Instant, rng: &mut impl Rng) {
+        self.connected = false;
+        self.deadlines.clear();
+        self.status.connected = false;
+        self.status.last_error = Some(error.into());
+        if self.heard {
+            self.backoff = BACKOFF;
+        }
+        self.heard = false;
+        let jitter = rng.random_range(0.8..1.2);
+        self.reconnect_at = Some(now + self.backoff.mul_f64(jitter));
+        self.backoff = self.backoff.mul_f64(1.6).min(LONGEST_BACKOFF);
+    }
+
+    /// When a new stream is to be opened; `None` while one is open, or at the very start.
+    pub const fn reconnect_at(&self) -> Option<Instant> {
+        self.reconnect_at
+    }
+
+    /// A response has arrived. Types that we do not subscribe to are ignored.
+    pub fn received(&mut self, response: DiscoveryResponse) {
+        let Some(resource_type) = ResourceType::from_type_url(&response.type_url) else {
+            tracing::debug!(
+                type_url = response.type_url,
+                "response of a type that was not asked for"
+            );
+            return;
+        };
+        self.heard = true;
+        self.status.connected = true;
+        let version: Arc<str> = response.version_info.into();
+        let rejected = accept(
+            &mut self.assembler,
+            resource_type,
+            &version,
+            response.resources,
+        );
+        let texts: Vec<Arc<str>> = rejected
+            .iter()
+            .map(|rejected| rejected.to_string().into())
+            .collect();
+        for text in &texts {
+            tracing::warn!(node = %self.status.node, server = %self.status.server, "{text}; the last good version stays");
+        }
+        let errors = (!texts.is_empty()).then(|| texts.join("; "));
+        self.rejected.insert(resource_type, texts);
+        self.status.rejected = self.rejected.values().flatten().cloned().collect();
+        self.subscriptions[resource_type as usize].received(&version, response.nonce, errors);
+        self.deadlines.retain(|(of, name), _| {
+            *of != resource_type || !is_answered(&self.assembler, *of, name)
+        });
+    }
+
+    /// Takes a whole set of resources from no stream (a folder): what is not in it does not exist.
+    pub fn replaced(&mut self, version: &Arc<str>, resources: &Resources) {
+        for rejected in accept_all(&mut self.assembler, version, resources) {
+            tracing::warn!("{rejected}");
+        }
+    }
+
+    /// The next request to send, if there is one and a stream is open. Call until `None`.
+    pub fn request(&mut self, now: Instant) -> Option<DiscoveryRequest> {
+        if !self.connected {
+            return None;
+        }
+        let (resource_type, mut request) =
+            ResourceType::ALL.into_iter().find_map(|resource_type| {
+                let names = self.names(resource_type);
+                let request = self.subscriptions[resource_type as usize].request(names)?;
+                Some((resource_type, request))
+            })?;
+        if !self.introduced {
+            self.introduced = true;
+            request.node = Some(self.node.to_proto());
+        }
+        self.start_deadlines(resource_type, &request, now);
+        Some(request)
+    }
+
+    /// What is subscribed; `None` is a wildcard.
+    fn names(&self, resource_type: ResourceType) -> Option<BTreeSet<Arc<str>>> {
+        match resource_type {
+            ResourceType::Cluster => None,
+            ResourceType::Endpoints => Some(self.assembler.endpoint_names().cloned().collect()),
+            ResourceType::Route => Some(
+                self.assembler
+                    .wanted()
+                    .map(|key| key.to_string().into())
+                    .collect(),
+            ),
+        }
+    }
+
+    fn start_deadlines(
+        &mut self,
+        resource_type: ResourceType,
+        request: &DiscoveryRequest,
+        now: Instant,
+    ) {
+        for name in &request.resource_names {
+            let name: Arc<str> = name.as_str().into();
+            if !is_answered(&self.assembler, resource_type, &name) {
+                self.deadlines
+                    .entry((resource_type, name))
+                    .or_insert(now + DOES_NOT_EXIST_AFTER);
+            }
+        }
+    }
+
+    /// Publishes what has become complete by now. `None` when nothing changed.
+    pub fn assemble(&mut self, now: Instant) -> Option<Assembled> {
+        self.expire(now);
+        self.assembler.assemble(now)
+    }
+
+    /// When to call [`Self::assemble`] although nothing has arrived.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.deadlines
+            .values()
+            .copied()
+            .min()
+            .into_iter()
+            .chain(self.assembler.wake_at())
+            .min()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let overdue: Vec<_> = self
+            .deadlines
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in overdue {
+            self.deadlines.remove(&key);
+            let (resource_type, name) = key;
+            tracing::warn!(%resource_type, %name, "does not exist: the control plane did not send it in 15 s");
+            match (resource_type, name.parse()) {
+                (ResourceType::Route, Ok(table)) => {
+                    let Status { node, server, .. } = &self.status;
+                    let reason = format!(
+                        "{server} did not send {resource_type} {name:?} to node {node:?} in 15 s"
+                    );
+                    self.assembler.table_absent(table, reason.into());
+                }
+                (ResourceType::Endpoints, _) => self.assembler.endpoints_absent(name),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_answered(assembler: &Assembler, resource_type: ResourceType, name: &str) -> bool {
+    match resource_type {
+        ResourceType::Cluster => true,
+        ResourceType::Endpoints => assembler.has_endpoints(name),
+        ResourceType::Route => name.parse().is_ok_and(|table| assembler.is_answered(table)),
+    }
+}

@@ -1,0 +1,90 @@
+//! One resource type on a state-of-the-world stream: versions, nonces, and what must be sent
+//! (gRPC A27; the rules are those of Envoy's xDS protocol description).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use envoy_types::pb::google::rpc;
+
+use crate::resource::ResourceType;
+
+/// gRPC's INVALID_ARGUMENT.
+const INVALID_ARGUMENT: i32 = 3;
+
+/// The subscription to one type.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    resource_type: ResourceType,
+    /// Of the last accepted response; kept over streams.
+    version: Arc<str>,
+    /// Of the last response on this stream; empty on a new one.
+    nonce: String,
+    /// The names that were last sent on this stream. `None`: nothing was.
+    sent: Option<BTreeSet<Arc<str>>>,
+    /// A response that has not been answered, with the reasons if it was not wholly accepted.
+    unanswered: Option<Option<String>>,
+}
+
+impl Subscription {
+    pub(super) fn new(resource_type: ResourceType) -> Self {
+        Self {
+            resource_type,
+            version: "".into(),
+            nonce: String::new(),
+            sent: None,
+            unanswered: None,
+        }
+    }
+
+    /// A new stream knows nothing of us but the version.
+    pub(super) fn restart(&mut self) {
+        self.nonce.clear();
+        self.sent = None;
+        self.unanswered = None;
+    }
+
+    /// Records a response: wholly accepted (ACK), or with errors (NACK: the version stays).
+    pub(super) fn received(&mut self, version: &Arc<str>, nonce: String, errors: Option<String>) {
+        self.nonce = nonce;
+        if errors.is_none() {
+            self.version = Arc::clone(version);
+        }
+        self.unanswered = Some(errors);
+    }
+
+    /// The request that must be sent now, if any. `names` is `None` for a wildcard.
+    ///
+    /// An answer and a changed subscription go out as one request: there is never more than one
+    /// waiting per type, so a server that reads slowly makes nothing grow.
+    pub(super) fn request(
+        &mut self,
+        names: Option<BTreeSet<Arc<str>>>,
+    ) -> Option<DiscoveryRequest> {
+        let wildcard = names.is_none();
+        let names = names.unwrap_or_default();
+        let first = self.sent.is_none();
+        // The first request of a type with no names would mean "everything".
+        if first && names.is_empty() && !wildcard {
+            return None;
+        }
+        if !first && self.unanswered.is_none() && self.sent.as_ref() == Some(&names) {
+            return None;
+        }
+        let error_detail = self.unanswered.take().flatten().map(|message| rpc::Status {
+            code: INVALID_ARGUMENT,
+            message,
+            details: Vec::new(),
+        });
+        let resource_names = names.iter().map(|name| name.to_string()).collect();
+        self.sent = Some(names);
+        Some(DiscoveryRequest {
+            version_info: self.version.to_string(),
+            resource_names,
+            type_url: self.resource_type.type_url().to_owned(),
+            response_nonce: self.nonce.clone(),
+            error_detail,
+            ..DiscoveryRequest::default()
+        })
+    }
+}

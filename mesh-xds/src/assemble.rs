@@ -1,0 +1,228 @@
+//! Resources -> snapshots: what is complete is published, what is not stays at its previous version.
+//!
+//! The unit of completeness is the *target*: a virtual host and every cluster that its routes name.
+//! A host whose new version names a cluster that has not arrived keeps its old version with the old
+//! clusters, while every other host moves. Only what changed is looked at again.
+
+mod clusters;
+mod hosts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_core::cow_map::CowMap;
+use mesh_core::snapshot::{Snapshot, Table, TableKey, Target};
+
+use crate::decode::endpoints::EndpointsResource;
+use crate::decode::route::RouteResource;
+use clusters::Clusters;
+use hosts::{Hosts, TableState};
+
+/// How long a host waits for a cluster that the control plane's CDS does not list, before it is
+/// published with that cluster missing (its requests then get 503 `NC`). A control plane that sends
+/// routes before clusters is given this long; one that names a cluster that does not exist is
+/// found out after it.
+pub const MISSING_CLUSTER_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a resource that was asked for by name may take before it counts as not existing (gRPC A57).
+pub const DOES_NOT_EXIST_AFTER: Duration = Duration::from_secs(15);
+
+/// A new generation, with what is different in it.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The configuration.
+    pub snapshot: Snapshot,
+    /// Hosts that differ from the previous generation.
+    pub changes: Vec<Change>,
+    /// Tables whose own attributes may differ.
+    pub tables: Vec<TableKey>,
+}
+
+/// One host of one table, before and after.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The table.
+    pub table: TableKey,
+    /// What there was.
+    pub old: Option<Arc<Target>>,
+    /// What there is now.
+    pub new: Option<Arc<Target>>,
+}
+
+/// The cache of resources and the assembly of snapshots from it.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    clusters: Clusters,
+    hosts: Hosts,
+    snapshot: Snapshot,
+}
+
+impl Assembler {
+    /// Adds a table to what is wanted. Returns whether it is new.
+    pub(crate) fn want(&mut self, table: TableKey) -> bool {
+        self.hosts.want(table)
+    }
+
+    /// The tables that are wanted.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = TableKey> {
+        self.hosts.tables().map(|(key, _)| *key)
+    }
+
+    /// The load assignments that the wanted hosts need.
+    pub(crate) fn endpoint_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.clusters.endpoint_names()
+    }
+
+    /// Whether a table has been answered, with content or with "no such".
+    pub(crate) fn is_answered(&self, table: TableKey) -> bool {
+        self.hosts
+            .table(table)
+            .is_some_and(|state| !matches!(state, TableState::Waiting))
+    }
+
+    /// Takes the whole set of clusters in wire form. With `keep`, clusters that are not in it stay:
+    /// one of them may be what could not be read.
+    pub(crate) fn set_clusters(
+        &mut self,
+        version: &Arc<str>,
+        clusters: BTreeMap<Arc<str>, Vec<u8>>,
+        keep: bool,
+    ) {
+        self.clusters.replace(version, clusters, keep);
+    }
+
+    /// The clusters that are kept, by name and wire form.
+    pub(crate) fn cluster_wire(&self, name: &str) -> Option<&[u8]> {
+        self.clusters.wire(name)
+    }
+
+    /// Takes the endpoints of one cluster.
+    pub(crate) fn set_endpoints(&mut self, name: Arc<str>, endpoints: EndpointsResource) {
+        self.clusters.set_endpoints(name, Some(endpoints));
+    }
+
+    /// Records that a load assignment does not exist: its clusters have no endpoints.
+    pub(crate) fn endpoints_absent(&mut self, name: Arc<str>) {
+        self.clusters.set_endpoints(name, None);
+    }
+
+    /// Whether a load assignment has been answered.
+    pub(crate) fn has_endpoints(&self, name: &str) -> bool {
+        self.clusters.has_endpoints(name)
+    }
+
+    /// Takes a route configuration. Tables that nobody wants are ignored.
+    pub(crate) fn set_route(&mut self, version: &Arc<str>, route: RouteResource) {
+        match route.name.parse() {
+            Ok(key) if self.hosts.table(key).is_some() => {
+                self.hosts.set(key, version, route, &mut self.clusters)
+            }
+            _ => {}
+        }
+    }
+
+    /// Records that a table does not exist.
+    pub(crate) fn table_absent(&mut self, table: TableKey, reason: Arc<str>) {
+        self.hosts.set_absent(table, reason);
+    }
+
+    /// Empties a table of a source that can take tables away.
+    pub(crate) fn table_gone(&mut self, table: TableKey, reason: Arc<str>) {
+        let empty = RouteResource {
+            name: table.to_string().into(),
+            ignore_port: true,
+            hosts: Vec::new(),
+        };
+        if matches!(self.hosts.table(table), Some(TableState::Known { .. })) {
+            self.hosts.set(table, &"".into(), empty, &mut self.clusters);
+        }
+        self.hosts.set_absent(table, reason);
+    }
+
+    /// Faults found in clusters after their response was acknowledged; each is told once.
+    pub(crate) fn take_late_faults(&mut self) -> Vec<crate::Rejected> {
+        self.clusters.take_late_faults()
+    }
+
+    /// When to call [`Self::assemble`] although nothing arrives.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        self.hosts.wake_at()
+    }
+
+    /// Publishes what has become complete. `None` when nothing changed.
+    pub(crate) fn assemble(&mut self, now: Instant) -> Option<Assembled> {
+        for cluster in self.clusters.settle() {
+            self.hosts.cluster_changed(&cluster);
+        }
+        let changes = self.hosts.settle(now, &mut self.clusters);
+        let tables = self.hosts.take_changed_tables();
+        if changes.is_empty() && tables.is_empty() {
+            return None;
+        }
+        self.apply(&changes, &tables);
+        self.snapshot.generation += 1;
+        Some(Assembled {
+            snapshot: self.snapshot.clone(),
+            changes,
+            tables,
+        })
+    }
+
+    fn apply(&mut self, changes: &[Change], tables: &[TableKey]) {
+        let mut touched: BTreeMap<TableKey, Table<Arc<Target>>> = BTreeMap::new();
+        let keys = tables
+            .iter()
+            .copied()
+            .chain(changes.iter().map(|change| change.table));
+        for key in keys {
+            let Some(state) = self.hosts.table(key) else {
+                continue;
+            };
+            touched
+                .entry(key)
+                .or_insert_with(|| table_of(state, self.snapshot.tables.get(&key)));
+        }
+        // All removals first: a domain may move from one host to another.
+        for (change, old) in changes
+            .iter()
+            .filter_map(|change| Some((change, change.old.as_ref()?)))
+        {
+            if let Some(table) = touched.get_mut(&change.table) {
+                table.remove(&old.host);
+            }
+        }
+        for (change, new) in changes
+            .iter()
+            .filter_map(|change| Some((change, change.new.as_ref()?)))
+        {
+            if let Some(table) = touched.get_mut(&change.table) {
+                table.insert(&new.host, Arc::clone(new));
+            }
+        }
+        let published: &mut CowMap<_, _> = &mut self.snapshot.tables;
+        for (key, table) in touched {
+            published.insert(key, table);
+        }
+    }
+}
+
+/// The former table with the present attributes.
+fn table_of(state: &TableState, former: Option<&Table<Arc<Target>>>) -> Table<Arc<Target>> {
+    let (version, ignore_port, missing) = match state {
+        TableState::Waiting => ("".into(), true, None),
+        TableState::Absent(reason) => ("".into(), true, Some(Arc::clone(reason))),
+        TableState::Known {
+            version,
+            ignore_port,
+            ..
+        } => (Arc::clone(version), *ignore_port, None),
+    };
+    let mut table = former
+        .cloned()
+        .unwrap_or_else(|| Table::new(Arc::clone(&version), ignore_port));
+    table.version = version;
+    table.ignore_port = ignore_port;
+    table.missing = missing;
+    table
+}

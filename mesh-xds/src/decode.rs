@@ -1,0 +1,96 @@
+//! Wire form -> typed resources. Unknown things that do not secure a call are ignored; what is known
+//! and malformed rejects the one resource that holds it, with its field path.
+
+pub(crate) mod cluster;
+pub(crate) mod endpoints;
+pub(crate) mod route;
+mod route_match;
+
+use std::fmt;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::discovery::v3::Resource;
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message;
+
+use crate::resource::ResourceType;
+
+/// A resource that was not accepted: goes into the NACK, the log and the status, in the same words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{resource_type} {name:?} of version {version:?} rejected: {reason}")]
+#[non_exhaustive]
+pub struct Rejected {
+    /// The type of the resource.
+    pub resource_type: ResourceType,
+    /// Its name; empty when it could not be read.
+    pub name: Arc<str>,
+    /// `version_info` of the response that carried it.
+    pub version: Arc<str>,
+    /// Field path and reason.
+    pub reason: Invalid,
+}
+
+/// What is wrong inside a resource: where, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    path: String,
+    reason: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(path: impl Into<String>, reason: impl fmt::Display) -> Self {
+        Self {
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// The same fault seen from one level further up.
+    pub(crate) fn within(self, parent: impl fmt::Display) -> Self {
+        let path = if self.path.is_empty() {
+            parent.to_string()
+        } else {
+            format!("{parent}.{}", self.path)
+        };
+        Self { path, ..self }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.reason)
+        } else {
+            write!(f, "{}: {}", self.path, self.reason)
+        }
+    }
+}
+
+/// Takes the `discovery.v3.Resource` wrapper off, if there is one, and checks the type.
+pub(crate) fn unwrapped(any: Any, expected: ResourceType) -> Result<Vec<u8>, Invalid> {
+    const WRAPPER: &str = "type.googleapis.com/envoy.service.discovery.v3.Resource";
+    let any = if any.type_url == WRAPPER {
+        let wrapper: Resource = message(&any.value)?;
+        wrapper
+            .resource
+            .ok_or_else(|| Invalid::new("resource", "the wrapper is empty"))?
+    } else {
+        any
+    };
+    if any.type_url == expected.type_url() {
+        Ok(any.value)
+    } else {
+        Err(Invalid::new(
+            "type_url",
+            format_args!(
+                "{:?} in a response of {:?}",
+                any.type_url,
+                expected.type_url()
+            ),
+        ))
+    }
+}
+
+pub(crate) fn message<M: Message + Default>(bytes: &[u8]) -> Result<M, Invalid> {
+    M::decode(bytes).map_err(|error| Invalid::new("", format_args!("not valid protobuf: {error}")))
+}

@@ -1,0 +1,262 @@
+//! `envoy.config.cluster.v3.Cluster`.
+//!
+//! On arrival only the name and the wire form are looked at: a sidecar's CDS holds every service of
+//! the mesh. The content is decoded when a route first refers to the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3 as pb;
+use envoy_types::pb::envoy::config::core::v3::TransportSocket;
+use envoy_types::pb::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
+use envoy_types::pb::google::protobuf::{Struct, value::Kind};
+use http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
+use mesh_core::cluster::{Protocol, Transport};
+use mesh_core::lb::LbPolicy;
+use prost::Message;
+
+use super::endpoints::{self, EndpointsResource};
+use super::{Invalid, message};
+
+/// Envoy's default of `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// A cluster without its endpoints.
+#[derive(Debug)]
+pub(crate) struct ClusterResource {
+    pub(crate) discovery: Discovery,
+    pub(crate) protocol: Protocol,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) policy: LbPolicy,
+    pub(crate) transport: TransportRules,
+}
+
+/// Where a cluster's endpoints come from.
+#[derive(Debug)]
+pub(crate) enum Discovery {
+    Eds { service_name: Arc<str> },
+    Static(EndpointsResource),
+    Unsupported(String),
+}
+
+/// `transport_socket_matches`, then `transport_socket`: what each endpoint's metadata leads to.
+#[derive(Debug, Default)]
+pub(crate) struct TransportRules {
+    matches: Vec<(BTreeMap<String, String>, Transport)>,
+    otherwise: Option<Transport>,
+}
+
+impl TransportRules {
+    /// The first match whose labels are all in the endpoint's `envoy.transport_socket_match`.
+    pub(crate) fn of(&self, labels: &BTreeMap<String, String>) -> Transport {
+        let fits = |wanted: &BTreeMap<String, String>| {
+            wanted.iter().all(|(k, v)| labels.get(k) == Some(v))
+        };
+        let matched = self
+            .matches
+            .iter()
+            .find(|(wanted, _)| fits(wanted))
+            .map(|(_, transport)| transport);
+        matched
+            .or(self.otherwise.as_ref())
+            .cloned()
+            .unwrap_or(Transport::Plaintext)
+    }
+}
+
+/// Only the name; every other field is walked over, which checks the wire form.
+#[derive(Clone, PartialEq, Message)]
+struct NameOnly {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+pub(crate) fn name(bytes: &[u8]) -> Result<Arc<str>, Invalid> {
+    let NameOnly { name } = message(bytes)?;
+    if name.is_empty() {
+        Err(Invalid::new("name", "is empty"))
+    } else {
+        Ok(name.into())
+    }
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
+    let cluster: pb::Cluster = message(bytes)?;
+    Ok(ClusterResource {
+        discovery: discovery(&cluster)?,
+        protocol: protocol(&cluster)?,
+        connect_timeout: connect_timeout(&cluster)?,
+        policy: policy(&cluster)?,
+        transport: transport(&cluster),
+    })
+}
+
+fn connect_timeout(cluster: &pb::Cluster) -> Result<Duration, Invalid> {
+    let Some(wire) = &cluster.connect_timeout else {
+        return Ok(CONNECT_TIMEOUT);
+    };
+    match (u64::try_from(wire.seconds), u32::try_from(wire.nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 && (seconds, nanos) != (0, 0) => {
+            Ok(Duration::new(seconds, nanos))
+        }
+        _ => Err(Invalid::new("connect_timeout", "must be positive")),
+    }
+}
+
+fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
+    use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let kind = match &cluster.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(number)) => DiscoveryType::try_from(*number)
+            .map_err(|_| Invalid::new("type", format_args!("{number} is no discovery type")))?,
+        Some(ClusterDiscoveryType::ClusterType(custom)) => {
+            return Ok(Discovery::Unsupported(format!(
+                "cluster type {:?} is not supported yet",
+                custom.name
+            )));
+        }
+    };
+    Ok(match kind {
+        DiscoveryType::Eds => {
+            let service = cluster
+                .eds_cluster_config
+                .as_ref()
+                .map(|eds| eds.service_name.as_str());
+            let service = service
+                .filter(|name| !name.is_empty())
+                .unwrap_or(&cluster.name);
+            Discovery::Eds {
+                service_name: service.into(),
+            }
+        }
+        DiscoveryType::Static => Discovery::Static(match &cluster.load_assignment {
+            None => EndpointsResource::default(),
+            Some(assignment) => {
+                endpoints::from_proto(assignment).map_err(|e| e.within("load_assignment"))?
+            }
+        }),
+        other => Discovery::Unsupported(format!(
+            "cluster type {} is not supported yet",
+            other.as_str_name()
+        )),
+    })
+}
+
+fn protocol(cluster: &pb::Cluster) -> Result<Protocol, Invalid> {
+    #[allow(deprecated, reason = "the older form is still sent")]
+    let old = cluster.http2_protocol_options.is_some();
+    let Some(any) = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS) else {
+        return Ok(if old {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        });
+    };
+    let options: http::HttpProtocolOptions =
+        message(&any.value).map_err(|e| e.within("typed_extension_protocol_options"))?;
+    let explicit = match options.upstream_protocol_options {
+        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => explicit.protocol_config,
+        // The caller's own version, or TLS negotiation: over plaintext HTTP/1.1 is what is understood.
+        _ => None,
+    };
+    Ok(match explicit {
+        Some(ProtocolConfig::Http2ProtocolOptions(_)) => Protocol::Http2,
+        _ => Protocol::Http1,
+    })
+}
+
+fn policy(cluster: &pb::Cluster) -> Result<LbPolicy, Invalid> {
+    if let Some(policies) = &cluster.load_balancing_policy {
+        let extensions = policies
+            .policies
+            .iter()
+            .filter_map(|p| p.typed_extension_config.as_ref()?.typed_config.as_ref());
+        for any in extensions {
+            match any.type_url.rsplit('/').next().unwrap_or_default() {
+                "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
+                    return Ok(LbPolicy::RoundRobin);
+                }
+                "envoy.extensions.load_balancing_policies.random.v3.Random" => {
+                    return Ok(LbPolicy::Random);
+                }
+                "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
+                    let config: LeastRequest =
+                        message(&any.value).map_err(|e| e.within("load_balancing_policy"))?;
+                    return least_request(config.choice_count.map(|c| c.value));
+                }
+                _ => {}
+            }
+        }
+    }
+    use pb::cluster::{LbConfig, LbPolicy as Enum};
+    match Enum::try_from(cluster.lb_policy) {
+        Ok(Enum::RoundRobin) => Ok(LbPolicy::RoundRobin),
+        Ok(Enum::LeastRequest) => least_request(match &cluster.lb_config {
+            Some(LbConfig::LeastRequestLbConfig(config)) => config.choice_count.map(|c| c.value),
+            _ => None,
+        }),
+        // Hashing policies and what is unknown spread evenly until they are served.
+        Ok(_) => Ok(LbPolicy::Random),
+        Err(_) => Err(Invalid::new(
+            "lb_policy",
+            format_args!("{} is no policy", cluster.lb_policy),
+        )),
+    }
+}
+
+/// Envoy: at least 2, and 2 is the default. gRPC A48 caps at 10.
+fn least_request(choices: Option<u32>) -> Result<LbPolicy, Invalid> {
+    match choices.unwrap_or(2) {
+        0 | 1 => Err(Invalid::new("choice_count", "must be at least 2")),
+        choices => Ok(LbPolicy::LeastRequest {
+            choices: choices.min(10),
+        }),
+    }
+}
+
+fn transport(cluster: &pb::Cluster) -> TransportRules {
+    let matches = cluster.transport_socket_matches.iter().map(|entry| {
+        let labels = entry.r#match.as_ref().map(labels).unwrap_or_default();
+        let who = format!(
+            "transport socket match {:?} of cluster {:?}",
+            entry.name, cluster.name
+        );
+        (labels, socket(entry.transport_socket.as_ref(), &who))
+    });
+    let who = format!("transport socket of cluster {:?}", cluster.name);
+    TransportRules {
+        matches: matches.collect(),
+        otherwise: cluster
+            .transport_socket
+            .as_ref()
+            .map(|own| socket(Some(own), &who)),
+    }
+}
+
+fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {
+    let Some(socket) = socket else {
+        return Transport::Plaintext;
+    };
+    // Anything but the raw buffer secures the connection in some way, so it is never skipped.
+    if socket.name == "envoy.transport_sockets.raw_buffer" {
+        Transport::Plaintext
+    } else {
+        Transport::TlsDemanded(format!("{who} ({})", socket.name).into())
+    }
+}
+
+/// The string fields of a struct.
+pub(crate) fn labels(fields: &Struct) -> BTreeMap<String, String> {
+    let text = |kind: &Option<Kind>| match kind {
+        Some(Kind::StringValue(text)) => Some(text.clone()),
+        _ => None,
+    };
+    fields
+        .fields
+        .iter()
+        .filter_map(|(key, value)| Some((key.clone(), text(&value.kind)?)))
+        .collect()
+}
