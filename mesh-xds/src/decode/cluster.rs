@@ -138,6 +138,9 @@ fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
                 endpoints::from_proto(assignment).map_err(|e| e.within("load_assignment"))?
             }
         }),
+        DiscoveryType::OriginalDst => Discovery::Unsupported(
+            "the host is not in the mesh's registry, and passing through to unknown hosts (type ORIGINAL_DST) is not supported yet; add a ServiceEntry for it".to_owned(),
+        ),
         other => Discovery::Unsupported(format!(
             "cluster type {} is not supported yet",
             other.as_str_name()

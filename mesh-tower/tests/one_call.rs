@@ -1,0 +1,284 @@
+//! A call from a folder of YAML to a backend: routes, splits, versions, failures.
+
+mod support;
+
+use axum::Router;
+use axum::routing::post;
+use http::{Request, StatusCode};
+use mesh_tower::{Body, CallInfo, Mesh, Sent};
+use support::{Backend, Folder, URL, answers, get, node, text_of, until, within_five_sigma};
+
+const SEED: u64 = 0x5eed;
+
+#[tokio::test]
+async fn weights_split_as_told_over_sockets() {
+    let (v1, v2, v3) = (
+        Backend::start("v1").await,
+        Backend::start("v2").await,
+        Backend::start("v3").await,
+    );
+    let folder = Folder::reviews(
+        "HTTP",
+        &[("v1", v1.address), ("v2", v2.address), ("v3", v3.address)],
+    );
+    // The weights do not add up to 100, and one of them is 0.
+    folder.split(&[("v1", 45), ("v2", 5), ("v3", 0)]);
+    let client = folder.mesh(SEED).client();
+    let counts = answers(&client, 2000).await;
+    println!("seed {SEED:#x}: {counts:?}");
+    assert!(within_five_sigma(counts["v2"], 2000, 0.1), "{counts:?}");
+    assert_eq!(counts.get("v3"), None, "weight 0 gets nothing");
+    assert!(
+        !within_five_sigma(counts["v2"], 2000, 0.2),
+        "the check must be able to fail"
+    );
+}
+
+#[tokio::test]
+async fn without_a_virtual_service_all_endpoints_are_used() {
+    let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address), ("v2", v2.address)]);
+    let client = folder.mesh(SEED).client();
+    let counts = answers(&client, 400).await;
+    assert!(within_five_sigma(counts["v1"], 400, 0.5), "{counts:?}");
+}
+
+#[tokio::test]
+async fn the_first_matching_route_wins() {
+    let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address), ("v2", v2.address)]);
+    folder.routes(
+        "  - name: jason\n    match:\n    - headers: { end-user: { exact: jason } }\n    route:\n    - destination: { host: reviews, subset: v2 }\n\
+         \x20 - name: api\n    match:\n    - uri: { prefix: /reviews }\n    route:\n    - destination: { host: reviews, subset: v1 }\n",
+    );
+    let client = folder.mesh(SEED).client().with_call_info();
+    assert_eq!(get(&client, ("end-user", "jason")).await.1, "v2 HTTP/1.1");
+    assert_eq!(get(&client, ("end-user", "maria")).await.1, "v1 HTTP/1.1");
+
+    let response = client.get(URL).await.unwrap();
+    let info = response.extensions().get::<CallInfo>().unwrap();
+    assert_eq!(
+        &*info.cluster,
+        "outbound|9080|v1|reviews.default.svc.cluster.local"
+    );
+    assert_eq!((info.endpoint, info.attempts), (Some(v1.address), 1));
+    assert!(info.route.contains("api"), "{info:?}");
+
+    let error = client
+        .get("http://reviews:9080/elsewhere")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.status(), error.flags()),
+        (StatusCode::NOT_FOUND, "NR")
+    );
+    assert!(error.to_string().contains("/elsewhere"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_subset_and_a_missing_host_say_what_is_missing() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    folder.split(&[("v9", 100)]);
+    let client = folder.mesh(SEED).client();
+    let error = client.get(URL).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.flags()),
+        (StatusCode::SERVICE_UNAVAILABLE, "NC")
+    );
+    assert_eq!(
+        error.cluster(),
+        Some("outbound|9080|v9|reviews.default.svc.cluster.local")
+    );
+    assert!(
+        error.to_string().contains("subset") && error.generation() > 0,
+        "{error}"
+    );
+
+    let error = client.get("http://nobody:9099/").await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.flags()),
+        (StatusCode::NOT_FOUND, "NR"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_grpc_port_is_called_over_http2() {
+    for (protocol, version) in [
+        ("HTTP", "HTTP/1.1"),
+        ("HTTP2", "HTTP/2.0"),
+        ("GRPC", "HTTP/2.0"),
+    ] {
+        let v1 = Backend::start("v1").await;
+        let folder = Folder::reviews(protocol, &[("v1", v1.address)]);
+        let client = folder.mesh(SEED).client();
+        let (status, text) = text_of(client.get(URL).await.unwrap()).await;
+        assert_eq!((status, text), (StatusCode::OK, format!("v1 {version}")));
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_sent_is_repeated_on_another_endpoint() {
+    let alive = Backend::serve(
+        "v1",
+        Router::new().fallback(post(|body: String| async move { body })),
+    )
+    .await;
+    let gone = unused_address().await;
+    let folder = Folder::reviews("HTTP", &[("v1", alive.address), ("v1", gone)]);
+    let client = folder.mesh(SEED).client();
+    let mut attempts = 0;
+    for at in 0..200 {
+        let text = format!("order {at}");
+        let request = Request::post(URL).body(Body::from(text.clone())).unwrap();
+        let response = client.clone().with_call_info().send(request).await.unwrap();
+        attempts += response.extensions().get::<CallInfo>().unwrap().attempts;
+        assert_eq!(
+            text_of(response).await.1,
+            text,
+            "the body of a POST survives the repeat"
+        );
+    }
+    assert!(
+        attempts > 250,
+        "the dead endpoint was picked and left: {attempts} attempts for 200 requests"
+    );
+
+    // With nothing else to go to, the error says what was tried.
+    let folder = Folder::reviews("HTTP", &[("v1", gone)]);
+    let error = folder.mesh(SEED).client().get(URL).await.unwrap_err();
+    assert!(
+        error.is_connect() && error.sent() == Sent::NotSent,
+        "{error}"
+    );
+    assert_eq!((error.flags(), error.endpoint()), ("UF", Some(gone)));
+}
+
+#[tokio::test]
+async fn no_endpoints_is_an_error_that_names_the_cluster() {
+    let folder = Folder::reviews("HTTP", &[]);
+    folder.write(
+        "service.yaml",
+        &std::fs::read_to_string(folder.path().join("service.yaml"))
+            .unwrap()
+            .replace("  subsets:\n", ""),
+    );
+    let error = folder.mesh(SEED).client().get(URL).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.flags()),
+        (StatusCode::SERVICE_UNAVAILABLE, "UH"),
+        "{error}"
+    );
+    assert!(
+        error
+            .to_string()
+            .contains("outbound|9080||reviews.default.svc.cluster.local"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn requests_and_in_flight_are_counted_per_edge() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    let mesh = folder.mesh(SEED);
+    let client = mesh.client();
+    answers(&client, 10).await;
+    let unread = client.get(URL).await.unwrap();
+    let cluster = "outbound|9080||reviews.default.svc.cluster.local";
+    let edge = |endpoint| {
+        let stats = mesh.stats();
+        stats
+            .edges
+            .into_iter()
+            .find(|edge| &*edge.cluster == cluster && edge.endpoint == endpoint)
+            .unwrap()
+    };
+    assert_eq!(edge(None).requests, 11);
+    assert_eq!(edge(Some(v1.address)).requests, 11);
+    drop(unread);
+    until("the dropped response to be counted", || async {
+        edge(None).in_flight == 0
+    })
+    .await;
+    assert_eq!(edge(None).classes, [0, 11, 0, 0, 0]);
+
+    client.get("http://reviews:9080/").await.unwrap();
+    client.get("http://nobody:9080/").await.unwrap_err();
+    let stats = mesh.stats();
+    assert_eq!(
+        (stats.requests, stats.errors.get("NC")),
+        (13, Some(&1)),
+        "{stats:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let v1 = Backend::serve(
+        "v1",
+        Router::new().fallback(|request: Request<axum::body::Body>| async move {
+            request
+                .extensions()
+                .get::<mesh_tower::PeerIdentity>()
+                .unwrap()
+                .address
+                .to_string()
+        }),
+    )
+    .await;
+    for protocol in ["HTTP", "GRPC"] {
+        let folder = Folder::reviews(protocol, &[("v1", v1.address)]);
+        let client = folder.mesh(SEED).client();
+        let first = text_of(client.get(URL).await.unwrap()).await.1;
+        for _ in 0..20 {
+            assert_eq!(
+                text_of(client.get(URL).await.unwrap()).await.1,
+                first,
+                "{protocol}: one connection for all"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_edit_moves_requests_and_fails_none() {
+    let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address), ("v2", v2.address)]);
+    folder.split(&[("v1", 1)]);
+    let client = folder.mesh(SEED).client();
+    assert_eq!(answers(&client, 20).await["v1"], 20);
+    for (subset, other) in [("v2", "v1"), ("v1", "v2"), ("v2", "v1")] {
+        folder.split(&[(subset, 1)]);
+        until("the edit", || async {
+            answers(&client, 1).await.contains_key(subset)
+        })
+        .await;
+        assert_eq!(
+            answers(&client, 50).await.get(other),
+            None,
+            "one apply moves every request"
+        );
+    }
+    // A file that is no configuration changes nothing.
+    folder.write("routes.yaml", "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: { hosts: [reviews], htpp: [] }\n");
+    assert_eq!(answers(&client, 50).await["v2"], 50);
+}
+
+#[tokio::test]
+async fn a_mesh_without_rules_says_so() {
+    let mesh = Mesh::builder().node(node()).build().unwrap();
+    tokio::time::pause();
+    let error = mesh.client().get(URL).await.unwrap_err();
+    assert!(
+        error.is_not_ready() && error.to_string().contains("no source of rules"),
+        "{error}"
+    );
+}
+
+/// An address on which nothing listens: bound, learned, closed.
+async fn unused_address() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
