@@ -27,7 +27,7 @@ pub struct Builder {
 enum Rules {
     None,
     Xds(String),
-    Server(Server),
+    Server(Box<Server>),
     #[cfg(feature = "yaml")]
     Yaml(PathBuf),
 }
@@ -48,7 +48,7 @@ impl Builder {
         }
         let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
         Ok(Self {
-            rules: Rules::Server(bootstrap.server),
+            rules: Rules::Server(Box::new(bootstrap.server)),
             node: Some(bootstrap.node),
             ..Self::new()
         })
@@ -113,7 +113,7 @@ impl Builder {
         let source = match self.rules {
             Rules::None => None,
             Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?)),
-            Rules::Server(server) => Some(Source::xds(server)),
+            Rules::Server(server) => Some(Source::xds(*server)),
             #[cfg(feature = "yaml")]
             Rules::Yaml(folder) => Some(Source::folder(folder)?),
         };

@@ -13,14 +13,14 @@ use crate::random::{Randomness, SplitMix};
 /// Where the rules come from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Xds(Server),
+    Xds(Box<Server>),
     #[cfg(feature = "yaml")]
     Folder(folder::Folder),
 }
 
 impl Source {
-    pub(crate) const fn xds(server: Server) -> Self {
-        Self::Xds(server)
+    pub(crate) fn xds(server: Server) -> Self {
+        Self::Xds(Box::new(server))
     }
 
     #[cfg(feature = "yaml")]
@@ -57,7 +57,7 @@ pub(crate) fn spawn(
                 match source {
                     Source::Xds(server) => {
                         let machine = Machine::new(node, Arc::clone(server.uri()));
-                        ads::run(server, machine, control, backoff_rng, publish).await;
+                        ads::run(*server, machine, control, backoff_rng, publish).await;
                     }
                     #[cfg(feature = "yaml")]
                     Source::Folder(folder) => folder.run(node, control, publish).await,

@@ -1,5 +1,11 @@
 //! A folder of YAML, backends behind `mesh.serve`, and counts.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its part, and a test that cannot be set up has failed"
+)]
+
+pub(crate) mod ads;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
