@@ -1,5 +1,6 @@
 //! How a mesh starts: where the rules come from, and who we are.
 
+#[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

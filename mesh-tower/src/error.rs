@@ -98,6 +98,16 @@ impl Error {
         self
     }
 
+    /// Adds the authority to an error from below the routing layer, where only the route is known.
+    pub(crate) fn called(mut self, authority: Option<&http::uri::Authority>) -> Self {
+        let place = &mut self.0.place;
+        place.authority = place
+            .authority
+            .take()
+            .or_else(|| Some(authority?.as_str().into()));
+        self
+    }
+
     /// The status that a server would answer in our place.
     pub fn status(&self) -> StatusCode {
         self.0.kind.answer().0
@@ -168,24 +178,36 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { place, reason, .. } = &*self.0;
-        let (status, flags) = self.0.kind.answer();
-        write!(f, "{} {flags}: ", status.as_u16())?;
-        if let Some(authority) = &place.authority {
-            write!(f, "call to {authority:?}")?;
-        }
-        if let Some(route) = &place.route {
-            write!(f, ", route {route:?}")?;
-        }
-        if let Some(cluster) = &place.cluster {
-            write!(f, ", cluster {cluster:?}")?;
-        }
-        if let Some(endpoint) = &place.endpoint {
-            write!(f, ", endpoint {endpoint}")?;
-        }
-        if place.authority.is_some() || place.cluster.is_some() {
-            write!(f, " (configuration {}): ", place.generation)?;
-        }
+        write!(f, "{} {}: ", self.status().as_u16(), self.flags())?;
+        place.fmt(f)?;
         f.write_str(reason)
+    }
+}
+
+impl fmt::Display for Place {
+    /// `call to "reviews:9080", route "canary", cluster "...", endpoint ... (configuration 7): `, as far as known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        let mut part = |f: &mut fmt::Formatter<'_>, what: &str, name: Option<&str>| match name {
+            // A route without a name is called "-"; that says nothing.
+            None | Some("-") => Ok(()),
+            Some(name) => {
+                let before = std::mem::replace(&mut separator, ", ");
+                write!(f, "{before}{what} {name:?}")
+            }
+        };
+        part(f, "call to", self.authority.as_deref())?;
+        part(f, "route", self.route.as_deref())?;
+        part(f, "cluster", self.cluster.as_deref())?;
+        if let Some(endpoint) = &self.endpoint {
+            write!(f, "{separator}endpoint {endpoint}")?;
+            separator = ", ";
+        }
+        if separator.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " (configuration {}): ", self.generation)
+        }
     }
 }
 

@@ -170,12 +170,8 @@ async fn no_endpoints_is_an_error_that_names_the_cluster() {
         (StatusCode::SERVICE_UNAVAILABLE, "UH"),
         "{error}"
     );
-    assert!(
-        error
-            .to_string()
-            .contains("outbound|9080||reviews.default.svc.cluster.local"),
-        "{error}"
-    );
+    let text = "503 UH: call to \"reviews:9080\", route \"default\", cluster \"outbound|9080||reviews.default.svc.cluster.local\" (configuration 1): the cluster has no endpoints";
+    assert!(error.to_string().starts_with(text), "{error}");
 }
 
 #[tokio::test]

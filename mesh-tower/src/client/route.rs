@@ -91,6 +91,7 @@ where
             Ok(key) => key,
             Err(error) => return Box::pin(std::future::ready(Err(error))),
         };
+        let authority = request.uri().authority().cloned();
         match decide(shared, key, Head::of(&request)) {
             Decision::To(destination) => {
                 let place = call_info.then(|| destination.place.clone());
@@ -98,7 +99,12 @@ where
                     request,
                     destination,
                 });
-                Box::pin(async move { Ok(informed(call.await?, place)) })
+                Box::pin(async move {
+                    let answered = call
+                        .await
+                        .map_err(|error| error.called(authority.as_ref()))?;
+                    Ok(informed(answered, place))
+                })
             }
             Decision::Fail(error) => Box::pin(std::future::ready(Err(error))),
             Decision::Wait(_) => {
@@ -108,15 +114,14 @@ where
                     let destination = wait(&shared, key, &head).await?;
                     let request = Request::from_parts(head, body);
                     let place = call_info.then(|| destination.place.clone());
-                    Ok(informed(
-                        inner
-                            .call(Routed {
-                                request,
-                                destination,
-                            })
-                            .await?,
-                        place,
-                    ))
+                    let call = inner.call(Routed {
+                        request,
+                        destination,
+                    });
+                    let answered = call
+                        .await
+                        .map_err(|error| error.called(authority.as_ref()))?;
+                    Ok(informed(answered, place))
                 })
             }
         }

@@ -15,8 +15,11 @@ use tower_service::Service;
 use super::drain::Member;
 use crate::error::BoxError;
 
-/// How long a peer may take to send the head of a request: half-open and slow peers hold no task for ever.
+/// How long a peer may take to send its first byte, and the head of a request: half-open and slow peers hold no task for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Finds peers that are gone without a word: an HTTP/2 connection can stay open for days.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after an accept that failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -77,12 +80,23 @@ where
             service.call(request).await
         }
     });
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => begun.is_ok(),
+        () = member.draining() => false,
+    };
+    if !begun {
+        return;
+    }
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), answer));
     let served = tokio::select! {
         served = serving.as_mut() => served,

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Runs every command of README.md's `sh` blocks as it stands there, but for what another stage runs.
+#
+#   readme.sh   exit code 0 only if each did what the README says
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+WORK="$(mktemp -d)"
+PIDS=()
+clean() {
+    local code=$? pid
+    trap - EXIT INT TERM
+    for pid in "${PIDS[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Starts a command and waits until its output holds a text.
+start() {
+    local text=$1 log="$WORK/log.${#PIDS[@]}"
+    shift
+    "$@" >"$log" 2>&1 &
+    PIDS+=($!)
+    for _ in $(seq 600); do
+        if grep -q -- "$text" "$log"; then
+            STARTED_LOG=$log
+            return
+        fi
+        kill -0 "${PIDS[-1]}" 2>/dev/null || break
+        sleep 0.1
+    done
+    printf 'README: %s did not print %s:\n' "$*" "$text" >&2
+    cat "$log" >&2
+    exit 1
+}
+
+expect() {
+    grep -q -- "$2" <<<"$1" || {
+        printf 'README: expected %s in:\n%s\n' "$2" "$1" >&2
+        exit 1
+    }
+}
+
+mapfile -t COMMANDS < <(awk '/^```sh/{on=1; next} /^```/{on=0} on && NF' README.md | sed 's/ *#.*//')
+DIR=""
+for command in "${COMMANDS[@]}"; do
+    printf '+ %s\n' "$command"
+    read -r -a words <<<"${command//DIR/$DIR}"
+    case "$command" in
+    "cargo test --workspace" | *" -- tour" | *" -- tour --control") ;; # stages of their own
+    "cargo run --release -p bookinfo-rs")
+        start "/productpage" "${words[@]}"
+        url="$(grep -o 'http://[^ ]*/productpage' "$STARTED_LOG" | head -n 1)"
+        DIR="$(grep -o '/[^ ]*bookinfo-[^ ]*' "$STARTED_LOG" | head -n 1)"
+        expect "$(python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url")" "Simple Bookstore App"
+        ;;
+    *" -- echo "*) start listening "${words[@]}" ;;
+    *" -- call "*) expect "$("${words[@]}")" '"status":200' ;;
+    *" -- apply "*) expect "$("${words[@]}")" "virtualservice.networking.istio.io/reviews created" ;;
+    *" -- get "*) expect "$("${words[@]}")" "reviews" ;;
+    *" -- delete "*) expect "$("${words[@]}")" "deleted" ;;
+    *)
+        printf 'README: no stage runs this command\n' >&2
+        exit 1
+        ;;
+    esac
+done
+printf 'README: %s commands did what it says\n' "${#COMMANDS[@]}"

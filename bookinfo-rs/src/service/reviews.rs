@@ -1,0 +1,233 @@
+//! reviews: two reviews of the book; v2 and v3 add the stars that ratings knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, StatusCode};
+use mesh_tower::MeshClient;
+use serde::{Deserialize, Serialize};
+
+use super::backend::Backend;
+use super::settings::{Settings, SettingsError};
+use super::{demo, headers, json};
+
+/// Reviewers and what they wrote.
+const REVIEWS: [(&str, &str); 2] = [
+    (
+        "Reviewer1",
+        "An extremely entertaining play by Shakespeare. The slapstick humour is refreshing!",
+    ),
+    (
+        "Reviewer2",
+        "Absolutely fun and entertaining. The play lacks thematic depth when compared to other plays by Shakespeare.",
+    ),
+];
+
+#[derive(Debug)]
+struct Reviews {
+    client: MeshClient,
+    ratings: Backend,
+    /// `None` in v1.
+    stars: Option<Stars>,
+    pod: String,
+    cluster: String,
+    demo_aids: bool,
+}
+
+#[derive(Debug)]
+struct Stars {
+    color: String,
+    timeout: Duration,
+}
+
+/// The answer of reviews.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The product, as text.
+    pub id: String,
+    /// `HOSTNAME` of the workload that answered, or the text `null`.
+    pub podname: String,
+    /// `CLUSTER_NAME`, or the text `null`.
+    pub clustername: String,
+    /// The reviews.
+    pub reviews: Vec<Review>,
+}
+
+/// One review.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Review {
+    /// Who wrote it.
+    pub reviewer: String,
+    /// What.
+    pub text: String,
+    /// The stars, in versions that have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rating: Option<Rating>,
+}
+
+/// Stars, or why there are none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Rating {
+    /// Stars in a colour.
+    Stars {
+        /// How many of five.
+        stars: i64,
+        /// `black` or `red`.
+        color: String,
+    },
+    /// No stars.
+    Error {
+        /// Why.
+        error: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct Ratings {
+    ratings: BTreeMap<String, i64>,
+}
+
+/// The router of reviews.
+///
+/// # Errors
+/// For an unknown version or a variable that cannot be read.
+pub fn router(
+    client: MeshClient,
+    version: &str,
+    settings: &Settings,
+) -> Result<Router, SettingsError> {
+    let (enabled, color) = match version {
+        "v1" => (false, "black"),
+        "v2" => (true, "black"),
+        "v3" => (true, "red"),
+        _ => {
+            let version = version.to_owned();
+            return Err(SettingsError::Version {
+                service: "reviews",
+                version,
+                known: "v1, v2, v3",
+                note: "",
+            });
+        }
+    };
+    let text = |name: &str, default: &str| settings.get(name).unwrap_or(default).to_owned();
+    let color = text("STAR_COLOR", color);
+    // The difference between black and red is Bookinfo's planted bug: productpage waits 3 s, black stars wait 10 s.
+    let timeout = if color == "black" {
+        Duration::from_secs(10)
+    } else {
+        Duration::from_millis(2_500)
+    };
+    let state = Arc::new(Reviews {
+        client: client.with_call_info(),
+        ratings: settings.backend("ratings", "RATINGS_HOSTNAME", "RATINGS_SERVICE_PORT")?,
+        stars: settings
+            .flag("ENABLE_RATINGS", enabled)?
+            .then_some(Stars { color, timeout }),
+        pod: text("HOSTNAME", "null"),
+        cluster: text("CLUSTER_NAME", "null"),
+        demo_aids: settings.flag(demo::VARIABLE, false)?,
+    });
+    Ok(Router::new()
+        .route(
+            "/health",
+            get(async || {
+                json(
+                    StatusCode::OK,
+                    &serde_json::json!({"status": "Reviews is healthy"}),
+                )
+            }),
+        )
+        .route("/reviews/{id}", get(reviews))
+        .with_state(state))
+}
+
+async fn reviews(
+    State(state): State<Arc<Reviews>>,
+    Path(id): Path<String>,
+    incoming: HeaderMap,
+) -> Response {
+    let Ok(id) = id.parse::<i32>() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if let Some(delay) = demo::delay(&incoming).filter(|_| state.demo_aids) {
+        tokio::time::sleep(delay).await;
+    }
+    let mut route = None;
+    let mut ratings = BTreeMap::new();
+    if let Some(stars) = &state.stars {
+        (ratings, route) = state.ratings(id, stars.timeout, &incoming).await;
+    }
+    let review = |(reviewer, text): (&str, &str)| Review {
+        reviewer: reviewer.to_owned(),
+        text: text.to_owned(),
+        rating: state
+            .stars
+            .as_ref()
+            .map(|stars| stars.rating(ratings.get(reviewer).copied())),
+    };
+    let page = Page {
+        id: id.to_string(),
+        podname: state.pod.clone(),
+        clustername: state.cluster.clone(),
+        reviews: REVIEWS.into_iter().map(review).collect(),
+    };
+    let mut response = json(StatusCode::OK, &page);
+    if state.demo_aids {
+        demo::mark(&mut response, route.as_deref());
+    }
+    response
+}
+
+impl Reviews {
+    /// The ratings by reviewer (none when the call failed), and the route that the call took.
+    async fn ratings(
+        &self,
+        id: i32,
+        timeout: Duration,
+        incoming: &HeaderMap,
+    ) -> (BTreeMap<String, i64>, Option<String>) {
+        let headers = headers::from_service(incoming, self.demo_aids);
+        match self
+            .ratings
+            .get(&self.client, &format!("ratings/{id}"), &headers, timeout)
+            .await
+        {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                let ratings = serde_json::from_slice::<Ratings>(&answer.body).map(|r| r.ratings);
+                if let Err(error) = &ratings {
+                    tracing::warn!(%error, "ratings answered something else than ratings");
+                }
+                (ratings.unwrap_or_default(), answer.route)
+            }
+            Ok(answer) => {
+                tracing::warn!(status = answer.status.as_u16(), "ratings refused");
+                (BTreeMap::new(), answer.route)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "ratings cannot be had");
+                (BTreeMap::new(), None)
+            }
+        }
+    }
+}
+
+impl Stars {
+    fn rating(&self, stars: Option<i64>) -> Rating {
+        match stars {
+            Some(stars) => Rating::Stars {
+                stars,
+                color: self.color.clone(),
+            },
+            None => Rating::Error {
+                error: "Ratings service is currently unavailable".to_owned(),
+            },
+        }
+    }
+}

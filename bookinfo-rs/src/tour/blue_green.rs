@@ -1,0 +1,135 @@
+//! Blue-green: under load, one apply moves every request to green and one apply moves them back. Requests that are
+//! in flight end where they began, and none fails.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::TourError;
+use super::edits::{BLUE, GREEN};
+use super::judge::{Check, Sample, Shares};
+use super::load::{OpenLoop, Record, one};
+use super::stage::Stage;
+use crate::service::demo;
+
+/// Requests a second.
+const RATE: u32 = 500;
+
+/// How long the load lasts before, between and after the two edits.
+const PHASE: Duration = Duration::from_secs(2);
+
+/// Slow requests that are in flight at the edit.
+const SLOW: usize = 30;
+
+/// How slow: longer than an edit takes, shorter than productpage waits.
+const SLOWNESS_MS: u16 = 2_000;
+
+/// Plays it.
+///
+/// # Errors
+/// When a rule does not come into force.
+pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
+    stage.apply(&BLUE).await?;
+    let began = Instant::now();
+    let load = OpenLoop::start(stage.client().clone(), stage.api(), RATE);
+    sleep(PHASE / 2).await;
+    let slow = in_flight(stage);
+    // Long enough for each to have been routed, a fraction of the time that it takes.
+    sleep(PHASE / 4).await;
+    stage.apply(&GREEN).await?;
+    let green = Instant::now();
+    sleep(PHASE).await;
+    let back = Instant::now();
+    stage.apply(&BLUE).await?;
+    let blue = Instant::now();
+    sleep(PHASE).await;
+    let records = load.stop().await;
+    let over = Phase {
+        whole: (began, back),
+        settled: (green, back),
+    };
+    let end = blue + PHASE;
+    let return_ = Phase {
+        whole: (back, end),
+        settled: (blue, end),
+    };
+    Ok(vec![
+        check_slow(&slow.join_all().await, green),
+        check_phase(
+            "one apply: every request on green (v3)",
+            Shares::V3,
+            &records,
+            over,
+        ),
+        check_phase(
+            "one apply: every request back on blue (v1)",
+            Shares::V1,
+            &records,
+            return_,
+        ),
+    ])
+}
+
+/// A part of the load: all of it, for failures; and from when the rule was in force, for versions.
+#[derive(Debug, Clone, Copy)]
+struct Phase {
+    whole: (Instant, Instant),
+    settled: (Instant, Instant),
+}
+
+fn in_flight(stage: &Stage) -> JoinSet<Record> {
+    let headers = HeaderMap::from_iter([(demo::DELAY, HeaderValue::from(SLOWNESS_MS))]);
+    (0..SLOW)
+        .map(|_| one(stage.client().clone(), stage.api(), headers.clone()))
+        .collect()
+}
+
+fn check_slow(records: &[Record], green: Instant) -> Check {
+    let sample: Sample = records.iter().map(|record| record.version).collect();
+    let after = records.iter().filter(|record| record.ended > green).count();
+    Check {
+        expected: format!("{SLOW} requests in flight at the edit end on blue (v1)"),
+        sample,
+        remark: format!("{after} ended after the edit was in force"),
+        // Those that had ended by then would prove nothing.
+        pass: Shares::V1.fit(&sample) && after == SLOW,
+    }
+}
+
+fn check_phase(expected: &str, shares: Shares, records: &[Record], phase: Phase) -> Check {
+    let within = |(from, to): (Instant, Instant)| {
+        records
+            .iter()
+            .filter(move |record| record.started >= from && record.started < to)
+    };
+    let all: Vec<&Record> = within(phase.whole).collect();
+    let failed = all.iter().filter(|record| record.version.is_none()).count();
+    let settled: Sample = within(phase.settled).map(|record| record.version).collect();
+    let sample = Sample {
+        errors: u32::try_from(failed).unwrap_or(u32::MAX),
+        ..settled
+    };
+    let seconds = phase.whole.1.duration_since(phase.whole.0).as_secs_f64();
+    let rate = f64::from(u32::try_from(all.len()).unwrap_or(u32::MAX)) / seconds;
+    let mut millis: Vec<u128> = all
+        .iter()
+        .map(|r| r.ended.duration_since(r.started).as_millis())
+        .collect();
+    millis.sort_unstable();
+    let p99 = millis
+        .len()
+        .checked_sub(1)
+        .map_or(0, |last| millis[last * 99 / 100]);
+    Check {
+        expected: format!("{expected}, none failed at {RATE}/s"),
+        sample,
+        remark: format!(
+            "{failed} of {} failed at {rate:.0}/s, p99 {p99} ms",
+            all.len()
+        ),
+        // A load that was not there proves nothing.
+        pass: shares.fit(&sample) && rate > 0.95 * f64::from(RATE),
+    }
+}

@@ -1,0 +1,114 @@
+//! Launchers as processes, ended with the test.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything here may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that is ended when the test is.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn bookinfo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bookinfo"));
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// A running launcher.
+pub(crate) struct Launcher {
+    pub(crate) process: Process,
+    pub(crate) url: String,
+    pub(crate) folder: PathBuf,
+    _out: BufReader<std::process::ChildStdout>,
+}
+
+impl Launcher {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = bookinfo(arguments)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let process = Process(child);
+        let mut text = String::new();
+        while !text.contains("Ctrl-C stops everything") {
+            assert_ne!(
+                out.read_line(&mut text).unwrap(),
+                0,
+                "it ended after {text:?}"
+            );
+        }
+        let after = |what: &str| {
+            text.split_once(what)
+                .unwrap()
+                .1
+                .split_whitespace()
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        let url = after("Bookinfo is up: ")
+            .trim_end_matches("/productpage")
+            .to_owned();
+        Self {
+            process,
+            url,
+            folder: after("configuration").into(),
+            _out: out,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    pub(crate) async fn signal(mut self, name: &str) -> ExitStatus {
+        send(self.pid(), name);
+        until("the launcher ends", || self.process.0.try_wait().unwrap()).await
+    }
+}
+
+pub(crate) fn send(pid: u32, signal: &str) {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Waits until there is something.
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A folder with Bookinfo's own configuration.
+pub(crate) fn configuration() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+    }
+    dir
+}

@@ -1,0 +1,132 @@
+//! reviews, v1 to v3.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{get, get_json, mesh, nobody, recorder, send, serve, service};
+
+const RATINGS: &str = r#"{"id":0,"ratings":{"Reviewer1":5,"Reviewer2":4}}"#;
+
+fn ratings_of(page: &Value) -> Vec<&Value> {
+    page["reviews"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|review| &review["rating"])
+        .collect()
+}
+
+#[tokio::test]
+async fn v1_has_no_ratings_and_asks_for_none() {
+    let (address, seen) = recorder(StatusCode::OK, RATINGS).await;
+    let rules = mesh(&[("ratings", address)]);
+    let app = service(&rules, "reviews", "v1", &[("HOSTNAME", "reviews-v1-abc")]);
+    let expected = json!({"id": "7", "podname": "reviews-v1-abc", "clustername": "null", "reviews": [
+        {"reviewer": "Reviewer1",
+         "text": "An extremely entertaining play by Shakespeare. The slapstick humour is refreshing!"},
+        {"reviewer": "Reviewer2", "text": "Absolutely fun and entertaining. The play lacks thematic depth when \
+            compared to other plays by Shakespeare."},
+    ]});
+    assert_eq!(
+        get_json(&app, "/reviews/7").await,
+        (StatusCode::OK, expected)
+    );
+    assert!(seen.all().is_empty());
+    assert_eq!(get(&app, "/reviews/x").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        get_json(&app, "/health").await.1,
+        json!({"status": "Reviews is healthy"})
+    );
+}
+
+#[tokio::test]
+async fn v2_has_black_stars_and_v3_red_ones() {
+    let (address, seen) = recorder(StatusCode::OK, RATINGS).await;
+    let rules = mesh(&[("ratings", address)]);
+    for (version, color) in [("v2", "black"), ("v3", "red")] {
+        let app = service(&rules, "reviews", version, &[]);
+        let (status, page) = get_json(&app, "/reviews/0").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(page["podname"], "null");
+        assert_eq!(
+            ratings_of(&page),
+            [
+                &json!({"stars": 5, "color": color}),
+                &json!({"stars": 4, "color": color})
+            ]
+        );
+    }
+    assert_eq!(seen.paths(), ["/ratings/0", "/ratings/0"]);
+}
+
+#[tokio::test]
+async fn a_page_without_ratings_is_still_a_page() {
+    let unavailable = json!({"error": "Ratings service is currently unavailable"});
+    let (faulty, _) = recorder(
+        StatusCode::SERVICE_UNAVAILABLE,
+        r#"{"error":"Service unavailable"}"#,
+    )
+    .await;
+    let (partial, _) = recorder(StatusCode::OK, r#"{"id":0,"ratings":{"Reviewer1":1}}"#).await;
+    let (garbage, _) = recorder(StatusCode::OK, "<html>").await;
+    for (address, first) in [
+        (faulty, unavailable.clone()),
+        (garbage, unavailable.clone()),
+        (nobody().await, unavailable.clone()),
+        (partial, json!({"stars": 1, "color": "black"})),
+    ] {
+        let rules = mesh(&[("ratings", address)]);
+        let (status, page) = get_json(&service(&rules, "reviews", "v2", &[]), "/reviews/0").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(ratings_of(&page), [&first, &unavailable]);
+    }
+}
+
+#[tokio::test]
+async fn red_stars_give_up_before_the_page_does() {
+    let app = Router::new().fallback(async || std::future::pending::<()>().await);
+    let rules = mesh(&[("ratings", serve(app).await)]);
+    let started = Instant::now();
+    let (status, page) = get_json(&service(&rules, "reviews", "v3", &[]), "/reviews/0").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        page["reviews"][0]["rating"]["error"],
+        "Ratings service is currently unavailable"
+    );
+    let took = started.elapsed();
+    assert!(
+        took >= Duration::from_millis(2_500) && took < Duration::from_secs(10),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn headers_travel_on() {
+    let (address, seen) = recorder(StatusCode::OK, RATINGS).await;
+    let rules = mesh(&[("ratings", address)]);
+    let app = service(&rules, "reviews", "v2", &[]);
+    let names = [
+        "x-request-id",
+        "x-b3-traceid",
+        "x-b3-spanid",
+        "sw8",
+        "end-user",
+        "cookie",
+        "authorization",
+        "jwt",
+    ];
+    let mut request = Request::get("/reviews/0").header("x-mine", "1");
+    for name in names {
+        request = request.header(name, format!("{name}-value"));
+    }
+    send(&app, request.body(Body::empty()).unwrap()).await;
+    let headers = seen.last();
+    for name in names {
+        assert_eq!(headers[name], format!("{name}-value"));
+    }
+    assert!(!headers.contains_key("x-mine"));
+}

@@ -1,0 +1,108 @@
+//! `envoy.config.endpoint.v3.ClusterLoadAssignment`: the endpoints of a cluster by locality.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as pb;
+
+use crate::decode::{Labels, selects};
+use crate::kinds::workload_entry::Locality;
+use crate::registry::{Instance, ServicePort, Workload};
+
+use super::proto;
+
+/// The cluster id of a mesh with one cluster, as in the metadata of nodes.
+const CLUSTER_ID: &str = "Kubernetes";
+
+/// The load assignment of a cluster: of the whole service, or of the endpoints with these labels.
+pub(super) fn assignment(
+    name: &str,
+    port: &ServicePort,
+    subset: Option<&Labels>,
+) -> pb::ClusterLoadAssignment {
+    let mut localities: BTreeMap<&Locality, Vec<&Instance>> = BTreeMap::new();
+    for instance in &port.instances {
+        let endpoint = &instance.workload.endpoint;
+        if subset.is_none_or(|labels| selects(labels, &endpoint.labels)) {
+            localities
+                .entry(&endpoint.locality)
+                .or_default()
+                .push(instance);
+        }
+    }
+    let endpoints = localities.into_iter().map(|(locality, instances)| {
+        let total = instances.iter().fold(0_u32, |sum, i| {
+            sum.saturating_add(i.workload.endpoint.weight)
+        });
+        pb::LocalityLbEndpoints {
+            locality: Some(core::Locality {
+                region: locality.region.clone(),
+                zone: locality.zone.clone(),
+                sub_zone: locality.sub_zone.clone(),
+            }),
+            lb_endpoints: instances.into_iter().map(endpoint).collect(),
+            load_balancing_weight: Some(proto::uint32(total)),
+            ..pb::LocalityLbEndpoints::default()
+        }
+    });
+    let endpoints = endpoints.collect();
+    pb::ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints,
+        ..pb::ClusterLoadAssignment::default()
+    }
+}
+
+fn endpoint(instance: &Instance) -> pb::LbEndpoint {
+    let workload = &*instance.workload;
+    let address = core::SocketAddress {
+        address: workload.endpoint.address.to_string(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(
+            instance.port,
+        )),
+        ..core::SocketAddress::default()
+    };
+    let address = core::Address {
+        address: Some(core::address::Address::SocketAddress(address)),
+    };
+    let endpoint = pb::Endpoint {
+        address: Some(address),
+        ..pb::Endpoint::default()
+    };
+    pb::LbEndpoint {
+        health_status: core::HealthStatus::Healthy.into(),
+        metadata: Some(proto::istio_metadata("workload", telemetry(workload))),
+        load_balancing_weight: Some(proto::uint32(workload.endpoint.weight)),
+        host_identifier: Some(pb::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+    }
+}
+
+/// `workload;namespace;canonical service;canonical revision;cluster`.
+fn telemetry(workload: &Workload) -> String {
+    let Workload {
+        name,
+        namespace,
+        endpoint,
+    } = workload;
+    let first = |keys: [&str; 3], otherwise: &str| {
+        let found = keys.iter().find_map(|key| endpoint.labels.get(*key));
+        found.map_or(otherwise, String::as_str).to_owned()
+    };
+    let service = first(
+        [
+            "service.istio.io/canonical-name",
+            "app.kubernetes.io/name",
+            "app",
+        ],
+        name,
+    );
+    let revision = first(
+        [
+            "service.istio.io/canonical-revision",
+            "app.kubernetes.io/version",
+            "version",
+        ],
+        "latest",
+    );
+    format!("{name};{namespace};{service};{revision};{CLUSTER_ID}")
+}

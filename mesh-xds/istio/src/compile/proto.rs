@@ -1,0 +1,132 @@
+//! Small builders for Envoy's messages.
+//!
+//! Two compilations of one configuration must give the same bytes, or every reload would look like a change. The
+//! generated maps are hash maps, so a metadata with more than one key is written through an ordered twin of its
+//! message (`google.protobuf.Struct`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::google::protobuf::{self, Any, Struct, Value, value::Kind};
+use mesh_xds::ResourceType;
+use prost::{Message, Name};
+
+/// Istio's key in filter metadata.
+pub(super) const ISTIO: &str = "istio";
+
+/// A resource as it goes over the wire.
+pub(super) fn pack(resource_type: ResourceType, message: &impl Message) -> Any {
+    Any {
+        type_url: resource_type.type_url().to_owned(),
+        value: message.encode_to_vec(),
+    }
+}
+
+/// A typed extension.
+pub(super) fn any<M: Message + Name>(message: &M) -> Any {
+    Any {
+        type_url: M::type_url(),
+        value: message.encode_to_vec(),
+    }
+}
+
+pub(super) fn duration(duration: Duration) -> protobuf::Duration {
+    protobuf::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+pub(super) fn uint32(value: u32) -> protobuf::UInt32Value {
+    protobuf::UInt32Value { value }
+}
+
+pub(super) fn bool_value(value: bool) -> protobuf::BoolValue {
+    protobuf::BoolValue { value }
+}
+
+/// Filter metadata of Istio with one key.
+pub(super) fn istio_metadata(key: &str, value: String) -> core::Metadata {
+    let value = Value {
+        kind: Some(Kind::StringValue(value)),
+    };
+    let fields = HashMap::from([(key.to_owned(), value)]);
+    core::Metadata {
+        filter_metadata: HashMap::from([(ISTIO.to_owned(), Struct { fields })]),
+        ..core::Metadata::default()
+    }
+}
+
+/// The name of a configuration object in Istio's metadata.
+pub(super) fn config_path(kind: &str, namespace: &str, name: &str) -> String {
+    format!("/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}")
+}
+
+/// The field `metadata` of a `Cluster` alone, to be appended to the bytes of a cluster without it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ClusterMetadata {
+    #[prost(message, optional, tag = "25")]
+    pub(super) metadata: Option<OrderedMetadata>,
+}
+
+/// `core.v3.Metadata`, ordered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct OrderedMetadata {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub(super) filter_metadata: BTreeMap<String, OrderedStruct>,
+}
+
+/// `google.protobuf.Struct`, ordered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct OrderedStruct {
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub(super) fields: BTreeMap<String, OrderedValue>,
+}
+
+/// `google.protobuf.Value`, ordered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct OrderedValue {
+    #[prost(oneof = "OrderedKind", tags = "2, 3, 5, 6")]
+    pub(super) kind: Option<OrderedKind>,
+}
+
+/// The kinds of value that we write.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum OrderedKind {
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(string, tag = "3")]
+    String(String),
+    #[prost(message, tag = "5")]
+    Struct(OrderedStruct),
+    #[prost(message, tag = "6")]
+    List(OrderedList),
+}
+
+/// `google.protobuf.ListValue`, ordered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct OrderedList {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) values: Vec<OrderedValue>,
+}
+
+impl From<&str> for OrderedValue {
+    fn from(value: &str) -> Self {
+        OrderedKind::String(value.to_owned()).into()
+    }
+}
+
+impl From<OrderedKind> for OrderedValue {
+    fn from(kind: OrderedKind) -> Self {
+        Self { kind: Some(kind) }
+    }
+}
+
+impl<'a> FromIterator<(&'a str, OrderedValue)> for OrderedStruct {
+    fn from_iter<I: IntoIterator<Item = (&'a str, OrderedValue)>>(iter: I) -> Self {
+        Self {
+            fields: iter.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The route configurations of a sidecar: one per port (`9080`) and one per service and port (`FQDN:9080`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use envoy_types::pb::envoy::config::route::v3 as pb;
+
+use crate::host;
+use crate::kinds::service_entry::Protocol;
+use crate::kinds::virtual_service::{MESH, VirtualService};
+use crate::registry::{Named, Service};
+
+use super::route::{self, Gateways};
+use super::{View, cluster};
+
+/// The port on which hosts without a service have their routes.
+const DEFAULT_PORT: u32 = 80;
+
+pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
+    let mesh = [MESH.to_owned()];
+    let gateways = Gateways(&mesh);
+    let rules = Rules::new(view, &gateways);
+    let mut by_port: BTreeMap<u32, Vec<pb::VirtualHost>> = BTreeMap::new();
+    let mut out = Vec::new();
+    for service in &view.services {
+        let rule = rules.of(&service.host);
+        for port in service
+            .ports
+            .iter()
+            .filter(|p| p.protocol != Protocol::Opaque)
+        {
+            let name = format!("{}:{}", service.host, port.number);
+            let routes = service_routes(view, service, rule, &gateways, port.number);
+            let alone = route::virtual_host(name.clone(), vec!["*".to_owned()], routes.clone());
+            out.push(route::configuration(name.clone(), vec![alone]));
+            // A port whose protocol is not said is detected per service, under that service's name only.
+            if port.protocol != Protocol::Unset {
+                let mut domains = vec![service.host.clone()];
+                domains.extend(host::short_names(&service.host, view.namespace));
+                by_port
+                    .entry(port.number)
+                    .or_default()
+                    .push(route::virtual_host(name, domains, routes));
+            }
+        }
+    }
+    for (name, rule) in rules.without_service(view) {
+        let routes = route::routes(view, rule, &gateways, DEFAULT_PORT);
+        if !routes.is_empty() {
+            let host = route::virtual_host(format!("{name}:{DEFAULT_PORT}"), vec![name], routes);
+            by_port.entry(DEFAULT_PORT).or_default().push(host);
+        }
+    }
+    for (port, mut hosts) in by_port {
+        hosts.push(allow_any());
+        out.push(route::configuration(
+            port.to_string(),
+            unique_domains(hosts),
+        ));
+    }
+    out
+}
+
+fn service_routes(
+    view: &View<'_>,
+    service: &Service,
+    rule: Option<&Named<VirtualService>>,
+    gateways: &Gateways<'_>,
+    port: u32,
+) -> Vec<pb::Route> {
+    let routes = rule
+        .map(|rule| route::routes(view, rule, gateways, port))
+        .unwrap_or_default();
+    if routes.is_empty() {
+        vec![route::default_route(&service.host, port)]
+    } else {
+        routes
+    }
+}
+
+fn allow_any() -> pb::VirtualHost {
+    let name = "allow_any";
+    let route = route::plain_route(name, cluster::PASSTHROUGH);
+    route::virtual_host(name.to_owned(), vec!["*".to_owned()], vec![route])
+}
+
+/// Envoy rejects a route configuration in which a domain stands twice: the first keeps it.
+fn unique_domains(hosts: Vec<pb::VirtualHost>) -> Vec<pb::VirtualHost> {
+    let mut seen = BTreeSet::new();
+    let mut out = Vec::new();
+    for mut host in hosts {
+        host.domains
+            .retain(|domain| seen.insert(domain.to_ascii_lowercase()));
+        if !host.domains.is_empty() {
+            out.push(host);
+        }
+    }
+    out
+}
+
+/// The `VirtualService`s of the mesh gateway by host.
+struct Rules<'a> {
+    exact: HashMap<String, &'a Named<VirtualService>>,
+    /// In the order of the objects.
+    wildcard: Vec<(String, &'a Named<VirtualService>)>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(view: &View<'a>, gateways: &Gateways<'_>) -> Self {
+        let visible = |rule: &&Named<VirtualService>| {
+            let (spec, owner) = (&rule.spec, rule.namespace.as_str());
+            spec.export_to.visible(owner, view.namespace) && gateways.wanted(&spec.gateways, owner)
+        };
+        let mut rules: Vec<_> = view
+            .registry
+            .virtual_services
+            .iter()
+            .filter(visible)
+            .collect();
+        // Those of the client's own namespace come first; of two for one host the first counts.
+        rules.sort_by_key(|rule| rule.namespace != view.namespace);
+        let mut this = Self {
+            exact: HashMap::new(),
+            wildcard: Vec::new(),
+        };
+        for rule in rules {
+            for name in &rule.spec.hosts {
+                let name = host::resolve(name, &rule.namespace);
+                if name.starts_with('*') {
+                    this.wildcard.push((name, rule));
+                } else {
+                    this.exact.entry(name).or_insert(rule);
+                }
+            }
+        }
+        this
+    }
+
+    /// The rule for a service: by its name, else by the narrowest wildcard that covers it.
+    fn of(&self, host: &str) -> Option<&'a Named<VirtualService>> {
+        if let Some(rule) = self.exact.get(host) {
+            return Some(rule);
+        }
+        let covering = self
+            .wildcard
+            .iter()
+            .filter(|(pattern, _)| host::covers(pattern, host));
+        // `max_by_key` takes the last of equals; the first counts.
+        covering
+            .rev()
+            .max_by_key(|(pattern, _)| pattern.len())
+            .map(|(_, rule)| *rule)
+    }
+
+    /// The hosts of rules that no service has, in order.
+    fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<VirtualService>> {
+        let exact = self.exact.iter().map(|(name, rule)| (name, *rule));
+        let wildcard = self.wildcard.iter().rev().map(|(name, rule)| (name, *rule));
+        let unserved = |name: &str| {
+            !view
+                .services
+                .iter()
+                .any(|service| host::covers(name, &service.host))
+        };
+        let named = |name: &str| view.registry.service(name, view.namespace).is_none();
+        exact
+            .filter(|(name, _)| named(name))
+            .chain(wildcard.filter(|(name, _)| unserved(name)))
+            .map(|(name, rule)| (name.clone(), rule))
+            .collect()
+    }
+}

@@ -1,0 +1,233 @@
+//! `ServiceEntry`: a service by its hosts and ports, with endpoints of its own or a selector of workloads.
+
+use std::collections::BTreeSet;
+
+use crate::decode::{Fields, Labels, Schema, Sink};
+use crate::host;
+use crate::yaml::Value;
+
+use super::ExportTo;
+use super::workload_entry::{self, Endpoint};
+
+/// A checked `ServiceEntry`.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceEntry {
+    pub(crate) hosts: Vec<String>,
+    pub(crate) ports: Vec<Port>,
+    /// Whether this version can serve it (`resolution: STATIC`).
+    pub(crate) is_static: bool,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) selector: Option<Labels>,
+    pub(crate) export_to: ExportTo,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    pub(crate) number: u32,
+    pub(crate) name: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) target: Option<u32>,
+}
+
+/// What is spoken on a port, as far as routing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http,
+    /// HTTP2, GRPC and GRPC-WEB: HTTP/2 to the endpoints.
+    Http2,
+    /// Not said: istiod has the proxy detect it.
+    Unset,
+    /// TCP, TLS and others: no HTTP routes.
+    Opaque,
+}
+
+const PROTOCOLS: &str =
+    "HTTP, HTTP2, GRPC, GRPC-WEB, HTTP_PROXY, HTTPS, TLS, TCP, UDP, MONGO, REDIS, MYSQL";
+
+impl Protocol {
+    /// Istio reads protocols in any case.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text.to_ascii_uppercase().as_str() {
+            "HTTP" | "HTTP_PROXY" => Self::Http,
+            "HTTP2" | "GRPC" | "GRPC-WEB" => Self::Http2,
+            "HTTPS" | "TLS" | "TCP" | "UDP" | "MONGO" | "REDIS" | "MYSQL" | "HBONE" => Self::Opaque,
+            _ => return None,
+        })
+    }
+
+    /// Reads the field `protocol` of a port.
+    pub(crate) fn decode(fields: &Fields<'_>, sink: &mut Sink) -> (Self, String) {
+        let Some(text) = fields.string("protocol", sink) else {
+            return (Self::Unset, String::new());
+        };
+        let protocol = Self::parse(&text).unwrap_or_else(|| {
+            let path = fields.path_of("protocol");
+            sink.error(
+                fields.place("protocol"),
+                format!("{path} must be one of {PROTOCOLS}, not {text:?}"),
+            );
+            Self::Opaque
+        });
+        (protocol, text.to_ascii_uppercase())
+    }
+}
+
+const SPEC: Schema = Schema {
+    served: &[
+        "hosts",
+        "ports",
+        "location",
+        "resolution",
+        "endpoints",
+        "workloadSelector",
+        "exportTo",
+    ],
+    unserved: &["addresses", "subjectAltNames"],
+};
+const PORT: Schema = Schema {
+    served: &["number", "name", "protocol", "targetPort"],
+    unserved: &[],
+};
+const SELECTOR: Schema = Schema {
+    served: &["labels"],
+    unserved: &[],
+};
+
+pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
+    let fields = Fields::open(spec, "spec", SPEC, sink)?;
+    let hosts = hosts(&fields, sink);
+    let ports = ports(&fields, sink);
+    fields.word("location", &["MESH_EXTERNAL", "MESH_INTERNAL"], sink);
+    let resolutions = &["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
+    let resolution = fields
+        .word("resolution", resolutions, sink)
+        .unwrap_or("NONE");
+    let is_static = resolution == "STATIC";
+    if !is_static
+        && (fields.get("resolution").is_none()
+            || fields.get("resolution").and_then(Value::as_str) == Some(resolution))
+    {
+        let at = fields.place("resolution");
+        sink.note(
+            at,
+            format!("spec.resolution {resolution}: the service is left out; only STATIC is served"),
+        );
+    }
+    let selector = fields.get("workloadSelector").and_then(|v| {
+        let selector = Fields::open(v, "spec.workloadSelector", SELECTOR, sink)?;
+        Some(selector.labels("labels", sink))
+    });
+    let endpoints = endpoints(&fields, is_static, sink);
+    let listed = fields.get("endpoints").is_some();
+    if selector.is_some() && listed {
+        let at = fields.place("endpoints");
+        sink.error(
+            at,
+            "spec may have endpoints or a workloadSelector, not both",
+        );
+    } else if is_static && selector.is_none() && !listed {
+        sink.error(
+            fields.place("resolution"),
+            "resolution STATIC needs spec.endpoints or spec.workloadSelector",
+        );
+    }
+    let export_to = ExportTo::decode(&fields, sink);
+    Some(ServiceEntry {
+        hosts,
+        ports,
+        is_static,
+        endpoints,
+        selector,
+        export_to,
+    })
+}
+
+fn hosts(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
+    let hosts = fields.strings("hosts", sink);
+    if hosts.is_empty() {
+        sink.error(
+            fields.place("hosts"),
+            "spec.hosts must name at least one host",
+        );
+    }
+    for (name, at) in &hosts {
+        if name == "*" {
+            sink.error(
+                *at,
+                "spec.hosts: a service cannot be called \"*\"; give a name or *.SUFFIX",
+            );
+        } else if let Err(reason) = host::check_wildcard(name) {
+            sink.error(*at, format!("spec.hosts: {reason}"));
+        }
+    }
+    hosts
+        .into_iter()
+        .map(|(name, _)| name.to_ascii_lowercase())
+        .collect()
+}
+
+fn ports(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Port> {
+    let (mut numbers, mut names, mut ports) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+    let items = fields.list("ports", sink);
+    if items.is_empty() {
+        sink.error(
+            fields.place("ports"),
+            "spec.ports must hold at least one port",
+        );
+    }
+    for (i, item) in items.iter().enumerate() {
+        let Some(port) = Fields::open(item, format!("spec.ports[{i}]"), PORT, sink) else {
+            continue;
+        };
+        let (number, name) = (
+            port.port("number", sink),
+            port.string("name", sink).unwrap_or_default(),
+        );
+        let (protocol, _) = Protocol::decode(&port, sink);
+        let target = port.port("targetPort", sink);
+        for key in ["number", "name"] {
+            if port.get(key).is_none() {
+                sink.error(port.at, format!("{} is missing", port.path_of(key)));
+            }
+        }
+        let Some(number) = number else { continue };
+        if !numbers.insert(number) {
+            sink.error(
+                port.place("number"),
+                format!(
+                    "{}: the number {number} is taken by another port",
+                    port.path
+                ),
+            );
+        }
+        if !name.is_empty() && !names.insert(name.clone()) {
+            sink.error(
+                port.place("name"),
+                format!("{}: the name {name:?} is taken by another port", port.path),
+            );
+        }
+        ports.push(Port {
+            number,
+            name,
+            protocol,
+            target,
+        });
+    }
+    ports
+}
+
+fn endpoints(fields: &Fields<'_>, is_static: bool, sink: &mut Sink) -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
+    for (i, item) in fields.list("endpoints", sink).iter().enumerate() {
+        let path = format!("spec.endpoints[{i}]");
+        // Names are fine as addresses where DNS is to resolve them.
+        let endpoint = if is_static {
+            workload_entry::decode(item, &path, sink)
+        } else {
+            None
+        };
+        endpoints.extend(endpoint);
+    }
+    endpoints
+}

@@ -1,0 +1,177 @@
+//! Kinds that have no effect here: accepted and noted, refused where they secure a call, or not known at all.
+
+use crate::decode::{Fields, Schema, Sink};
+use crate::yaml::Value;
+
+use super::header::Header;
+
+/// What to do with a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    Served,
+    Unserved,
+}
+
+const SERVED: &[&str] = &[
+    "ServiceEntry",
+    "WorkloadEntry",
+    "DestinationRule",
+    "VirtualService",
+    "Gateway",
+];
+const NETWORKING: &[&str] = &["Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
+const SECURITY: &[&str] = &[
+    "PeerAuthentication",
+    "AuthorizationPolicy",
+    "RequestAuthentication",
+];
+const ISTIO_GROUPS: &[&str] = &[
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "install.istio.io",
+];
+/// Kubernetes' groups without a dot in them; the others end in `k8s.io`, Gateway API's too.
+const KUBERNETES_GROUPS: &[&str] = &["", "apps", "batch", "autoscaling", "policy", "extensions"];
+
+const PEER_SPEC: Schema = Schema {
+    served: &["selector", "mtls", "portLevelMtls"],
+    unserved: &[],
+};
+const MTLS: Schema = Schema {
+    served: &["mode"],
+    unserved: &[],
+};
+
+/// Sorts a document by its kind; nothing where it is wrong or refused.
+pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Option<Class> {
+    let (group, kind) = (header.group(), header.kind.as_str());
+    let known = match group {
+        "networking.istio.io" if SERVED.contains(&kind) => {
+            return version(header, sink).then_some(Class::Served);
+        }
+        "networking.istio.io" => NETWORKING.contains(&kind),
+        "security.istio.io" if SECURITY.contains(&kind) => return security(header, document, sink),
+        "telemetry.istio.io" => kind == "Telemetry",
+        "extensions.istio.io" => matches!(kind, "WasmPlugin" | "TrafficExtension"),
+        "install.istio.io" => kind == "IstioOperator",
+        "" if kind == "List" => {
+            sink.error(
+                header.at,
+                "a List is not read; write its items as documents of their own",
+            );
+            return None;
+        }
+        group => {
+            KUBERNETES_GROUPS.contains(&group)
+                || group.ends_with(".k8s.io")
+                || group.ends_with(".x-k8s.io")
+        }
+    };
+    if known {
+        sink.note(
+            header.at,
+            format!(
+                "the kind {kind} of {} has no effect in this version",
+                header.api_version
+            ),
+        );
+        return Some(Class::Unserved);
+    }
+    sink.error(header.at, unknown(header));
+    None
+}
+
+fn unknown(header: &Header) -> String {
+    let (kind, api_version) = (&header.kind, &header.api_version);
+    if ISTIO_GROUPS.contains(&header.group()) {
+        let served = SERVED.join(", ");
+        let (networking, security) = (NETWORKING.join(", "), SECURITY.join(", "));
+        format!(
+            "Istio has no kind {kind} in {api_version}; served are {served}; known are also {networking} \
+             (networking.istio.io), {security} (security.istio.io), Telemetry (telemetry.istio.io), \
+             WasmPlugin (extensions.istio.io)"
+        )
+    } else {
+        format!(
+            "{kind} of {api_version} is no kind of Istio ({}), Kubernetes or Gateway API",
+            ISTIO_GROUPS.join(", ")
+        )
+    }
+}
+
+fn version(header: &Header, sink: &mut Sink) -> bool {
+    let good = matches!(header.version(), "v1" | "v1beta1" | "v1alpha3");
+    if !good {
+        let allowed =
+            "networking.istio.io/v1, networking.istio.io/v1beta1, networking.istio.io/v1alpha3";
+        sink.error(
+            header.at,
+            format!(
+                "apiVersion must be one of {allowed}, not {:?}",
+                header.api_version
+            ),
+        );
+    }
+    good
+}
+
+/// Security kinds are refused, but for a `PeerAuthentication` that demands nothing.
+fn security(header: &Header, document: &Value, sink: &mut Sink) -> Option<Class> {
+    let before = sink.errors.len();
+    match header.kind.as_str() {
+        "PeerAuthentication" => peer_authentication(document, sink),
+        "AuthorizationPolicy" => sink.refuse(
+            header.at,
+            "an AuthorizationPolicy",
+            "authorization of callers",
+        ),
+        _ => sink.refuse(
+            header.at,
+            "a RequestAuthentication",
+            "verification of tokens",
+        ),
+    }
+    if sink.errors.len() > before {
+        return None;
+    }
+    sink.note(
+        header.at,
+        format!("the kind {} has no effect in this version", header.kind),
+    );
+    Some(Class::Unserved)
+}
+
+fn peer_authentication(document: &Value, sink: &mut Sink) {
+    let Some(spec) = document.get("spec") else {
+        return;
+    };
+    let Some(fields) = Fields::open(spec, "spec", PEER_SPEC, sink) else {
+        return;
+    };
+    if let Some(mtls) = fields.get("mtls") {
+        mode(mtls, "spec.mtls".to_owned(), sink);
+    }
+    for port in fields.entries("portLevelMtls", sink) {
+        mode(
+            &port.value,
+            format!("spec.portLevelMtls.{}", port.key),
+            sink,
+        );
+    }
+}
+
+fn mode(mtls: &Value, path: String, sink: &mut Sink) {
+    let Some(fields) = Fields::open(mtls, path, MTLS, sink) else {
+        return;
+    };
+    let mode = fields.word("mode", &["UNSET", "DISABLE", "PERMISSIVE", "STRICT"], sink);
+    if mode == Some("STRICT") {
+        sink.refuse(
+            fields.place("mode"),
+            &format!("{} STRICT", fields.path_of("mode")),
+            "mutual TLS",
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Whatever stands in a file: an answer, never a panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test may fail, and may be a long table"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::*;
+use mesh_istio::Config;
+use mesh_xds::Node;
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Runner, RngAlgorithm, RngSeed};
+
+const RULES: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: reviews
+spec:
+  hosts: [reviews, '*.books.example.com']
+  gateways: [mesh, bookinfo]
+  http:
+  - name: jason
+    match:
+    - headers: { end-user: { exact: jason } }
+      uri: { regex: '/a.*' }
+    route:
+    - destination: { host: reviews, subset: v2, port: { number: 9080 } }
+      weight: 90
+    - destination: { host: reviews, subset: v1 }
+      weight: 10
+    timeout: 1.5s
+  - directResponse: { status: 404 }
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: bookinfo }
+spec:
+  selector: { istio: ingressgateway }
+  servers:
+  - { port: { number: 8080, name: http, protocol: HTTP }, hosts: ['*', default/a.b] }
+";
+
+fn all() -> String {
+    format!("{REVIEWS}---\n{RULES}")
+}
+
+fn everything(text: &str) {
+    if let Ok(loaded) = Config::parse([("a.yaml".into(), text.to_owned())]) {
+        for node in [
+            client(),
+            Node::router("x", "default", [("istio", "ingressgateway")]),
+        ] {
+            let resources = loaded.config.resources(&node);
+            for name in resources.routes.keys() {
+                routes(&resources, name);
+            }
+        }
+    }
+}
+
+fn runner() -> Runner {
+    let rng_algorithm = RngAlgorithm::ChaCha;
+    Runner {
+        cases: 400,
+        rng_algorithm,
+        rng_seed: RngSeed::Fixed(7),
+        failure_persistence: None,
+        ..Runner::default()
+    }
+}
+
+#[test]
+fn every_truncation() {
+    let text = all();
+    for (at, _) in text.char_indices() {
+        everything(&text[..at]);
+    }
+    everything(&text);
+    assert!(Config::parse([("a.yaml".into(), text)]).is_ok());
+}
+
+proptest! {
+    #![proptest_config(runner())]
+
+    #[test]
+    fn random_text(text in "\\PC{0,200}") {
+        everything(&text);
+    }
+
+    #[test]
+    fn random_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        everything(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn yaml_like_text(text in "([-:{}\\[\\],&*!|>'\"%@`#? \\t\\n]|[a-z0-9]{1,4}|---\\n|\\.\\.\\.\\n|<<: ){0,60}") {
+        everything(&text);
+    }
+
+    #[test]
+    fn a_valid_text_with_bytes_changed(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+    ) {
+        let mut bytes = all().into_bytes();
+        for (at, byte) in edits {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        everything(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn a_valid_text_with_values_changed(
+        line in any::<prop::sample::Index>(),
+        value in prop_oneof![
+            Just("-1".to_owned()), Just("99999999999999999999".to_owned()), Just("1e400".to_owned()),
+            Just("null".to_owned()), Just("[]".to_owned()), Just("{}".to_owned()), Just("''".to_owned()),
+            Just("*".to_owned()), Just("'*'".to_owned()), Just("[[[1]]]".to_owned()), Just(".inf".to_owned()), "\\PC{0,20}",
+        ],
+    ) {
+        let text = all();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let at = line.index(lines.len());
+        if let Some((key, _)) = lines[at].clone().split_once(": ") {
+            lines[at] = format!("{key}: {value}");
+        }
+        everything(&lines.join("\n"));
+    }
+
+    #[test]
+    fn edits_with_any_text(text in "\\PC{0,100}", cut in any::<prop::sample::Index>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = all();
+        let cut = (0..=cut.index(whole.len())).rev().find(|at| whole.is_char_boundary(*at)).unwrap_or(0);
+        for text in [text.as_str(), &whole[..cut]] {
+            let source = Path::new("stdin");
+            let before: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+            match mesh_istio::apply(dir.path(), text, source) {
+                Ok(_) => prop_assert!(Config::load(dir.path()).is_ok()),
+                Err(_) => prop_assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before.len()),
+            }
+            let _ = mesh_istio::delete(dir.path(), text, source);
+        }
+    }
+}

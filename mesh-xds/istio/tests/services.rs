@@ -1,0 +1,301 @@
+//! ServiceEntry, WorkloadEntry and DestinationRule as clusters and endpoints.
+
+mod common;
+
+use common::*;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbPolicy,
+};
+use envoy_types::pb::envoy::config::core::v3::HealthStatus;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
+use envoy_types::pb::google::protobuf::value::Kind;
+use mesh_xds::Node;
+use prost::Message;
+
+#[test]
+fn clusters_of_a_service_and_its_subsets() {
+    let resources = compile(REVIEWS);
+    let names: Vec<&str> = resources.clusters.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "BlackHoleCluster",
+            "PassthroughCluster",
+            "outbound|9080|v1|reviews.default.svc.cluster.local",
+            "outbound|9080|v2|reviews.default.svc.cluster.local",
+            "outbound|9080|v3|reviews.default.svc.cluster.local",
+            "outbound|9080||reviews.default.svc.cluster.local",
+        ]
+    );
+    let whole = cluster(&resources, &format!("outbound|9080||{HOST}"));
+    assert_eq!(
+        whole.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()))
+    );
+    assert_eq!(whole.lb_policy(), LbPolicy::LeastRequest);
+    assert_eq!(whole.connect_timeout.map(|d| d.seconds), Some(10));
+    let eds = whole.eds_cluster_config.expect("eds");
+    assert_eq!(eds.service_name, whole.name);
+    let thresholds = &whole.circuit_breakers.expect("breakers").thresholds[0];
+    assert_eq!(thresholds.max_requests.map(|v| v.value), Some(u32::MAX));
+    assert!(whole.typed_extension_protocol_options.is_empty());
+    assert!(whole.transport_socket.is_none());
+
+    let v2 = cluster(&resources, &format!("outbound|9080|v2|{HOST}"));
+    assert_eq!(v2.lb_policy(), LbPolicy::RoundRobin);
+    let metadata = v2.metadata.as_ref();
+    assert_eq!(istio(metadata, "subset"), "v2");
+    assert_eq!(
+        istio(metadata, "config"),
+        "/apis/networking.istio.io/v1/namespaces/default/destination-rule/reviews"
+    );
+    let services = &metadata.expect("metadata").filter_metadata["istio"].fields["services"];
+    let Some(Kind::ListValue(list)) = &services.kind else {
+        panic!("{services:?}")
+    };
+    let Some(Kind::StructValue(service)) = &list.values[0].kind else {
+        panic!("{list:?}")
+    };
+    assert_eq!(
+        service.fields["host"].kind,
+        Some(Kind::StringValue(HOST.to_owned()))
+    );
+    assert_eq!(
+        service.fields["namespace"].kind,
+        Some(Kind::StringValue("default".to_owned()))
+    );
+}
+
+#[test]
+fn clusters_without_endpoints() {
+    let resources = compile(REVIEWS);
+    let black_hole = cluster(&resources, "BlackHoleCluster");
+    assert_eq!(
+        black_hole.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into()))
+    );
+    let passthrough = cluster(&resources, "PassthroughCluster");
+    assert_eq!(
+        passthrough.cluster_discovery_type,
+        Some(ClusterDiscoveryType::Type(
+            DiscoveryType::OriginalDst.into()
+        ))
+    );
+    assert_eq!(passthrough.lb_policy(), LbPolicy::ClusterProvided);
+}
+
+#[test]
+fn the_same_text_gives_the_same_bytes() {
+    let text = format!("{REVIEWS}---\n{}", REVIEWS.replace("reviews", "ratings"));
+    let first = compile(&text);
+    for _ in 0..20 {
+        assert_eq!(compile(&text), first);
+    }
+}
+
+#[test]
+fn endpoints_by_locality_weight_and_subset() {
+    let resources = compile(REVIEWS);
+    let whole = assignment(&resources, &format!("outbound|9080||{HOST}"));
+    let localities: Vec<_> = whole
+        .endpoints
+        .iter()
+        .map(|l| {
+            let place = l.locality.clone().expect("locality");
+            let weight = l.load_balancing_weight.map_or(0, |w| w.value);
+            (
+                format!("{}/{}/{}", place.region, place.zone, place.sub_zone),
+                weight,
+                l.lb_endpoints.len(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        localities,
+        [
+            ("region1/zone1/".to_owned(), 1, 1),
+            ("region1/zone2/rack7".to_owned(), 3, 1)
+        ]
+    );
+    let endpoint = &whole.endpoints[0].lb_endpoints[0];
+    assert_eq!(endpoint.health_status(), HealthStatus::Healthy);
+    assert_eq!(
+        istio(endpoint.metadata.as_ref(), "workload"),
+        "reviews-v1;default;reviews;v1;Kubernetes"
+    );
+
+    // Named port, then the service's number.
+    assert_eq!(
+        addresses(&resources, &format!("outbound|9080||{HOST}")),
+        ["127.0.11.1:19081", "127.0.11.2:9080"]
+    );
+    assert_eq!(
+        addresses(&resources, &format!("outbound|9080|v1|{HOST}")),
+        ["127.0.11.1:19081"]
+    );
+    // A subset without endpoints has an empty assignment, not none.
+    assert!(addresses(&resources, &format!("outbound|9080|v3|{HOST}")).is_empty());
+}
+
+const INLINE: &str = "\
+apiVersion: networking.istio.io/v1beta1
+kind: ServiceEntry
+metadata: { name: details }
+spec:
+  hosts: [details.default.svc.cluster.local, details.example.com]
+  resolution: STATIC
+  ports:
+  - { number: 9080, name: http, protocol: HTTP, targetPort: 8080 }
+  - { number: 7070, name: grpc, protocol: GRPC }
+  - { number: 7071, name: web, protocol: grpc-web }
+  - { number: 7072, name: h2, protocol: HTTP2 }
+  - { number: 3306, name: db, protocol: MySQL }
+  endpoints:
+  - { address: 127.0.0.2, labels: { app: details } }
+  - { address: '::1', ports: { grpc: 50051 } }
+";
+
+#[test]
+fn inline_endpoints_and_http2() {
+    let resources = compile(INLINE);
+    for host in ["details.default.svc.cluster.local", "details.example.com"] {
+        assert_eq!(
+            addresses(&resources, &format!("outbound|9080||{host}")),
+            ["127.0.0.2:8080", "::1:8080"]
+        );
+        assert_eq!(
+            addresses(&resources, &format!("outbound|7070||{host}")),
+            ["127.0.0.2:7070", "::1:50051"]
+        );
+    }
+    let whole = assignment(&resources, "outbound|9080||details.example.com");
+    // Inline endpoints have no name and no namespace in istiod either.
+    let metadata = whole.endpoints[0].lb_endpoints[0].metadata.as_ref();
+    assert_eq!(istio(metadata, "workload"), ";;details;latest;Kubernetes");
+
+    for (port, http2) in [
+        (9080, false),
+        (7070, true),
+        (7071, true),
+        (7072, true),
+        (3306, false),
+    ] {
+        let cluster = cluster(&resources, &format!("outbound|{port}||details.example.com"));
+        let options = cluster
+            .typed_extension_protocol_options
+            .get("envoy.extensions.upstreams.http.v3.HttpProtocolOptions");
+        assert_eq!(options.is_some(), http2, "port {port}");
+        if let Some(options) = options {
+            let options = HttpProtocolOptions::decode(options.value.as_slice()).expect("options");
+            let explicit = options.upstream_protocol_options;
+            assert!(matches!(
+                explicit,
+                Some(UpstreamProtocolOptions::ExplicitHttpConfig(_))
+            ));
+        }
+    }
+}
+
+#[test]
+fn visibility_by_export_to() {
+    let private = INLINE.replace("spec:\n", "spec:\n  exportTo: ['.']\n");
+    let config = load(&private).config;
+    let count = |namespace: &str| {
+        config
+            .resources(&Node::sidecar("x", namespace))
+            .clusters
+            .len()
+    };
+    assert_eq!(count("default"), 12);
+    assert_eq!(count("other"), 2);
+}
+
+#[test]
+fn workloads_of_another_namespace_are_not_selected() {
+    let moved = REVIEWS.replace(
+        "name: reviews-v1, namespace: default",
+        "name: reviews-v1, namespace: other",
+    );
+    assert_eq!(
+        addresses(&compile(&moved), &format!("outbound|9080||{HOST}")),
+        ["127.0.11.2:9080"]
+    );
+}
+
+#[test]
+fn balancers_of_ports_subsets_and_rules() {
+    let rule = "\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: details }
+spec:
+  host: '*.example.com'
+  trafficPolicy:
+    loadBalancer: { simple: RANDOM }
+    portLevelSettings:
+    - { port: { number: 7070 }, loadBalancer: { simple: ROUND_ROBIN } }
+    - { port: { number: 7071 }, tls: { mode: DISABLE } }
+  subsets:
+  - { name: v1, labels: {} }
+  - name: v2
+    labels: {}
+    trafficPolicy: { loadBalancer: { simple: UNSPECIFIED } }
+";
+    let resources = compile(&format!("{INLINE}---\n{rule}"));
+    let policy = |name: &str| cluster(&resources, name).lb_policy();
+    assert_eq!(
+        policy("outbound|9080||details.example.com"),
+        LbPolicy::Random
+    );
+    assert_eq!(
+        policy("outbound|7070||details.example.com"),
+        LbPolicy::RoundRobin
+    );
+    // A port's entry that says nothing of balancing has the default, not the rule's.
+    assert_eq!(
+        policy("outbound|7071||details.example.com"),
+        LbPolicy::LeastRequest
+    );
+    assert_eq!(
+        policy("outbound|9080|v1|details.example.com"),
+        LbPolicy::Random
+    );
+    assert_eq!(
+        policy("outbound|9080|v2|details.example.com"),
+        LbPolicy::LeastRequest
+    );
+    // The wildcard does not cover the other host.
+    assert_eq!(
+        policy("outbound|9080||details.default.svc.cluster.local"),
+        LbPolicy::LeastRequest
+    );
+    assert!(
+        !resources
+            .clusters
+            .contains_key("outbound|9080|v1|details.default.svc.cluster.local")
+    );
+}
+
+#[test]
+fn objects_are_listed_with_their_text() {
+    let loaded = load(REVIEWS);
+    let objects: Vec<_> = loaded.config.objects().collect();
+    let ids: Vec<String> = objects.iter().map(|o| o.id()).collect();
+    assert_eq!(
+        ids,
+        [
+            "ServiceEntry default/reviews",
+            "WorkloadEntry default/reviews-v1",
+            "WorkloadEntry default/reviews-v2",
+            "DestinationRule default/reviews"
+        ]
+    );
+    assert_eq!(objects[1].line, 12);
+    assert!(
+        objects[1].yaml.starts_with("apiVersion"),
+        "{}",
+        objects[1].yaml
+    );
+    assert!(objects[1].yaml.contains("127.0.11.1") && !objects[1].yaml.contains("---"));
+}

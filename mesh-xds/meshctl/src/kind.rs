@@ -1,0 +1,71 @@
+//! The names under which people know the kinds of Istio: `vs`, `virtualservices`, `VirtualService`.
+
+/// Kind and short name, as `kubectl api-resources` lists them.
+const SHORT: [(&str, &str); 10] = [
+    ("virtualservice", "vs"),
+    ("destinationrule", "dr"),
+    ("gateway", "gw"),
+    ("serviceentry", "se"),
+    ("workloadentry", "we"),
+    ("workloadgroup", "wg"),
+    ("peerauthentication", "pa"),
+    ("authorizationpolicy", "ap"),
+    ("requestauthentication", "ra"),
+    ("telemetry", "telemetries"),
+];
+
+/// The singular lower-case name of a kind, from any of its spellings.
+pub(crate) fn singular(kind: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    // `virtualservices.networking.istio.io`, as kubectl takes it too.
+    let kind = kind.split('.').next().unwrap_or_default();
+    for (long, short) in SHORT {
+        if kind == short || kind == long {
+            return long.to_owned();
+        }
+    }
+    if let Some(stem) = kind.strip_suffix("ies") {
+        return format!("{stem}y");
+    }
+    kind.strip_suffix('s').unwrap_or(kind).to_owned()
+}
+
+/// `virtualservice.networking.istio.io`: how kubectl names an object's type.
+pub(crate) fn qualified(kind: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    let group = match kind.as_str() {
+        "peerauthentication" | "authorizationpolicy" | "requestauthentication" => {
+            "security.istio.io"
+        }
+        "telemetry" => "telemetry.istio.io",
+        "wasmplugin" => "extensions.istio.io",
+        _ => "networking.istio.io",
+    };
+    format!("{kind}.{group}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        for (text, kind) in [
+            ("vs", "virtualservice"),
+            ("VirtualService", "virtualservice"),
+            ("virtualservices.networking.istio.io", "virtualservice"),
+            ("serviceentries", "serviceentry"),
+            ("se", "serviceentry"),
+            ("gateways", "gateway"),
+            ("AuthorizationPolicies", "authorizationpolicy"),
+            ("telemetries", "telemetry"),
+            ("sidecar", "sidecar"),
+        ] {
+            assert_eq!(singular(text), kind, "{text}");
+        }
+        assert_eq!(
+            qualified("PeerAuthentication"),
+            "peerauthentication.security.istio.io"
+        );
+    }
+}

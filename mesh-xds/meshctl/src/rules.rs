@@ -1,0 +1,87 @@
+//! Where a command gets its rules from: a folder, or the control plane that the environment names.
+
+use std::path::PathBuf;
+
+use mesh_tower::{Mesh, Node};
+
+use crate::failure::{Failure, readable};
+
+/// The variables by which gRPC clients are told of a bootstrap; `MESH=off` asks for no mesh at all.
+const BOOTSTRAP: [&str; 3] = ["GRPC_XDS_BOOTSTRAP", "GRPC_XDS_BOOTSTRAP_CONFIG", "MESH"];
+
+/// Who the command is, and by which rules it goes.
+#[derive(Debug, clap::Args)]
+#[group(skip)] // flattened beside the command's own arguments
+pub(crate) struct Args {
+    /// A folder of rules, used without a control plane. Without it: GRPC_XDS_BOOTSTRAP (a file) or
+    /// GRPC_XDS_BOOTSTRAP_CONFIG (inline JSON), else the folder that MESH_CONFIG names.
+    #[arg(long, value_name = "DIR")]
+    config: Option<PathBuf>,
+    /// The namespace of the caller. Needs a folder: a bootstrap says it itself.
+    #[arg(long, value_name = "NS")]
+    namespace: Option<String>,
+    /// A label of the caller, for sourceLabels. Needs a folder.
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Makes every choice of routes and endpoints repeatable. Needs a folder.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is written key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Whether the environment says where rules come from.
+pub(crate) fn bootstrapped() -> bool {
+    BOOTSTRAP
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+}
+
+/// A mesh by the environment's bootstrap.
+pub(crate) async fn from_env() -> Result<Mesh, Failure> {
+    Mesh::from_env()
+        .await
+        .map_err(|error| Failure::Setup(error.to_string()))
+}
+
+impl Args {
+    /// The mesh that these arguments ask for.
+    pub(crate) async fn mesh(self) -> Result<Mesh, Failure> {
+        let Some(dir) = self.folder()? else {
+            return from_env().await;
+        };
+        readable(&dir)?;
+        // The same text as `apply` and the control plane print, not wrapped in another sentence.
+        mesh_istio::Config::load(&dir)?;
+        let namespace = self.namespace.as_deref().unwrap_or("default");
+        let node = Node::sidecar("meshctl", namespace).with_labels(self.labels);
+        let mut builder = Mesh::builder().yaml(dir).node(node);
+        if let Some(seed) = self.seed {
+            builder = builder.seed(seed);
+        }
+        builder
+            .build()
+            .map_err(|error| Failure::Setup(format!("{error} (the folder is named by --config)")))
+    }
+
+    /// The folder to use, if any: the flag, else the environment's folder unless there is a bootstrap.
+    fn folder(&self) -> Result<Option<PathBuf>, Failure> {
+        if let Some(dir) = &self.config {
+            return Ok(Some(dir.clone()));
+        }
+        if !bootstrapped() {
+            let dir = std::env::var_os("MESH_CONFIG").map(PathBuf::from);
+            return dir.map(Some).ok_or_else(|| {
+                Failure::Setup("no rules: name a folder with --config, or a bootstrap file with GRPC_XDS_BOOTSTRAP".to_owned())
+            });
+        }
+        if self.namespace.is_some() || !self.labels.is_empty() || self.seed.is_some() {
+            let text = "--namespace, --label and --seed need a folder: add --config, or write them into the bootstrap's node";
+            return Err(Failure::Setup(text.to_owned()));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,512 @@
+//! The built binary, run as people run it.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const REVIEWS: &str = "reviews.default.svc.cluster.local";
+const ROUTE: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: reviews
+spec:
+  hosts: [reviews]
+  http:
+  - route:
+    - destination: { host: reviews, subset: v1 }
+";
+
+#[test]
+fn apply_get_delete() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("route.yaml");
+    let folder = dir.path().join("mesh");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(&file, ROUTE).unwrap();
+    let on = |verb: &str| {
+        done(
+            meshctl([verb, "-f"])
+                .arg(&file)
+                .arg("--config")
+                .arg(&folder),
+            "",
+        )
+    };
+
+    let name = "virtualservice.networking.istio.io/reviews";
+    assert_eq!(on("apply"), (0, format!("{name} created\n"), String::new()));
+    assert_eq!(
+        on("apply"),
+        (0, format!("{name} unchanged\n"), String::new())
+    );
+    std::fs::write(&file, ROUTE.replace("v1 }", "v2 }")).unwrap();
+    assert_eq!(
+        on("apply"),
+        (0, format!("{name} configured\n"), String::new())
+    );
+
+    let get = |args: &[&str]| done(meshctl(["get"]).args(args).env("MESH_CONFIG", &folder), "");
+    assert_eq!(
+        get(&["-o", "name"]),
+        (0, format!("{name}\n"), String::new())
+    );
+    let (code, table, _) = get(&["vs"]);
+    assert_eq!((code, table.lines().count()), (0, 2), "{table}");
+    assert!(
+        table.starts_with("KIND") && table.contains("VirtualService   default"),
+        "{table}"
+    );
+    let (_, yaml, _) = get(&["virtualservices", "reviews", "-n", "default", "-o", "yaml"]);
+    assert!(
+        yaml.contains("subset: v2") && yaml.contains("namespace: default"),
+        "{yaml}"
+    );
+    let (_, text, _) = get(&["vs", "reviews", "-o", "json"]);
+    let object: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(object["spec"]["hosts"], json!(["reviews"]));
+    assert_eq!(get(&["dr"]).0, 0);
+    assert_eq!(get(&["vs", "ratings"]).0, 1);
+    assert_eq!(get(&["vs", "-n", "other", "-o", "name"]).1, "");
+
+    let gone = "virtualservice.networking.istio.io \"reviews\"";
+    assert_eq!(
+        on("delete"),
+        (0, format!("{gone} deleted\n"), String::new())
+    );
+    let (code, out, err) = on("delete");
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains(gone) && err.contains("not found"), "{err}");
+    assert_eq!(content(&folder), BTreeMap::new());
+}
+
+#[test]
+fn a_bad_file_writes_nothing_of_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, files) = (dir.path().join("mesh"), dir.path().join("files"));
+    for made in [&folder, &files] {
+        std::fs::create_dir(made).unwrap();
+    }
+    std::fs::write(files.join("a.yaml"), ROUTE).unwrap();
+    std::fs::write(files.join("b.yaml"), ROUTE.replace("hosts:", "hots:")).unwrap();
+    let (code, out, err) = done(
+        meshctl(["apply", "-f"])
+            .arg(&files)
+            .arg("--config")
+            .arg(&folder),
+        "",
+    );
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.contains("b.yaml:6:3: error:") && err.contains("hots"),
+        "{err}"
+    );
+    assert_eq!(content(&folder), BTreeMap::new());
+
+    std::fs::write(files.join("b.yaml"), ROUTE.replace("reviews", "ratings")).unwrap();
+    let (code, out, err) = done(
+        meshctl(["apply", "-f"])
+            .arg(&files)
+            .arg("--config")
+            .arg(&folder),
+        "",
+    );
+    assert_eq!(
+        (code, out.lines().count(), err.as_str()),
+        (0, 2, ""),
+        "{out}"
+    );
+    let before = content(&folder);
+    let (code, _, err) = done(
+        meshctl(["apply", "-f", "-", "--config"]).arg(&folder),
+        "kind: [",
+    );
+    assert_eq!((code, content(&folder)), (1, before));
+    assert!(err.contains("<stdin>:1:"), "{err}");
+}
+
+#[test]
+fn what_is_not_supported_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let sidecar =
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: x }\nspec: {}\n";
+    let (code, out, err) = done(
+        meshctl(["apply", "-f", "-", "--config"]).arg(dir.path()),
+        sidecar,
+    );
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "sidecar.networking.istio.io/x created\n"),
+        "{err}"
+    );
+    assert!(err.contains("not supported: Sidecar default/x"), "{err}");
+}
+
+#[test]
+fn what_prevents_a_command_is_one_sentence_with_its_flag() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap();
+    let missing = dir.path().join("nothing-here");
+    let missing = missing.to_str().unwrap();
+    let table: &[(&[&str], [&str; 2])] = &[
+        (&["get", "--config", missing], ["nothing-here", "--config"]),
+        (
+            &["apply", "-f", "x.yaml", "--config", missing],
+            ["nothing-here", "--config"],
+        ),
+        (
+            &["apply", "-f", "x.yaml", "--config", folder],
+            ["x.yaml", "-f"],
+        ),
+        (
+            &["call", "--config", missing, "http://reviews:9080/"],
+            ["nothing-here", "--config"],
+        ),
+        (
+            &["call", "http://reviews:9080/"],
+            ["--config", "GRPC_XDS_BOOTSTRAP"],
+        ),
+        (
+            &["control-plane", "--config", missing],
+            ["nothing-here", "--config"],
+        ),
+        (
+            &["control-plane", "--config", folder, "--listen", &address],
+            [&address, "--listen"],
+        ),
+        (&["echo", "--listen", &address], [&address, "--listen"]),
+    ];
+    for (args, expected) in table {
+        let (code, out, err) = done(&mut meshctl(args.iter().copied()), "");
+        assert_eq!(
+            (code, out.as_str(), err.lines().count()),
+            (2, "", 1),
+            "{args:?}: {err}"
+        );
+        for part in expected {
+            assert!(err.contains(part), "{args:?}: {err}");
+        }
+    }
+    let mut call = meshctl(["call", "http://reviews:9080/"]);
+    let (code, _, err) = done(call.env("GRPC_XDS_BOOTSTRAP", missing), "");
+    assert_eq!(code, 2, "{err}");
+    assert!(
+        err.contains("nothing-here") && err.contains("GRPC_XDS_BOOTSTRAP"),
+        "{err}"
+    );
+}
+
+#[test]
+fn calls_go_by_the_rules_of_a_folder() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    let mesh = folder(&v1, &v2);
+    let (code, out, err) = call(
+        mesh.path(),
+        &[
+            "-n",
+            "200",
+            "--concurrency",
+            "4",
+            "--seed",
+            "7",
+            "-o",
+            "json",
+        ],
+    );
+    assert_eq!(code, 0, "{err}");
+    let lines: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 200);
+    let mut endpoints = BTreeMap::new();
+    for line in &lines {
+        assert_eq!(
+            (&line["status"], &line["flags"]),
+            (&json!(200), &json!("")),
+            "{line}"
+        );
+        assert!(
+            line["cluster"].as_str().unwrap().contains(REVIEWS),
+            "{line}"
+        );
+        assert!(
+            line["generation"].as_u64().unwrap() > 0
+                && line["milliseconds"].as_f64().unwrap() > 0.0,
+            "{line}"
+        );
+        assert!(
+            line["route"].is_string() && line.get("error").is_none(),
+            "{line}"
+        );
+        *endpoints
+            .entry(line["endpoint"].as_str().unwrap().to_owned())
+            .or_insert(0) += 1;
+    }
+    // 90/10 with 5 standard deviations of 200.
+    let first = endpoints[&v1.address];
+    assert!((159..=200).contains(&first), "seed 7: {endpoints:?}");
+    assert_eq!(first + endpoints.get(&v2.address).unwrap_or(&0), 200);
+    assert!(
+        err.contains("200 requests") && err.contains("200 answered (200: 200), 0 failed"),
+        "{err}"
+    );
+
+    let (code, out, err) = call(mesh.path(), &["-n", "50", "--rate", "500", "-o", "json"]);
+    assert_eq!((code, out.lines().count()), (0, 50), "{err}");
+}
+
+#[test]
+fn an_echo_tells_what_arrived() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    let mesh = folder(&v1, &v2);
+    let (code, out, err) = call(
+        mesh.path(),
+        &["-X", "PUT", "-H", "end-user: jason", "-d", "hello"],
+    );
+    assert_eq!(code, 0, "{err}");
+    let (line, body) = out.split_once('\n').unwrap();
+    assert!(
+        line.starts_with("200  route ") && line.contains(&v2.address),
+        "{line}"
+    );
+    let echo: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(echo["name"], "two");
+    assert_eq!(
+        (&echo["method"], &echo["target"]),
+        (&json!("PUT"), &json!("/reviews/0?a=b"))
+    );
+    assert_eq!(
+        (&echo["version"], &echo["body_length"]),
+        (&json!("HTTP/1.1"), &json!(5))
+    );
+    assert!(
+        echo["peer"].as_str().unwrap().starts_with("127.0.0.1:"),
+        "{echo}"
+    );
+    let headers = echo["headers"].as_array().unwrap();
+    assert!(headers.contains(&json!(["end-user", "jason"])), "{echo}");
+    assert!(headers.contains(&json!(["host", "reviews:9080"])), "{echo}");
+}
+
+#[test]
+fn what_fails_is_told_with_its_flag() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    let missing = "  - route: [{ destination: { host: reviews, subset: v3 } }]\n";
+    for (rest, status, flags) in [("", 404, "NR"), (missing, 503, "NC")] {
+        let mesh = folder_with(&v1, &v2, rest);
+        let (code, out, err) = call(mesh.path(), &["-o", "json", "-n", "2"]);
+        assert_eq!((code, out.lines().count()), (1, 2), "{err}");
+        let line: Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&line["status"], &line["flags"]),
+            (&json!(status), &json!(flags)),
+            "{line}"
+        );
+        assert!(
+            line["error"].as_str().unwrap().contains("reviews"),
+            "{line}"
+        );
+        assert!(
+            err.contains(&format!("0 answered, 2 failed ({status} {flags}: 2)")),
+            "{err}"
+        );
+        let (code, _, err) = call(mesh.path(), &["-H", "end-user: jason"]);
+        assert_eq!(code, 0, "{err}");
+    }
+}
+
+#[test]
+fn a_control_plane_serves_calls_and_stops_with_its_parent() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    let mesh = folder(&v1, &v2);
+    let mut command = meshctl([
+        "control-plane",
+        "--listen",
+        "127.0.0.1:0",
+        "--stop-on-stdin-eof",
+        "--config",
+    ]);
+    let mut plane = Server::start(command.arg(mesh.path()));
+    let bootstrap = json!({
+        "xds_servers": [{ "server_uri": plane.address, "channel_creds": [{ "type": "insecure" }] }],
+        "node": { "id": "sidecar~127.0.0.1~meshctl.default~default.svc.cluster.local" },
+    });
+    let mut command = meshctl(["call", "-n", "20", "-o", "json", "http://reviews:9080/"]);
+    let (code, out, err) = done(
+        command.env("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string()),
+        "",
+    );
+    assert_eq!((code, out.lines().count()), (0, 20), "{err}");
+
+    drop(plane.child.stdin.take());
+    assert!(plane.child.wait().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn servers_stop_on_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = meshctl(["control-plane", "--listen", "127.0.0.1:0", "--config"]);
+    for mut server in [Server::echo("one"), Server::start(command.arg(dir.path()))] {
+        let sent = Command::new("kill")
+            .arg(server.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        assert!(server.child.wait().unwrap().success());
+    }
+}
+
+// What the tests stand on.
+
+fn meshctl<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
+    for variable in [
+        "MESH_CONFIG",
+        "MESH",
+        "GRPC_XDS_BOOTSTRAP",
+        "GRPC_XDS_BOOTSTRAP_CONFIG",
+        "RUST_LOG",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end: exit code, standard output, standard error.
+fn done(command: &mut Command, input: &str) -> (i32, String, String) {
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that does not read its input may be gone already.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn call(mesh: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = meshctl(["call", "http://reviews:9080/reviews/0?a=b"]);
+    done(command.args(args).arg("--config").arg(mesh), "")
+}
+
+fn content(folder: &Path) -> BTreeMap<String, String> {
+    (std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            (
+                path.display().to_string(),
+                std::fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// 90/10, and all of jason's to v2.
+fn folder(v1: &Server, v2: &Server) -> TempDir {
+    let rest = "  - route:
+    - { destination: { host: reviews, subset: v1 }, weight: 90 }
+    - { destination: { host: reviews, subset: v2 }, weight: 10 }
+";
+    folder_with(v1, v2, rest)
+}
+
+/// All of jason's to v2, and these routes for the rest.
+fn folder_with(v1: &Server, v2: &Server, rest: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let port = |server: &Server| server.address.rsplit_once(':').unwrap().1.to_owned();
+    let text = format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{ name: reviews, namespace: default }}
+spec:
+  hosts: [{REVIEWS}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{{ number: 9080, name: http, protocol: HTTP }}]
+  endpoints:
+  - {{ address: 127.0.0.1, ports: {{ http: {} }}, labels: {{ version: v1 }} }}
+  - {{ address: 127.0.0.1, ports: {{ http: {} }}, labels: {{ version: v2 }} }}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{ name: reviews, namespace: default }}
+spec:
+  host: reviews
+  trafficPolicy: {{ tls: {{ mode: DISABLE }} }}
+  subsets:
+  - {{ name: v1, labels: {{ version: v1 }} }}
+  - {{ name: v2, labels: {{ version: v2 }} }}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: reviews, namespace: default }}
+spec:
+  hosts: [reviews]
+  http:
+  - match: [{{ headers: {{ end-user: {{ exact: jason }} }} }}]
+    route: [{{ destination: {{ host: reviews, subset: v2 }} }}]
+{rest}",
+        port(v1),
+        port(v2)
+    );
+    std::fs::write(dir.path().join("mesh.yaml"), text).unwrap();
+    dir
+}
+
+/// A server command that has told where it listens; ended with the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let told: Value =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        // Whatever else it prints must not block it.
+        std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
+        Self {
+            child,
+            address: told["listening"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    fn echo(name: &str) -> Self {
+        Self::start(&mut meshctl([
+            "echo",
+            "--listen",
+            "127.0.0.1:0",
+            "--name",
+            name,
+        ]))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
