@@ -1,0 +1,103 @@
+//! The plain server that stands behind every arm: hyper's HTTP/1.1, answering with the body it got.
+//! It is a child process of the same program, so that its CPU time is told apart from the client's.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::Stdio;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::error::BenchError;
+
+/// A running server; ends with this handle, or with this process.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
+    child: Child,
+    /// Closing it ends the server, also when we are killed.
+    _stdin: Option<ChildStdin>,
+}
+
+impl Server {
+    /// Starts one on the core of the calling thread.
+    pub(crate) async fn start() -> Result<Self, BenchError> {
+        let failed = |what: &str| BenchError::Server(what.to_owned());
+        let program = std::env::current_exe()?;
+        let mut child = Command::new(program)
+            .arg("serve")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().ok_or_else(|| failed("no output"))?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await?;
+        let address = line
+            .trim()
+            .parse()
+            .map_err(|_| failed(&format!("it said {line:?} instead of its address")))?;
+        let pid = child.id().ok_or_else(|| failed("it ended at once"))?;
+        Ok(Self {
+            address,
+            pid,
+            child,
+            _stdin: stdin,
+        })
+    }
+
+    /// Ends it and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<(), BenchError> {
+        Ok(self.child.kill().await?)
+    }
+}
+
+/// The server's process: prints its address, serves until its input ends.
+pub(crate) fn serve() -> Result<(), BenchError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{}", listener.local_addr()?)?;
+        stdout.flush()?;
+        let mut ignored = Vec::new();
+        let mut stdin = tokio::io::stdin();
+        tokio::select! {
+            ended = accept_all(listener) => ended,
+            _ = stdin.read_to_end(&mut ignored) => Ok(()),
+        }
+    })?;
+    Ok(())
+}
+
+async fn accept_all(listener: TcpListener) -> io::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(connection(stream));
+    }
+}
+
+async fn connection(stream: TcpStream) {
+    let served = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service_fn(echo))
+        .await;
+    // A client that goes away between two requests is how every connection ends.
+    drop(served);
+}
+
+async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let body = request.into_body().collect().await?.to_bytes();
+    Ok(Response::new(Full::new(body)))
+}
