@@ -2,12 +2,14 @@
 //! nodes instead of the map. It is what makes a one-cluster change among 10,000 cheap to publish.
 //!
 //! A hash array mapped trie with 32-way nodes. Keys come from the control plane, which is trusted
-//! with the whole configuration, so the hash is SipHash with fixed keys: replayable.
+//! with the whole configuration, so the hash is a quick one with fixed keys: replayable.
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+
+use foldhash::fast::FixedState;
 
 const BITS: u32 = 5;
 
@@ -124,9 +126,7 @@ impl<K: Hash + Eq + Clone, V: Clone> CowMap<K, V> {
 }
 
 fn hash_of<Q: Hash + ?Sized>(key: &Q) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
+    FixedState::default().hash_one(key)
 }
 
 const fn bit_at(hash: u64, shift: u32) -> u32 {

@@ -99,12 +99,13 @@ impl<T: Clone> Table<T> {
 
     /// What the best domain for an authority leads to.
     pub fn find(&self, authority: &str) -> Option<&T> {
-        let host = if self.ignore_port {
-            split_port(authority).0
-        } else {
-            authority
-        };
-        self.domains.find(host)
+        self.find_split(authority, split_port(authority).0)
+    }
+
+    /// The same, for a caller that has already taken the port off.
+    pub fn find_split(&self, authority: &str, host: &str) -> Option<&T> {
+        self.domains
+            .find(if self.ignore_port { host } else { authority })
     }
 
     /// What a virtual host leads to, by its name.

@@ -69,21 +69,20 @@ impl<T: Clone> DomainTable<T> {
 
     /// The value of the best domain for a host (without port, unless the table's domains carry ports).
     pub fn find(&self, host: &str) -> Option<&T> {
-        let host = lower(host);
+        // Domains are kept in lower case, and so are nearly all hosts.
         self.exact
-            .get(&*host)
-            .or_else(|| {
-                self.suffix.find(|length| {
-                    host.len()
-                        .checked_sub(length)
-                        .filter(|at| *at > 0)
-                        .and_then(|at| host.get(at..))
-                })
-            })
-            .or_else(|| {
-                self.prefix
-                    .find(|length| host.get(..length).filter(|_| host.len() > length))
-            })
+            .get(host)
+            .or_else(|| self.find_lower(&lower(host)))
+    }
+
+    fn find_lower(&self, host: &str) -> Option<&T> {
+        // A star stands for at least one character.
+        let end = |length: usize| host.get(host.len().checked_sub(length).filter(|at| *at > 0)?..);
+        let start = |length: usize| host.get(..length).filter(|_| host.len() > length);
+        self.exact
+            .get(host)
+            .or_else(|| self.suffix.find(end))
+            .or_else(|| self.prefix.find(start))
             .or(self.any.as_ref())
     }
 

@@ -1,6 +1,5 @@
 //! The innermost service: picks an endpoint of the chosen cluster and sends one attempt to it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,7 +12,7 @@ use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::live::LiveCluster;
 use crate::mesh::Shared;
-use crate::pool::{Counted, Failed};
+use crate::pool::{Counted, Failed, Sending};
 
 /// Sends attempts.
 #[derive(Debug, Clone)]
@@ -30,7 +29,7 @@ impl Dispatch {
 impl Service<Attempt> for Dispatch {
     type Response = Answered;
     type Error = Failed;
-    type Future = Pin<Box<dyn Future<Output = Result<Answered, Failed>> + Send>>;
+    type Future = Sending;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         // The destination is not known before the request is, so there is nothing to wait for.
@@ -61,14 +60,7 @@ impl Service<Attempt> for Dispatch {
         let pool = Arc::clone(&cluster.endpoints[at]);
         place.endpoint = Some(pool.address);
         let counted = Counted::start(cluster, Arc::clone(&pool));
-        Box::pin(async move {
-            let response = pool.send(attempt.request, counted, &place).await?;
-            Ok(Answered {
-                response,
-                endpoint: place.endpoint,
-                attempts: 1,
-            })
-        })
+        pool.send(attempt.request, counted, place)
     }
 }
 

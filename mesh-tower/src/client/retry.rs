@@ -1,13 +1,15 @@
 //! Repeats a request once when it provably was not sent: nothing can be processed twice by that.
 //! The repeat stays in the cluster that was chosen, and goes to another endpoint if there is one.
 
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::seam::{Answered, Attempt, Routed};
+use super::seam::{Answered, Attempt, Destination, Routed};
 use crate::error::Error;
 use crate::pool::Failed;
 
@@ -34,12 +36,11 @@ pub struct Retry<S> {
 
 impl<S> Service<Routed> for Retry<S>
 where
-    S: Service<Attempt, Response = Answered, Error = Failed> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Service<Attempt, Response = Answered, Error = Failed> + Clone,
 {
     type Response = Answered;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Answered, Error>> + Send>>;
+    type Future = RetryFuture<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(|failed| failed.error)
@@ -53,35 +54,69 @@ where
         }: Routed,
     ) -> Self::Future {
         let mut inner = self.inner.clone();
-        Box::pin(async move {
-            let mut attempt = Attempt {
-                request,
-                destination: destination.clone(),
-                avoid: None,
+        let attempt = Attempt {
+            request,
+            destination: destination.clone(),
+            avoid: None,
+        };
+        RetryFuture {
+            call: inner.call(attempt),
+            inner,
+            destination,
+            attempts: 1,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Retry`].
+    pub struct RetryFuture<S: Service<Attempt>> {
+        inner: S,
+        destination: Destination,
+        attempts: u32,
+        #[pin]
+        call: S::Future,
+    }
+}
+
+impl<S> Future for RetryFuture<S>
+where
+    S: Service<Attempt, Response = Answered, Error = Failed>,
+{
+    type Output = Result<Answered, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let Failed { error, unsent } = match ready!(this.call.as_mut().poll(cx)) {
+                Ok(answered) => {
+                    return Poll::Ready(Ok(Answered {
+                        attempts: *this.attempts,
+                        ..answered
+                    }));
+                }
+                Err(failed) => failed,
             };
-            let mut attempts = 1;
-            loop {
-                let failed = match inner.call(attempt).await {
-                    Ok(answered) => {
-                        return Ok(Answered {
-                            attempts,
-                            ..answered
-                        });
-                    }
-                    Err(failed) => failed,
-                };
-                let Failed { error, unsent } = failed;
-                let Some(request) = unsent.filter(|_| attempts < ATTEMPTS) else {
-                    return Err(error);
-                };
-                tracing::debug!(%error, "repeated: the request was not sent");
-                attempts += 1;
-                attempt = Attempt {
-                    request,
-                    destination: destination.clone(),
-                    avoid: error.endpoint(),
-                };
-            }
-        })
+            let Some(request) = unsent.filter(|_| *this.attempts < ATTEMPTS) else {
+                return Poll::Ready(Err(error));
+            };
+            tracing::debug!(%error, "repeated: the request was not sent");
+            *this.attempts += 1;
+            let destination = this.destination.clone();
+            let attempt = Attempt {
+                request,
+                destination,
+                avoid: error.endpoint(),
+            };
+            this.call.set(this.inner.call(attempt));
+        }
+    }
+}
+
+impl<S: Service<Attempt>> fmt::Debug for RetryFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryFuture")
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
     }
 }

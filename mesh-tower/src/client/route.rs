@@ -1,15 +1,19 @@
 //! Chooses the route and the cluster. The snapshot is loaded once and let go before anything waits.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, Uri, header};
 use mesh_core::RequestView;
+use mesh_core::request::split_port;
 use mesh_core::route::Action;
 use mesh_core::snapshot::TableKey;
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -74,7 +78,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+    type Future = RouteFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
@@ -87,31 +91,26 @@ where
             call_info,
         } = &self.layer;
         let call_info = *call_info;
-        let key = match table_key(&mut request, *scope) {
-            Ok(key) => key,
-            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        let asked = match asked(&mut request, *scope) {
+            Ok(asked) => asked,
+            Err(error) => return RouteFuture::Refused { error: Some(error) },
         };
         let authority = request.uri().authority().cloned();
-        match decide(shared, key, Head::of(&request)) {
-            Decision::To(destination) => {
-                let place = call_info.then(|| destination.place.clone());
-                let call = self.inner.call(Routed {
+        match decide(shared, asked, Head::of(&request)) {
+            Decision::To(destination) => RouteFuture::Calling {
+                authority,
+                place: call_info.then(|| destination.place.clone()),
+                call: self.inner.call(Routed {
                     request,
                     destination,
-                });
-                Box::pin(async move {
-                    let answered = call
-                        .await
-                        .map_err(|error| error.called(authority.as_ref()))?;
-                    Ok(informed(answered, place))
-                })
-            }
-            Decision::Fail(error) => Box::pin(std::future::ready(Err(error))),
+                }),
+            },
+            Decision::Fail(error) => RouteFuture::Refused { error: Some(error) },
             Decision::Wait(_) => {
                 let (shared, mut inner) = (Arc::clone(shared), self.inner.clone());
-                Box::pin(async move {
+                let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
-                    let destination = wait(&shared, key, &head).await?;
+                    let destination = wait(&shared, asked, &head).await?;
                     let request = Request::from_parts(head, body);
                     let place = call_info.then(|| destination.place.clone());
                     let call = inner.call(Routed {
@@ -122,9 +121,57 @@ where
                         .await
                         .map_err(|error| error.called(authority.as_ref()))?;
                     Ok(informed(answered, place))
-                })
+                });
+                RouteFuture::Waiting { waiting }
             }
         }
+    }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+pin_project! {
+    /// The future of [`Route`]. Only a call that has to wait for its configuration costs a box.
+    #[project = Step]
+    pub enum RouteFuture<F> {
+        #[doc(hidden)]
+        Refused { error: Option<Error> },
+        #[doc(hidden)]
+        Calling { #[pin] call: F, authority: Option<Authority>, place: Option<Place> },
+        #[doc(hidden)]
+        Waiting { waiting: Waiting },
+    }
+}
+
+impl<F: Future<Output = Result<Answered, Error>>> Future for RouteFuture<F> {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            // Polled again after its end, as no caller may: never ready.
+            Step::Refused { error } => error
+                .take()
+                .map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+            Step::Calling {
+                call,
+                authority,
+                place,
+            } => Poll::Ready(match ready!(call.poll(cx)) {
+                Ok(answered) => Ok(informed(answered, place.take())),
+                Err(error) => Err(error.called(authority.as_ref())),
+            }),
+            Step::Waiting { waiting } => waiting.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<F> fmt::Debug for RouteFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused { .. } => "Refused",
+            Self::Calling { .. } => "Calling",
+            Self::Waiting { .. } => "Waiting",
+        })
     }
 }
 
@@ -155,23 +202,35 @@ enum Decision {
     Wait(String),
 }
 
-/// The table of a request; completes the URI of one that names its host in a header only.
-fn table_key(request: &mut Request<Body>, scope: Scope) -> Result<TableKey, Error> {
+/// Where a request asks to go: the table, and how much of its authority is the host.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    table: TableKey,
+    host_length: usize,
+}
+
+/// Reads the destination; completes the URI of a request that names its host in a header only.
+fn asked(request: &mut Request<Body>, scope: Scope) -> Result<Asked, Error> {
     if request.uri().authority().is_none() {
         let absolute = absolute(request)?;
         *request.uri_mut() = absolute;
     }
     let uri = request.uri();
-    match (scope, uri.scheme_str(), uri.authority()) {
-        (Scope::Gateway(port), ..) => Ok(TableKey::Gateway(port)),
-        (Scope::Mesh, Some("http"), Some(authority)) => {
-            Ok(TableKey::Port(authority.port_u16().unwrap_or(80)))
+    let (host, port) = split_port(uri.authority().map_or("", Authority::as_str));
+    let table = match (scope, uri.scheme_str()) {
+        (Scope::Gateway(port), _) => TableKey::Gateway(port),
+        (Scope::Mesh, Some("http")) => TableKey::Port(port.unwrap_or(80)),
+        (Scope::Mesh, _) => {
+            return Err(invalid(
+                uri,
+                "its scheme is not http; originated TLS is not served yet",
+            ));
         }
-        (Scope::Mesh, ..) => Err(invalid(
-            uri,
-            "its scheme is not http; originated TLS is not served yet",
-        )),
-    }
+    };
+    Ok(Asked {
+        table,
+        host_length: host.len(),
+    })
 }
 
 fn absolute(request: &Request<Body>) -> Result<Uri, Error> {
@@ -223,7 +282,8 @@ impl<'a> Head<'a> {
     }
 }
 
-fn decide(shared: &Shared, key: TableKey, head: Head<'_>) -> Decision {
+fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision {
+    let key = asked.table;
     let Head {
         method,
         uri,
@@ -239,7 +299,7 @@ fn decide(shared: &Shared, key: TableKey, head: Head<'_>) -> Decision {
     let Some(table) = snapshot.tables.get(&key) else {
         return Decision::Wait(format!("route configuration {:?} (RDS)", key.to_string()));
     };
-    let Some(target) = table.find(authority) else {
+    let Some(target) = table.find_split(authority, &authority[..asked.host_length]) else {
         let reason = match &table.missing {
             Some(reason) => format!("no routes: {reason}"),
             None => format!(
@@ -324,18 +384,18 @@ fn routed(
 }
 
 /// Waits until the configuration says something of the request, and then what it says.
-async fn wait(shared: &Shared, key: TableKey, parts: &Parts) -> Result<Destination, Error> {
+async fn wait(shared: &Shared, asked: Asked, parts: &Parts) -> Result<Destination, Error> {
     let head = Head {
         method: &parts.method,
         uri: &parts.uri,
         headers: &parts.headers,
     };
     let mut generations = shared.live.subscribe();
-    shared.want(key);
+    shared.want(asked.table);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         generations.borrow_and_update();
-        let missing = match decide(shared, key, head) {
+        let missing = match decide(shared, asked, head) {
             Decision::To(destination) => return Ok(destination),
             Decision::Fail(error) => return Err(error),
             Decision::Wait(missing) => missing,

@@ -7,6 +7,13 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+/// Whom a pool connects to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) connect_timeout: Duration,
+}
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
@@ -18,10 +25,11 @@ pub(super) enum ConnectError {
     Http(SocketAddr, #[source] hyper::Error),
 }
 
-pub(super) async fn tcp(
-    address: SocketAddr,
-    timeout: Duration,
-) -> Result<TokioIo<TcpStream>, ConnectError> {
+pub(super) async fn tcp(peer: Peer) -> Result<TokioIo<TcpStream>, ConnectError> {
+    let Peer {
+        address,
+        connect_timeout: timeout,
+    } = peer;
     let connecting = tokio::time::timeout(timeout, TcpStream::connect(address));
     let stream = match connecting.await {
         Ok(Ok(stream)) => stream,

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use tokio::time::Instant;
 
-use super::connect::{self, ConnectError};
-use super::lease::{Connection, Counted, Lease};
-use super::{EndpointPool, Failed, connect_failed, failed};
+use super::connect::{self, ConnectError, Peer};
+use super::lease::{Connection, Counted};
+use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 
@@ -20,8 +20,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 pub(super) type Sender = SendRequest<Body>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    peer: Peer,
     idle: Mutex<VecDeque<Idle>>,
 }
 
@@ -32,22 +33,34 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) async fn send(
-        &self,
-        endpoint: &Arc<EndpointPool>,
+    pub(super) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            idle: Mutex::default(),
+        }
+    }
+
+    pub(super) fn send(
+        self: &Arc<Self>,
         mut request: Request<Body>,
         counted: Counted,
-        place: &Place,
-    ) -> Result<Response<Body>, Failed> {
-        if let Err(error) = to_origin_form(&mut request, place) {
-            return Err(Failed {
-                error,
-                unsent: None,
-            });
+        place: Place,
+    ) -> Sending {
+        if let Err(reason) = to_origin_form(&mut request) {
+            return refused(Error::new(Kind::InvalidRequest, place, reason));
         }
-        let mut sender = match self.take() {
-            Some(sender) => sender,
-            None => match connect(endpoint).await {
+        let pool = Arc::clone(self);
+        if let Some(mut sender) = self.take() {
+            let sending = sender.try_send_request(request);
+            return Box::pin(response(
+                sending,
+                Connection::Http1(sender, pool),
+                counted,
+                place,
+            ));
+        }
+        Box::pin(async move {
+            let mut sender = match connect(pool.peer).await {
                 Ok(sender) => sender,
                 Err(error) => {
                     return Err(Failed {
@@ -55,16 +68,10 @@ impl Pool {
                         unsent: Some(request),
                     });
                 }
-            },
-        };
-        match sender.try_send_request(request).await {
-            Ok(response) => {
-                let counted = counted.answered(response.status());
-                let connection = Connection::Http1(sender, Arc::clone(endpoint));
-                Ok(response.map(|body| Body::leased(body, Lease::new(connection, counted, place))))
-            }
-            Err(error) => Err(failed(error, place)),
-        }
+            };
+            let sending = sender.try_send_request(request);
+            response(sending, Connection::Http1(sender, pool), counted, place).await
+        })
     }
 
     /// The warmest idle connection that is still open.
@@ -78,7 +85,21 @@ impl Pool {
         None
     }
 
-    /// Gives a connection back that can take the next request, and closes the coldest if it is too old.
+    /// Takes a connection back whose response has been read.
+    pub(super) fn give_back(self: Arc<Self>, mut sender: Sender) {
+        if sender.is_ready() {
+            self.put(sender);
+        } else if !sender.is_closed() {
+            // The connection's task has not seen the end yet; it is about to.
+            tokio::spawn(async move {
+                if sender.ready().await.is_ok() {
+                    self.put(sender);
+                }
+            });
+        }
+    }
+
+    /// Keeps a connection that can take the next request, and closes the coldest if it is too old.
     fn put(&self, sender: Sender) {
         let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,33 +113,12 @@ impl Pool {
     }
 }
 
-impl EndpointPool {
-    /// Takes a connection back whose response has been read.
-    pub(super) fn give_back(self: Arc<Self>, mut sender: Sender) {
-        let super::Connections::Http1(pool) = &self.connections else {
-            return;
-        };
-        if sender.is_ready() {
-            pool.put(sender);
-        } else if !sender.is_closed() {
-            // The connection's task has not seen the end yet; it is about to.
-            tokio::spawn(async move {
-                if sender.ready().await.is_ok()
-                    && let super::Connections::Http1(pool) = &self.connections
-                {
-                    pool.put(sender);
-                }
-            });
-        }
-    }
-}
-
-async fn connect(endpoint: &EndpointPool) -> Result<Sender, ConnectError> {
-    let stream = connect::tcp(endpoint.address, endpoint.connect_timeout).await?;
+async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
+    let address = peer.address;
+    let stream = connect::tcp(peer).await?;
     let (sender, connection) = handshake(stream)
         .await
-        .map_err(|error| ConnectError::Http(endpoint.address, error))?;
-    let address = endpoint.address;
+        .map_err(|error| ConnectError::Http(address, error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "HTTP/1.1 connection ended");
@@ -128,22 +128,19 @@ async fn connect(endpoint: &EndpointPool) -> Result<Sender, ConnectError> {
 }
 
 /// A request to a server names its host in `Host` and its path alone in the request line (RFC 9112, 3.2.1).
-fn to_origin_form(request: &mut Request<Body>, place: &Place) -> Result<(), Error> {
+fn to_origin_form(request: &mut Request<Body>) -> Result<(), String> {
     *request.version_mut() = Version::HTTP_11;
     if let Some(authority) = request.uri().authority()
         && !request.headers().contains_key(header::HOST)
     {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|error| {
-            Error::new(
-                Kind::InvalidRequest,
-                place.clone(),
-                format!("the authority is no Host header: {error}"),
-            )
-        })?;
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|error| format!("the authority is no Host header: {error}"))?;
         request.headers_mut().insert(header::HOST, host);
     }
     if request.method() != http::Method::CONNECT {
-        let path = request.uri().path_and_query().cloned();
+        let path = std::mem::take(request.uri_mut())
+            .into_parts()
+            .path_and_query;
         *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
     Ok(())

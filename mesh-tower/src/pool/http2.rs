@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{Request, Version};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::connect::{self, ConnectError};
-use super::lease::{Connection, Counted, Lease};
-use super::{EndpointPool, Failed, connect_failed, failed};
+use super::connect::{self, ConnectError, Peer};
+use super::lease::{Connection, Counted};
+use super::{Failed, Sending, connect_failed, response};
 use crate::body::Body;
 use crate::error::Place;
 
@@ -23,8 +23,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many streams a connection may carry before the peer has told its limit.
 const FIRST_STREAMS: usize = 10;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    peer: Peer,
     open: Mutex<Vec<Shared>>,
     /// One connection is opened at a time; whoever waited looks again before opening another.
     connecting: tokio::sync::Mutex<()>,
@@ -50,47 +51,49 @@ impl Drop for Stream {
 }
 
 impl Pool {
-    pub(super) async fn send(
-        &self,
-        endpoint: &Arc<EndpointPool>,
-        mut request: Request<Body>,
-        counted: Counted,
-        place: &Place,
-    ) -> Result<Response<Body>, Failed> {
-        *request.version_mut() = Version::HTTP_2;
-        // What names the host is :authority; a second name for it would only invite disagreement.
-        request.headers_mut().remove(http::header::HOST);
-        let (mut sender, stream) = match self.stream(endpoint).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                return Err(Failed {
-                    error: connect_failed(error, place),
-                    unsent: Some(request),
-                });
-            }
-        };
-        match sender.try_send_request(request).await {
-            Ok(response) => {
-                let counted = counted.answered(response.status());
-                let connection = Connection::Http2(stream);
-                Ok(response.map(|body| Body::leased(body, Lease::new(connection, counted, place))))
-            }
-            Err(error) => Err(failed(error, place)),
+    pub(super) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            open: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
         }
     }
 
-    async fn stream(
-        &self,
-        endpoint: &EndpointPool,
-    ) -> Result<(SendRequest<Body>, Stream), ConnectError> {
-        if let Some(found) = self.reserve() {
-            return Ok(found);
+    pub(super) fn send(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+        counted: Counted,
+        place: Place,
+    ) -> Sending {
+        *request.version_mut() = Version::HTTP_2;
+        // What names the host is :authority; a second name for it would only invite disagreement.
+        request.headers_mut().remove(http::header::HOST);
+        if let Some((mut sender, stream)) = self.reserve() {
+            let sending = sender.try_send_request(request);
+            return Box::pin(response(sending, Connection::Http2(stream), counted, place));
         }
+        let pool = Arc::clone(self);
+        Box::pin(async move {
+            let (mut sender, stream) = match pool.stream().await {
+                Ok(stream) => stream,
+                Err(error) => {
+                    return Err(Failed {
+                        error: connect_failed(error, place),
+                        unsent: Some(request),
+                    });
+                }
+            };
+            let sending = sender.try_send_request(request);
+            response(sending, Connection::Http2(stream), counted, place).await
+        })
+    }
+
+    async fn stream(&self) -> Result<(SendRequest<Body>, Stream), ConnectError> {
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(found) = self.reserve() {
             return Ok(found);
         }
-        let shared = connect(endpoint).await?;
+        let shared = connect(self.peer).await?;
         let found = shared.reserve();
         self.open
             .lock()
@@ -115,8 +118,9 @@ impl Shared {
     }
 }
 
-async fn connect(endpoint: &EndpointPool) -> Result<Shared, ConnectError> {
-    let stream = connect::tcp(endpoint.address, endpoint.connect_timeout).await?;
+async fn connect(peer: Peer) -> Result<Shared, ConnectError> {
+    let address = peer.address;
+    let stream = connect::tcp(peer).await?;
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_max_send_streams(FIRST_STREAMS)
@@ -125,8 +129,8 @@ async fn connect(endpoint: &EndpointPool) -> Result<Shared, ConnectError> {
         .keep_alive_while_idle(true)
         .handshake(stream)
         .await
-        .map_err(|error| ConnectError::Http(endpoint.address, error))?;
-    let (address, limit) = (endpoint.address, Arc::new(AtomicUsize::new(FIRST_STREAMS)));
+        .map_err(|error| ConnectError::Http(address, error))?;
+    let limit = Arc::new(AtomicUsize::new(FIRST_STREAMS));
     let seen = Arc::clone(&limit);
     tokio::spawn(async move {
         let mut connection = pin!(connection);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::EndpointPool;
-use super::http1::Sender;
+use super::http1::{self, Sender};
 use super::http2::Stream;
 use crate::error::Place;
 use crate::live::LiveCluster;
@@ -57,24 +57,24 @@ struct Held {
 
 #[derive(Debug)]
 pub(super) enum Connection {
-    Http1(Sender, Arc<EndpointPool>),
+    Http1(Sender, Arc<http1::Pool>),
     /// Held for its drop: a stream is open until its body ends or is dropped.
     Http2(Stream),
 }
 
 impl Lease {
-    pub(super) fn new(connection: Connection, counted: Counted, place: &Place) -> Self {
+    pub(super) fn new(connection: Connection, counted: Counted, place: Place) -> Self {
         Self(Box::new(Held {
             connection,
             counted,
-            place: place.clone(),
+            place,
         }))
     }
 
     /// The response was read to its end.
     pub(crate) fn finished(self) {
         match self.0.connection {
-            Connection::Http1(sender, endpoint) => endpoint.give_back(sender),
+            Connection::Http1(sender, pool) => pool.give_back(sender),
             Connection::Http2(stream) => drop(stream),
         }
     }

@@ -2,9 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -46,28 +47,49 @@ pub struct Telemetry<S> {
 impl<S> Service<Request<Body>> for Telemetry<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Error>,
-    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+    type Future = TelemetryFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let running = Running::start(Arc::clone(&self.shared));
-        let call = self.inner.call(request);
-        Box::pin(async move {
-            let result = call.await;
+        let running = Some(Running::start(Arc::clone(&self.shared)));
+        TelemetryFuture {
+            call: self.inner.call(request),
+            running,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`Telemetry`].
+    #[derive(Debug)]
+    pub struct TelemetryFuture<F> {
+        #[pin]
+        call: F,
+        running: Option<Running>,
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Error>>> Future for TelemetryFuture<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let result = ready!(this.call.poll(cx));
+        if let Some(running) = this.running.take() {
             running.end(&result);
-            result
-        })
+        }
+        Poll::Ready(result)
     }
 }
 
 /// A call that runs. A caller that drops it is counted as well.
+#[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
     outcome: Outcome,
