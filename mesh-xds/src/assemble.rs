@@ -7,7 +7,7 @@
 mod clusters;
 mod hosts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,11 @@ impl Assembler {
             .is_some_and(|state| !matches!(state, TableState::Waiting))
     }
 
+    /// The source hands over everything at once: what is not there does not exist, and nothing waits.
+    pub(crate) fn is_whole(&mut self) {
+        self.hosts.missing_grace = Duration::ZERO;
+    }
+
     /// Takes the whole set of clusters in wire form. With `keep`, clusters that are not in it stay:
     /// one of them may be what could not be read.
     pub(crate) fn set_clusters(
@@ -92,9 +97,19 @@ impl Assembler {
         self.clusters.replace(version, clusters, keep);
     }
 
-    /// The clusters that are kept, by name and wire form.
-    pub(crate) fn cluster_wire(&self, name: &str) -> Option<&[u8]> {
-        self.clusters.wire(name)
+    /// Records which load assignments the control plane is now asked for.
+    pub(crate) fn endpoints_requested(&mut self, names: BTreeSet<Arc<str>>) {
+        self.clusters.endpoints_requested(names);
+    }
+
+    /// The control plane is out of reach: no host is given up while nothing can arrive.
+    pub(crate) fn pause(&mut self) {
+        self.hosts.pause();
+    }
+
+    /// It is back.
+    pub(crate) fn resume(&mut self) {
+        self.hosts.resume();
     }
 
     /// Takes the endpoints of one cluster.
@@ -140,9 +155,10 @@ impl Assembler {
         self.hosts.set_absent(table, reason);
     }
 
-    /// Faults found in clusters after their response was acknowledged; each is told once.
-    pub(crate) fn take_late_faults(&mut self) -> Vec<crate::Rejected> {
-        self.clusters.take_late_faults()
+    /// Faults of the clusters that are in use: of the last response, and those found since then in
+    /// clusters that were first looked at when a route named them.
+    pub(crate) fn take_cluster_faults(&mut self) -> impl Iterator<Item = crate::Rejected> + use<> {
+        self.clusters.take_faults()
     }
 
     /// When to call [`Self::assemble`] although nothing arrives.

@@ -1,13 +1,14 @@
 //! The bootstrap file of gRPC (A27) and of istio-agent: which control plane, and who we are.
 //!
 //! `GRPC_XDS_BOOTSTRAP` names a file, `GRPC_XDS_BOOTSTRAP_CONFIG` holds the JSON itself; the file
-//! wins. Unknown fields are ignored, as A27 demands.
+//! wins. Unknown fields are ignored, as A27 demands. `null` stands for an absent field: istio-agent's
+//! encoder writes it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
 use crate::ads::{InvalidServer, Server};
@@ -61,7 +62,7 @@ impl Bootstrap {
         let first = file
             .xds_servers
             .first()
-            .ok_or_else(|| error("xds_servers is empty".to_owned()))?;
+            .ok_or_else(|| error("xds_servers names no control plane".to_owned()))?;
         // The first supported type of the list counts; the others are skipped (A27).
         if !first
             .channel_creds
@@ -91,30 +92,35 @@ pub struct BootstrapError {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "the JSON object of a bootstrap")]
 struct File {
+    #[serde(default, deserialize_with = "or_default")]
     xds_servers: Vec<XdsServer>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     node: FileNode,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object of xds_servers")]
 struct XdsServer {
     server_uri: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     channel_creds: Vec<ChannelCreds>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object of channel_creds")]
 struct ChannelCreds {
     #[serde(rename = "type")]
     kind: String,
 }
 
 #[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
 struct FileNode {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     metadata: BTreeMap<String, Json>,
 }
 
@@ -138,6 +144,12 @@ impl FileNode {
             ..node
         })
     }
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn value(json: Json) -> Value {

@@ -39,10 +39,6 @@ pub(super) fn accept(
         let name = match one(assembler, resource_type, version, bytes, &mut all_clusters) {
             Ok(name) => name,
             Err((name, reason)) => {
-                // Bad input loses nothing: what the former version said of it stays.
-                if let Some(former) = assembler.cluster_wire(&name) {
-                    all_clusters.insert(Arc::clone(&name), former.to_vec());
-                }
                 reject(name, reason);
                 continue;
             }
@@ -54,7 +50,7 @@ pub(super) fn accept(
     if resource_type == ResourceType::Cluster {
         let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
         assembler.set_clusters(version, all_clusters, unreadable);
-        rejected.extend(assembler.take_late_faults());
+        rejected.extend(assembler.take_cluster_faults());
     }
     rejected
 }
@@ -93,6 +89,7 @@ pub(super) fn accept_all(
     version: &Arc<str>,
     resources: &Resources,
 ) -> Vec<Rejected> {
+    assembler.is_whole();
     let mut rejected = Vec::new();
     for resource_type in ResourceType::ALL {
         let all = resources.of(resource_type).values().cloned().collect();

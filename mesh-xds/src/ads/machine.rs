@@ -98,12 +98,15 @@ impl Machine {
         self.subscriptions
             .iter_mut()
             .for_each(Subscription::restart);
+        let names = self.assembler.endpoint_names().cloned().collect();
+        self.assembler.endpoints_requested(names);
     }
 
     /// A stream ended, or could not be opened. Everything that is cached stays in force (gRPC A57).
     pub fn disconnected(&mut self, error: impl Into<Arc<str>>, now: Instant, rng: &mut impl Rng) {
         self.connected = false;
         self.deadlines.clear();
+        self.assembler.pause();
         self.status.connected = false;
         self.status.last_error = Some(error.into());
         if self.heard {
@@ -122,7 +125,9 @@ impl Machine {
 
     /// A response has arrived. Types that we do not subscribe to are ignored.
     pub fn received(&mut self, response: DiscoveryResponse) {
-        let Some(resource_type) = ResourceType::from_type_url(&response.type_url) else {
+        let resource_type = ResourceType::from_type_url(&response.type_url)
+            .filter(|of| self.subscriptions[*of as usize].is_open());
+        let Some(resource_type) = resource_type else {
             tracing::debug!(
                 type_url = response.type_url,
                 "response of a type that was not asked for"
@@ -131,6 +136,7 @@ impl Machine {
         };
         self.heard = true;
         self.status.connected = true;
+        self.assembler.resume();
         let version: Arc<str> = response.version_info.into();
         let rejected = accept(
             &mut self.assembler,
@@ -200,8 +206,14 @@ impl Machine {
         request: &DiscoveryRequest,
         now: Instant,
     ) {
-        for name in &request.resource_names {
-            let name: Arc<str> = name.as_str().into();
+        let names = || request.resource_names.iter().map(String::as_str);
+        let asked: BTreeSet<Arc<str>> = names().map(Arc::from).collect();
+        self.deadlines
+            .retain(|(of, name), _| *of != resource_type || asked.contains(name));
+        if resource_type == ResourceType::Endpoints {
+            self.assembler.endpoints_requested(asked);
+        }
+        for name in names().map(Arc::from) {
             if !is_answered(&self.assembler, resource_type, &name) {
                 self.deadlines
                     .entry((resource_type, name))

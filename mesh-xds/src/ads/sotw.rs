@@ -44,6 +44,11 @@ impl Subscription {
         self.unanswered = None;
     }
 
+    /// Whether anything was asked for on this stream.
+    pub(super) const fn is_open(&self) -> bool {
+        self.sent.is_some()
+    }
+
     /// Records a response: wholly accepted (ACK), or with errors (NACK: the version stays).
     pub(super) fn received(&mut self, version: &Arc<str>, nonce: String, errors: Option<String>) {
         self.nonce = nonce;

@@ -47,23 +47,21 @@ impl Server {
             uri: uri.to_owned(),
             reason,
         };
-        let full = if uri.contains("://") {
-            uri.to_owned()
-        } else {
-            format!("http://{uri}")
+        let full = match scheme(uri) {
+            Some("http") => uri.to_owned(),
+            // Before it is parsed: those of sockets and resolvers are no URIs to `http`.
+            Some(scheme) => {
+                return Err(error(format!(
+                    "{scheme:?} is not served yet, and plaintext TCP in its place would be unsafe"
+                )));
+            }
+            None => format!("http://{uri}"),
         };
         let parsed: http::Uri = full
             .parse()
             .map_err(|e: http::uri::InvalidUri| error(e.to_string()))?;
-        match (parsed.scheme_str(), parsed.port_u16()) {
-            (Some("http"), Some(_)) => {}
-            (Some("http"), None) => return Err(error("it has no port".to_owned())),
-            (scheme, _) => {
-                let scheme = scheme.unwrap_or_default();
-                return Err(error(format!(
-                    "{scheme:?} is not served yet, and plaintext in its place would be unsafe"
-                )));
-            }
+        if parsed.port_u16().is_none_or(|port| port == 0) {
+            return Err(error("it has no port from 1 to 65535".to_owned()));
         }
         let endpoint = Endpoint::from_shared(full)
             .map_err(|e| error(e.to_string()))?
@@ -81,6 +79,16 @@ impl Server {
     pub fn uri(&self) -> &Arc<str> {
         &self.uri
     }
+}
+
+/// What precedes `://`, and gRPC's short forms `unix:PATH` and `unix-abstract:NAME`.
+fn scheme(uri: &str) -> Option<&str> {
+    let short = || {
+        uri.split_once(':')
+            .filter(|(scheme, _)| matches!(*scheme, "unix" | "unix-abstract"))
+    };
+    let (scheme, _) = uri.split_once("://").or_else(short)?;
+    Some(scheme)
 }
 
 /// An address that no control plane can have.

@@ -25,7 +25,9 @@ impl Resolution {
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Ready(a), Self::Ready(b)) => Arc::ptr_eq(a, b),
-            (Self::Absent, Self::Absent) | (Self::Waiting(_), Self::Waiting(_)) => true,
+            (Self::Absent, Self::Absent) => true,
+            // What is waited for is quoted by the errors of waiting calls.
+            (Self::Waiting(a), Self::Waiting(b)) => a == b,
             _ => false,
         }
     }
@@ -38,29 +40,29 @@ pub(super) struct Clusters {
     version: Arc<str>,
     /// Load assignments by EDS service name; `None` is known not to exist.
     endpoints: HashMap<Arc<str>, Option<EndpointsResource>>,
+    /// The load assignments that the control plane was last asked for. It does not send one again
+    /// while it is asked for, so what it has sent is kept that long, referred to or not.
+    requested: BTreeSet<Arc<str>>,
     /// Clusters that some host refers to.
     referenced: HashMap<Arc<str>, Referenced>,
     /// EDS service name -> the referenced clusters that use it.
     by_service: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     dirty: BTreeSet<Arc<str>>,
-    late_faults: Vec<Rejected>,
+    /// By cluster, so that one that is looked at again and again is told once.
+    faults: BTreeMap<Arc<str>, Rejected>,
 }
 
 #[derive(Debug)]
 struct Referenced {
     by: usize,
     /// Decoded when first needed and when its wire form changes.
-    resource: Option<Result<Arc<ClusterResource>, Arc<str>>>,
+    resource: Option<Result<Arc<ClusterResource>, Rejected>>,
     /// The load assignment that it is linked to.
     service: Option<Arc<str>>,
     resolution: Resolution,
 }
 
 impl Clusters {
-    pub(super) fn wire(&self, name: &str) -> Option<&[u8]> {
-        self.wire.as_ref()?.get(name).map(Vec::as_slice)
-    }
-
     pub(super) fn endpoint_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_service.keys()
     }
@@ -69,8 +71,15 @@ impl Clusters {
         self.endpoints.contains_key(name)
     }
 
-    pub(super) fn take_late_faults(&mut self) -> Vec<Rejected> {
-        std::mem::take(&mut self.late_faults)
+    /// The faults of clusters that are in use, found since they were last taken.
+    pub(super) fn take_faults(&mut self) -> impl Iterator<Item = Rejected> + use<> {
+        std::mem::take(&mut self.faults).into_values()
+    }
+
+    /// Records which load assignments the control plane is now asked for.
+    pub(super) fn endpoints_requested(&mut self, names: BTreeSet<Arc<str>>) {
+        self.endpoints.retain(|name, _| names.contains(name));
+        self.requested = names;
     }
 
     pub(super) fn replace(
@@ -86,26 +95,67 @@ impl Clusters {
                     .or_insert_with(|| former.clone());
             }
         }
-        for (name, referenced) in &mut self.referenced {
-            let before = self.wire.as_ref().and_then(|wire| wire.get(name));
-            let after = clusters.get(name);
-            if self.wire.is_none() || before != after {
-                if before != after {
-                    referenced.resource = None;
-                }
-                self.dirty.insert(Arc::clone(name));
-            }
-        }
         self.version = Arc::clone(version);
-        self.wire = Some(clusters);
+        let former = self.wire.replace(clusters);
+        let names: Vec<Arc<str>> = self.referenced.keys().cloned().collect();
+        for name in names {
+            self.renew(name, former.as_ref());
+        }
+    }
+
+    /// Compares one cluster that is in use with the former CDS.
+    fn renew(&mut self, name: Arc<str>, former: Option<&BTreeMap<Arc<str>, Vec<u8>>>) {
+        let (Some(wire), Some(referenced)) = (&mut self.wire, self.referenced.get_mut(&name))
+        else {
+            return;
+        };
+        let before = former.and_then(|former| former.get(&name));
+        let after = wire.get(&name);
+        if former.is_some() && before == after {
+            if let Some(Err(fault)) = &referenced.resource {
+                let version = Arc::clone(&self.version);
+                let fault = Rejected {
+                    version,
+                    ..fault.clone()
+                };
+                self.faults.insert(name, fault);
+            }
+            return;
+        }
+        let decoded = after.map(|bytes| cluster::decode(bytes));
+        match (decoded, &referenced.resource, before) {
+            // Bad input loses nothing: the version that works stays.
+            (Some(Err(reason)), Some(Ok(_)), Some(before)) => {
+                wire.insert(Arc::clone(&name), before.clone());
+                let fault = self.fault(&name, reason);
+                self.faults.insert(name, fault);
+                return;
+            }
+            (None, ..) => referenced.resource = None,
+            (Some(decoded), ..) => drop(self.remember(&name, decoded)),
+        }
+        self.dirty.insert(name);
+    }
+
+    fn fault(&self, name: &Arc<str>, reason: Invalid) -> Rejected {
+        Rejected {
+            resource_type: ResourceType::Cluster,
+            name: Arc::clone(name),
+            version: Arc::clone(&self.version),
+            reason,
+        }
     }
 
     pub(super) fn set_endpoints(&mut self, name: Arc<str>, endpoints: Option<EndpointsResource>) {
-        let Some(users) = self.by_service.get(&name) else {
-            // Nobody refers to it any more; keeping it would grow without bound.
+        let users = self.by_service.get(&name);
+        if users.is_none() && !self.requested.contains(&name) {
+            // Nobody asks for it; keeping it would grow without bound.
             return;
-        };
-        self.dirty.extend(users.iter().cloned());
+        }
+        if self.endpoints.get(&name) == Some(&endpoints) {
+            return;
+        }
+        self.dirty.extend(users.into_iter().flatten().cloned());
         self.endpoints.insert(name, endpoints);
     }
 
@@ -192,6 +242,7 @@ impl Clusters {
         let resource = match resource {
             Ok(resource) => resource,
             Err(fault) => {
+                let fault = fault.to_string();
                 return Resolution::Ready(Arc::new(Cluster::faulty(Arc::clone(name), fault)));
             }
         };
@@ -216,18 +267,12 @@ impl Clusters {
         &mut self,
         name: &Arc<str>,
         decoded: Result<ClusterResource, Invalid>,
-    ) -> Result<Arc<ClusterResource>, Arc<str>> {
+    ) -> Result<Arc<ClusterResource>, Rejected> {
         let resource = decoded.map(Arc::new).map_err(|reason| {
-            let fault = Rejected {
-                resource_type: ResourceType::Cluster,
-                name: Arc::clone(name),
-                version: Arc::clone(&self.version),
-                reason,
-            };
+            let fault = self.fault(name, reason);
             tracing::warn!(%fault, "a cluster that a route needs cannot be used");
-            let text: Arc<str> = fault.to_string().into();
-            self.late_faults.push(fault);
-            text
+            self.faults.insert(Arc::clone(name), fault.clone());
+            fault
         });
         let service = match resource.as_deref() {
             Ok(ClusterResource {
@@ -267,7 +312,9 @@ impl Clusters {
             users.remove(name);
             if users.is_empty() {
                 self.by_service.remove(&service);
-                self.endpoints.remove(&service);
+                if !self.requested.contains(&service) {
+                    self.endpoints.remove(&service);
+                }
             }
         }
     }

@@ -1,15 +1,19 @@
 //! Virtual hosts: the version that is wanted, the version that is published, and why they differ.
 
+mod host;
+mod moving;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mesh_core::route::VirtualHost;
 use mesh_core::snapshot::{TableKey, Target};
 
-use super::clusters::{Clusters, Resolution};
-use super::{Change, DOES_NOT_EXIST_AFTER, MISSING_CLUSTER_GRACE};
+use super::clusters::Clusters;
+use super::{Change, MISSING_CLUSTER_GRACE};
 use crate::decode::route::RouteResource;
+use host::{Host, Moment};
+use moving::Moving;
 
 /// What is known of a table.
 #[derive(Debug)]
@@ -27,27 +31,34 @@ pub(super) enum TableState {
 type Key = (TableKey, Arc<str>);
 
 #[derive(Debug)]
-pub(super) struct Host {
-    wanted: Arc<VirtualHost>,
-    wire: Vec<u8>,
-    published: Option<Arc<Target>>,
-    /// The clusters that it refers to.
-    linked: BTreeSet<Arc<str>>,
-    /// Since when the wanted version cannot be published.
-    incomplete_since: Option<Instant>,
-    /// When it is published all the same.
-    give_up_at: Option<Instant>,
-}
-
-#[derive(Debug, Default)]
 pub(super) struct Hosts {
+    /// How long a host waits for a cluster that is not listed.
+    pub(super) missing_grace: Duration,
     tables: BTreeMap<TableKey, TableState>,
     dependants: HashMap<Arc<str>, BTreeSet<Key>>,
     dirty: BTreeSet<Key>,
     /// Hosts that are incomplete; few, unless the control plane is in trouble.
     held: BTreeSet<Key>,
+    moving: BTreeMap<TableKey, Moving>,
     removed: Vec<Change>,
     changed_tables: BTreeSet<TableKey>,
+    paused: bool,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self {
+            missing_grace: MISSING_CLUSTER_GRACE,
+            tables: BTreeMap::new(),
+            dependants: HashMap::new(),
+            dirty: BTreeSet::new(),
+            held: BTreeSet::new(),
+            moving: BTreeMap::new(),
+            paused: false,
+            removed: Vec::new(),
+            changed_tables: BTreeSet::new(),
+        }
+    }
 }
 
 impl Hosts {
@@ -80,6 +91,23 @@ impl Hosts {
             .min()
     }
 
+    /// The control plane is out of reach: what is incomplete waits, for as long as it takes.
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+        for key in self.held.clone() {
+            if let Some(host) = self.host_mut(&key) {
+                host.forget_time();
+            }
+        }
+    }
+
+    /// It is back: waiting begins anew.
+    pub(super) fn resume(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.dirty.extend(self.held.iter().cloned());
+        }
+    }
+
     pub(super) fn cluster_changed(&mut self, cluster: &str) {
         if let Some(hosts) = self.dependants.get(cluster) {
             self.dirty.extend(hosts.iter().cloned());
@@ -108,10 +136,17 @@ impl Hosts {
         route: RouteResource,
         clusters: &mut Clusters,
     ) {
-        let mut former = match self.tables.remove(&table) {
-            Some(TableState::Known { hosts, .. }) => hosts,
-            _ => BTreeMap::new(),
+        let (mut former, before) = match self.tables.remove(&table) {
+            Some(TableState::Known {
+                version,
+                ignore_port,
+                hosts,
+            }) => (hosts, Some((version, ignore_port))),
+            _ => (BTreeMap::new(), None),
         };
+        if let Some(moving) = self.moving.remove(&table) {
+            former.extend(moving.leaving);
+        }
         let mut hosts = BTreeMap::new();
         for (wanted, wire) in route.hosts {
             let key = (table, Arc::clone(wanted.name()));
@@ -121,14 +156,17 @@ impl Hosts {
                     let mut host = Host::new(wanted, wire, changed);
                     self.link(&key, &mut host, clusters);
                     self.held.remove(&key);
-                    self.dirty.insert(key.clone());
                     host
                 }
             };
+            if !host.is_current() {
+                self.dirty.insert(key.clone());
+            }
             hosts.insert(key.1, host);
         }
-        for (name, gone) in former {
-            self.forget(&(table, name), gone, clusters);
+        self.depart(table, &hosts, former, clusters);
+        if before != Some((Arc::clone(version), route.ignore_port)) {
+            self.changed_tables.insert(table);
         }
         let state = TableState::Known {
             version: Arc::clone(version),
@@ -136,12 +174,37 @@ impl Hosts {
             hosts,
         };
         self.tables.insert(table, state);
-        self.changed_tables.insert(table);
+    }
+
+    /// Lets go of the hosts that the new version does not have, but for those whose domains must
+    /// first be taken over.
+    fn depart(
+        &mut self,
+        table: TableKey,
+        hosts: &BTreeMap<Arc<str>, Host>,
+        gone: BTreeMap<Arc<str>, Host>,
+        clusters: &mut Clusters,
+    ) {
+        let mut moving = Moving::new(hosts, &gone);
+        for (name, host) in gone {
+            if moving.members.remove(&name) {
+                moving.leaving.insert(name, host);
+            } else {
+                self.forget(&(table, name), host, clusters);
+            }
+        }
+        if !moving.members.is_empty() {
+            self.moving.insert(table, moving);
+        }
     }
 
     /// Publishes every host that is complete or has waited long enough.
     pub(super) fn settle(&mut self, now: Instant, clusters: &mut Clusters) -> Vec<Change> {
-        let mut changes = std::mem::take(&mut self.removed);
+        let moment = Moment {
+            now,
+            paused: self.paused,
+            missing_grace: self.missing_grace,
+        };
         let overdue = |key: &&Key| {
             self.host(key)
                 .and_then(|host| host.give_up_at)
@@ -150,18 +213,22 @@ impl Hosts {
         let overdue: Vec<Key> = self.held.iter().filter(overdue).cloned().collect();
         let mut keys = std::mem::take(&mut self.dirty);
         keys.extend(overdue);
+        self.move_together(&mut keys, moment, clusters);
+        let mut changes = std::mem::take(&mut self.removed);
         for key in keys {
             let Some(mut host) = self.take(&key) else {
+                changes.extend(self.refresh_leaving(&key, clusters));
                 continue;
             };
-            let (old, new) = (host.published.clone(), host.settled(now, clusters));
-            if host.incomplete_since.is_some() && host.give_up_at.is_some() {
+            host.look(moment, clusters);
+            if host.lacks.is_some() {
                 self.held.insert(key.clone());
             } else {
                 self.held.remove(&key);
             }
+            let new = self.next_version(&key, &host, clusters);
             if let Some(new) = new {
-                host.published = Some(Arc::clone(&new));
+                let old = host.published.replace(Arc::clone(&new));
                 changes.push(Change {
                     table: key.0,
                     old,
@@ -172,6 +239,56 @@ impl Hosts {
             self.put_back(&key, host);
         }
         changes
+    }
+
+    /// The version to publish now, if it is another than the published one.
+    fn next_version(&self, key: &Key, host: &Host, clusters: &Clusters) -> Option<Arc<Target>> {
+        let is_member = |moving: &Moving| moving.members.contains(&key.1);
+        if self.moving.get(&key.0).is_some_and(is_member) {
+            return host.refreshed(clusters);
+        }
+        match (&host.lacks, &host.published) {
+            (None, _) => Some(host.wanted_target(clusters)),
+            (Some(_), Some(published)) if published.waiting_for.is_none() => {
+                host.refreshed(clusters)
+            }
+            (Some(what), _) => host.placeholder(what),
+        }
+    }
+
+    /// Ends the moves whose members are all complete, or have all waited long enough.
+    fn move_together(&mut self, keys: &mut BTreeSet<Key>, moment: Moment, clusters: &mut Clusters) {
+        for (table, mut moving) in std::mem::take(&mut self.moving) {
+            let Some(TableState::Known { hosts, .. }) = self.tables.get_mut(&table) else {
+                continue;
+            };
+            let mut ready = true;
+            for name in &moving.members {
+                if let Some(host) = hosts.get_mut(name) {
+                    host.look(moment, clusters);
+                    ready &= host.lacks.is_none();
+                }
+            }
+            if !ready {
+                self.moving.insert(table, moving);
+                continue;
+            }
+            for (name, host) in std::mem::take(&mut moving.leaving) {
+                self.forget(&(table, name), host, clusters);
+            }
+            keys.extend(moving.members.into_iter().map(|name| (table, name)));
+        }
+    }
+
+    fn refresh_leaving(&mut self, (table, name): &Key, clusters: &Clusters) -> Option<Change> {
+        let host = self.moving.get_mut(table)?.leaving.get_mut(name)?;
+        let new = host.refreshed(clusters)?;
+        let old = host.published.replace(Arc::clone(&new));
+        Some(Change {
+            table: *table,
+            old,
+            new: Some(new),
+        })
     }
 
     fn forget(&mut self, key: &Key, mut gone: Host, clusters: &mut Clusters) {
@@ -239,6 +356,13 @@ impl Hosts {
         }
     }
 
+    fn host_mut(&mut self, (table, name): &Key) -> Option<&mut Host> {
+        match self.tables.get_mut(table)? {
+            TableState::Known { hosts, .. } => hosts.get_mut(name),
+            _ => None,
+        }
+    }
+
     fn take(&mut self, (table, name): &Key) -> Option<Host> {
         match self.tables.get_mut(table)? {
             TableState::Known { hosts, .. } => hosts.remove(name),
@@ -251,109 +375,4 @@ impl Hosts {
             hosts.insert(Arc::clone(name), host);
         }
     }
-}
-
-impl Host {
-    fn new(wanted: Arc<VirtualHost>, wire: Vec<u8>, former: Option<Self>) -> Self {
-        let (published, linked) = former
-            .map(|former| (former.published, former.linked))
-            .unwrap_or_default();
-        Self {
-            wanted,
-            wire,
-            published,
-            linked,
-            incomplete_since: None,
-            give_up_at: None,
-        }
-    }
-
-    /// The version to publish now, if it is another than the published one.
-    fn settled(&mut self, now: Instant, clusters: &Clusters) -> Option<Arc<Target>> {
-        let found: Vec<Resolution> = self
-            .wanted
-            .clusters()
-            .iter()
-            .map(|name| clusters.resolution(name))
-            .collect();
-        let missing =
-            self.wanted
-                .clusters()
-                .iter()
-                .zip(&found)
-                .find_map(|(name, found)| match found {
-                    Resolution::Ready(_) => None,
-                    Resolution::Absent => Some((
-                        format!("cluster {name:?} (CDS)").into(),
-                        MISSING_CLUSTER_GRACE,
-                    )),
-                    Resolution::Waiting(what) => Some((Arc::clone(what), DOES_NOT_EXIST_AFTER)),
-                });
-        let Some((what, patience)) = missing else {
-            self.incomplete_since = None;
-            self.give_up_at = None;
-            return Some(self.wanted_target(found));
-        };
-        let since = *self.incomplete_since.get_or_insert(now);
-        let give_up_at = since + patience;
-        if give_up_at <= now {
-            self.give_up_at = None;
-            return Some(self.wanted_target(found));
-        }
-        self.give_up_at = Some(give_up_at);
-        match &self.published {
-            None => Some(self.placeholder(what)),
-            Some(published) if published.waiting_for.is_some() => None,
-            Some(published) => refreshed(published, clusters),
-        }
-    }
-
-    fn wanted_target(&self, found: Vec<Resolution>) -> Arc<Target> {
-        let ready = |found| match found {
-            Resolution::Ready(cluster) => Some(cluster),
-            Resolution::Absent | Resolution::Waiting(_) => None,
-        };
-        Arc::new(Target {
-            host: Arc::clone(&self.wanted),
-            clusters: found.into_iter().map(ready).collect(),
-            waiting_for: None,
-        })
-    }
-
-    /// The first version has nothing to fall back on: calls wait for it.
-    fn placeholder(&self, what: Arc<str>) -> Arc<Target> {
-        Arc::new(Target {
-            host: Arc::clone(&self.wanted),
-            clusters: Box::default(),
-            waiting_for: Some(what),
-        })
-    }
-}
-
-/// The published version with the present endpoints of those of its clusters that are still there.
-fn refreshed(published: &Arc<Target>, clusters: &Clusters) -> Option<Arc<Target>> {
-    let mut changed = false;
-    let present = published
-        .host
-        .clusters()
-        .iter()
-        .zip(&published.clusters)
-        .map(|(name, held)| match clusters.resolution(name) {
-            Resolution::Ready(cluster) => {
-                changed |= held
-                    .as_ref()
-                    .is_none_or(|held| !Arc::ptr_eq(held, &cluster));
-                Some(cluster)
-            }
-            Resolution::Absent | Resolution::Waiting(_) => held.clone(),
-        });
-    let clusters = present.collect();
-    let host = Arc::clone(&published.host);
-    changed.then(|| {
-        Arc::new(Target {
-            host,
-            clusters,
-            waiting_for: None,
-        })
-    })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
-use envoy_types::pb::envoy::config::core::v3::TransportSocket;
+use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use envoy_types::pb::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::{Struct, value::Kind};
@@ -22,6 +22,7 @@ use super::{Invalid, message};
 
 /// Envoy's default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const RAW_BUFFER: &str = "/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A cluster without its endpoints.
@@ -243,8 +244,13 @@ fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {
     let Some(socket) = socket else {
         return Transport::Plaintext;
     };
-    // Anything but the raw buffer secures the connection in some way, so it is never skipped.
-    if socket.name == "envoy.transport_sockets.raw_buffer" {
+    // Anything but the raw buffer secures the connection in some way, so it is never skipped. The
+    // type of its configuration counts too: Envoy looks at that first, and at the name only without it.
+    let is_raw = match &socket.config_type {
+        Some(ConfigType::TypedConfig(any)) => any.type_url.ends_with(RAW_BUFFER),
+        None => true,
+    };
+    if is_raw && socket.name == "envoy.transport_sockets.raw_buffer" {
         Transport::Plaintext
     } else {
         Transport::TlsDemanded(format!("{who} ({})", socket.name).into())

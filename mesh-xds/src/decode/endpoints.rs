@@ -14,13 +14,13 @@ use super::cluster::labels;
 use super::{Invalid, message};
 
 /// The endpoints of a cluster, as they were sent.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct EndpointsResource {
     pub(crate) endpoints: Vec<EndpointResource>,
 }
 
 /// One endpoint, before its cluster has said how it must be reached.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct EndpointResource {
     pub(crate) address: SocketAddr,
     pub(crate) weight: u32,

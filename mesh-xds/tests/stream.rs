@@ -1,0 +1,433 @@
+//! The client against control planes over sockets: slow ones, odd ones, ones that go away.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use envoy_types::pb::google::protobuf::Any;
+use mesh_core::snapshot::{Snapshot, TableKey};
+use mesh_xds::ads::{self, Control, Machine, Server, Status};
+use mesh_xds::{Node, ResourceType};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use server::{Conversation, Plane, bind, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use wire::{CDS, EDS, RDS};
+
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "support/server.rs"]
+mod server;
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "support/wire.rs"]
+mod wire;
+
+const TABLE: TableKey = TableKey::Port(9080);
+
+/// A running client, and what it shows.
+struct Client {
+    wanted: mpsc::UnboundedSender<TableKey>,
+    status: watch::Receiver<Status>,
+    published: watch::Receiver<Snapshot>,
+    task: JoinHandle<()>,
+}
+
+impl Client {
+    fn start(address: SocketAddr) -> Self {
+        let server = Server::parse(&address.to_string()).expect("an address");
+        let machine = Machine::new(Node::sidecar("a", "default"), Arc::clone(server.uri()));
+        let (wanted, tables) = mpsc::unbounded_channel();
+        let (tell, status) = watch::channel(Status::default());
+        let (publish, published) = watch::channel(Snapshot::default());
+        wanted.send(TABLE).expect("a receiver");
+        let control = Control {
+            wanted: tables,
+            status: tell,
+        };
+        let task = tokio::spawn(ads::run(
+            server,
+            machine,
+            control,
+            StdRng::seed_from_u64(1),
+            move |assembled| drop(publish.send(assembled.snapshot)),
+        ));
+        Self {
+            wanted,
+            status,
+            published,
+            task,
+        }
+    }
+
+    /// Waits until a host is served by an endpoint on this port.
+    async fn serves(&mut self, host: &str, port: u16) {
+        let what = format!("{host} on {port}");
+        let served = self
+            .published
+            .wait_for(|snapshot| port_of(snapshot, host) == Some(port));
+        soon(&what, served).await.expect("a client");
+    }
+
+    async fn error(&mut self) -> String {
+        let told = self.status.wait_for(|status| status.last_error.is_some());
+        let status = soon("an error", told).await.expect("a client").clone();
+        status.last_error.expect("an error").to_string()
+    }
+
+    async fn end(self) {
+        drop(self.wanted);
+        soon("the client's end", self.task).await.expect("no panic");
+    }
+}
+
+fn port_of(snapshot: &Snapshot, host: &str) -> Option<u16> {
+    let target = snapshot.tables.get(&TABLE)?.find(host)?;
+    let cluster = target.clusters.first()?.as_ref()?;
+    Some(cluster.endpoints.first()?.address.port())
+}
+
+fn resources(of: ResourceType, port: u16) -> Vec<Any> {
+    match of {
+        ResourceType::Cluster => wire::clusters(&["one"]),
+        ResourceType::Endpoints => vec![wire::endpoints("one", port)],
+        ResourceType::Route => vec![wire::routes("9080", vec![wire::host("a", &["one"])])],
+    }
+}
+
+fn type_of(request: &DiscoveryRequest) -> ResourceType {
+    ResourceType::from_type_url(&request.type_url).expect("a known type")
+}
+
+/// Answers everything that is asked for, until the client has acknowledged all three types.
+async fn configure(stream: &mut Conversation, port: u16) -> Vec<DiscoveryRequest> {
+    let mut requests = Vec::new();
+    let mut acknowledged = 0;
+    while acknowledged < 3 {
+        let request = stream.read().await;
+        let of = type_of(&request);
+        assert_eq!(request.error_detail, None);
+        if request.response_nonce.is_empty() {
+            let nonce = format!("{of} {port}");
+            stream.write(wire::response(
+                of,
+                &port.to_string(),
+                &nonce,
+                resources(of, port),
+            ));
+        } else {
+            acknowledged += 1;
+        }
+        requests.push(request);
+    }
+    requests
+}
+
+#[tokio::test]
+async fn a_client_is_configured_and_follows() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    let requests = configure(&mut stream, 1).await;
+    assert!(requests[0].node.is_some() && type_of(&requests[0]) == CDS);
+    assert!(requests[1..].iter().all(|request| request.node.is_none()));
+    client.serves("a", 1).await;
+    assert!(client.status.borrow().connected);
+    for port in 2..200 {
+        stream.write(wire::response(
+            EDS,
+            &port.to_string(),
+            "n",
+            resources(EDS, port),
+        ));
+        client.serves("a", port).await;
+        assert_eq!(stream.read().await.version_info, port.to_string());
+    }
+    client.end().await;
+    assert!(
+        soon("the stream's end", stream.requests.recv())
+            .await
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_wanted_later_is_asked_for() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    client
+        .wanted
+        .send(TableKey::Gateway(8080))
+        .expect("a client");
+    let request = stream.read().await;
+    assert_eq!(
+        (type_of(&request), request.resource_names),
+        (RDS, vec!["9080".to_owned(), "http.8080".to_owned()])
+    );
+    client.end().await;
+}
+
+/// It reads one request and answers it before it reads the next, for 1,000 clusters. A client that
+/// asks for them one by one, or that waits until all is written before it reads, fails here.
+#[tokio::test]
+async fn a_half_duplex_server_needs_two_requests_of_each_type() {
+    let names: Vec<String> = (0..1000).map(|at| format!("cluster-{at}")).collect();
+    let all = |of| -> Vec<Any> {
+        match of {
+            ResourceType::Cluster => names.iter().map(|name| wire::cluster(name)).collect(),
+            ResourceType::Endpoints => (1..)
+                .zip(&names)
+                .map(|(port, name)| wire::endpoints(name, port))
+                .collect(),
+            ResourceType::Route => {
+                let hosts = names.iter().map(|name| wire::host(name, &[name]));
+                vec![wire::routes("9080", hosts.collect())]
+            }
+        }
+    };
+    let mut plane = Plane::start(true).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    let mut counts: HashMap<ResourceType, usize> = HashMap::new();
+    let mut acknowledged = 0;
+    while acknowledged < 3 {
+        let request = stream.read().await;
+        let of = type_of(&request);
+        *counts.entry(of).or_default() += 1;
+        if request.response_nonce.is_empty() {
+            if of == EDS {
+                assert_eq!(request.resource_names.len(), 1000);
+            }
+            stream.write(wire::response(of, "1", &format!("{of}"), all(of)));
+        } else {
+            assert_eq!((request.error_detail, &*request.version_info), (None, "1"));
+            acknowledged += 1;
+        }
+    }
+    client.serves("cluster-0", 1).await;
+    client.serves("cluster-999", 1000).await;
+    let snapshot = client.published.borrow().clone();
+    let table = snapshot.tables.get(&TABLE).expect("a table");
+    let complete = table.targets().filter(|target| {
+        target.waiting_for.is_none() && target.clusters.iter().all(Option::is_some)
+    });
+    assert_eq!(complete.count(), 1000);
+    assert_eq!(counts, [(CDS, 2), (EDS, 2), (RDS, 2)].into());
+    client.end().await;
+}
+
+#[tokio::test]
+async fn headers_may_come_after_the_first_request() {
+    let mut plane = Plane::start(true).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 7).await;
+    client.serves("a", 7).await;
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_is_opened_again_and_nothing_is_lost() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    let generation = client.published.borrow().generation;
+
+    drop(stream);
+    assert_eq!(client.error().await, "the control plane ended the stream");
+    let mut stream = plane.accept().await;
+    assert_eq!(
+        client.published.borrow().generation,
+        generation,
+        "what is cached stays"
+    );
+    let requests = configure(&mut stream, 2).await;
+    assert!(
+        requests[0].node.is_some(),
+        "the node goes first on every stream"
+    );
+    let first = |of| {
+        requests
+            .iter()
+            .find(|request| type_of(request) == of)
+            .expect("a request")
+    };
+    for of in ResourceType::ALL {
+        assert_eq!(
+            (&*first(of).version_info, &*first(of).response_nonce),
+            ("1", "")
+        );
+    }
+    assert_eq!(first(EDS).resource_names, ["one"]);
+    client.serves("a", 2).await;
+
+    let status = tonic::Status::permission_denied("who are you");
+    stream.responses.send(Err(status)).expect("a stream");
+    drop(stream);
+    let told = |status: &Status| {
+        status
+            .last_error
+            .as_deref()
+            .is_some_and(|e| e.contains("who are you"))
+    };
+    soon("the error", client.status.wait_for(told))
+        .await
+        .expect("a client");
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 3).await;
+    client.serves("a", 3).await;
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_down_changes_nothing_until_it_is_back() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    let generation = client.published.borrow().generation;
+    // A change that is half there when the control plane dies.
+    let half = vec![wire::routes("9080", vec![wire::host("a", &["new"])])];
+    stream.write(wire::response(RDS, "2", "half", half));
+    assert_eq!(stream.read().await.response_nonce, "half");
+    let address = plane.address;
+    drop(plane);
+    client.error().await;
+    let refused = |status: &Status| {
+        status
+            .last_error
+            .as_deref()
+            .is_some_and(|error| error.contains("Connection refused"))
+    };
+    soon("a refusal", client.status.wait_for(refused))
+        .await
+        .expect("a client");
+    assert!(!client.status.borrow().connected);
+    assert_eq!(
+        port_of(&client.published.borrow(), "a"),
+        Some(1),
+        "the last good stays"
+    );
+    assert!(
+        client.published.borrow().generation <= generation + 1,
+        "but for the table's version"
+    );
+
+    let mut plane = Plane::on(bind(address).await, false);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 2).await;
+    client.serves("a", 2).await;
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_client_starts_before_its_control_plane() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let mut client = Client::start(address);
+    let error = client.error().await;
+    assert!(error.contains("Connection refused"), "{error}");
+    assert_eq!(
+        client.status.borrow().server.to_string(),
+        address.to_string()
+    );
+    let mut plane = Plane::on(bind(address).await, false);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    assert!(client.status.borrow().connected);
+    client.end().await;
+}
+
+#[tokio::test]
+async fn garbage_on_the_port_is_an_error_and_the_client_goes_on() {
+    let garbage: [&[u8]; 4] = [
+        b"220 ftp.example.com ready\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        &[0xff; 64],
+        b"",
+    ];
+    for bytes in garbage {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut client = Client::start(address);
+        let rude = tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.expect("a connection");
+                // The peer may be gone before it has read all.
+                drop(socket.write_all(bytes).await);
+                drop(socket.read(&mut [0; 1024]).await);
+            }
+        });
+        let error = client.error().await;
+        assert!(error.len() > 10 && !error.contains('\n'), "{error:?}");
+        assert!(!client.status.borrow().connected);
+        rude.abort();
+        drop(rude.await);
+        let mut plane = Plane::on(bind(address).await, false);
+        let mut stream = plane.accept().await;
+        configure(&mut stream, 1).await;
+        client.serves("a", 1).await;
+        client.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_resource_is_answered_and_shown() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    stream.write(wire::response(
+        RDS,
+        "2",
+        "bad",
+        vec![wire::routes("", Vec::new())],
+    ));
+    let answer = stream.read().await;
+    let text = answer.error_detail.expect("a NACK").message;
+    assert_eq!(
+        (&*answer.version_info, &*answer.response_nonce),
+        ("1", "bad")
+    );
+    let shown = client.status.wait_for(|status| !status.rejected.is_empty());
+    let shown = soon("the status", shown)
+        .await
+        .expect("a client")
+        .rejected
+        .clone();
+    assert_eq!(shown, [Arc::from(&*text)], "the same words");
+    assert_eq!(port_of(&client.published.borrow(), "a"), Some(1));
+    client.end().await;
+}
+
+/// A response above tonic's own limit of 4 MiB.
+#[tokio::test]
+async fn a_large_response_is_taken() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    let mut all: Vec<Any> = (0..6000)
+        .map(|at| wire::cluster(&format!("{at}-{}", "x".repeat(1000))))
+        .collect();
+    all.push(wire::cluster("one"));
+    stream.write(wire::response(CDS, "2", "large", all));
+    let answer = stream.read().await;
+    assert_eq!(
+        (&*answer.version_info, &*answer.response_nonce),
+        ("2", "large")
+    );
+    client.serves("a", 1).await;
+    client.end().await;
+}
