@@ -115,7 +115,7 @@ mod folder {
             loop {
                 version += 1;
                 for note in &self.loaded.notes {
-                    tracing::info!("{note}");
+                    tracing::warn!("{note}");
                 }
                 let resources = self.loaded.config.resources(&node);
                 loop {

@@ -156,6 +156,35 @@ async fn a_request_that_was_not_sent_is_repeated_on_another_endpoint() {
 }
 
 #[tokio::test]
+async fn what_the_configuration_answers_itself_is_ok() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    folder.routes("  - directResponse: { status: 418, body: { string: teapot } }\n");
+    let client = folder.mesh(SEED).client().with_call_info();
+    let response = client.get(URL).await.unwrap();
+    let info = response.extensions().get::<CallInfo>().unwrap().clone();
+    assert_eq!((&*info.cluster, info.endpoint), ("", None));
+    assert_eq!(
+        text_of(response).await,
+        (StatusCode::IM_A_TEAPOT, "teapot".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_destination_that_does_not_exist_is_no_cluster() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    folder.routes("  - route:\n    - destination: { host: nobody }\n");
+    let error = folder.mesh(SEED).client().get(URL).await.unwrap_err();
+    assert_eq!(
+        (error.status(), error.flags()),
+        (StatusCode::SERVICE_UNAVAILABLE, "NC"),
+        "{error}"
+    );
+    assert!(error.cluster().unwrap().contains("nobody"), "{error}");
+}
+
+#[tokio::test]
 async fn no_endpoints_is_an_error_that_names_the_cluster() {
     let folder = Folder::reviews("HTTP", &[]);
     folder.write(

@@ -336,12 +336,11 @@ struct Naive {
 
 impl Naive {
     fn take(&mut self, response: &DiscoveryResponse) {
-        for any in &response.resources {
-            if let Ok(assignment) = ClusterLoadAssignment::decode(&*any.value)
-                && response.type_url == ResourceType::Endpoints.type_url()
-            {
-                self.endpoints.insert(assignment.cluster_name);
-            }
+        if response.type_url == ResourceType::Endpoints.type_url() {
+            let all = response.resources.iter();
+            let assignments = all.filter_map(|any| ClusterLoadAssignment::decode(&*any.value).ok());
+            self.endpoints
+                .extend(assignments.map(|assignment| assignment.cluster_name));
         }
         let all = || response.resources.iter();
         if response.type_url == ResourceType::Cluster.type_url() {

@@ -71,6 +71,17 @@ pub(crate) struct Fields<'a> {
     value: &'a Value,
 }
 
+/// What happens to calls because a field is not served.
+fn consequence(field: &str) -> &'static str {
+    match field {
+        "redirect" => "is not served yet: calls that match it fail with 503",
+        "queryParams" | "delegate" => {
+            "is not served yet: the route is left out, and the next one that matches is taken"
+        }
+        _ => "has no effect in this version",
+    }
+}
+
 impl<'a> Fields<'a> {
     /// Opens a mapping: unknown fields are errors, unserved ones notes. Nothing when it is no mapping.
     pub(crate) fn open(
@@ -94,10 +105,7 @@ impl<'a> Fields<'a> {
         for Entry { key, at, value, .. } in entries {
             if schema.unserved.contains(&key.as_str()) {
                 if value.data != Data::Null {
-                    sink.note(
-                        *at,
-                        format!("{}.{key} has no effect in this version", this.path),
-                    );
+                    sink.note(*at, format!("{}.{key} {}", this.path, consequence(key)));
                 }
             } else if !schema.served.contains(&key.as_str()) {
                 let mut allowed: Vec<&str> = schema

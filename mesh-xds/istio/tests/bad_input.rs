@@ -389,22 +389,41 @@ fn what_has_no_effect_is_noted() {
     };
     for (line, path) in [
         (6, "spec.tcp"),
-        (8, "spec.http[0].match[0].queryParams"),
         (9, "spec.http[0].fault"),
         (10, "spec.http[0].mirror"),
         (11, "spec.http[0].corsPolicy"),
         (12, "spec.http[0].headers"),
         (13, "spec.http[0].rewrite"),
         (14, "spec.http[0].route[0].headers"),
-        (15, "spec.http[1].redirect"),
-        (16, "spec.http[2].directResponse"),
-        (17, "spec.http[3].delegate"),
     ] {
         assert!(
             notes.contains(&field(line, "VirtualService", path)),
             "{path}: {notes:#?}"
         );
     }
+    for (line, path, consequence) in [
+        (
+            8,
+            "spec.http[0].match[0].queryParams",
+            "the route is left out",
+        ),
+        (
+            15,
+            "spec.http[1].redirect",
+            "calls that match it fail with 503",
+        ),
+        (17, "spec.http[3].delegate", "the route is left out"),
+    ] {
+        let told = notes.iter().any(|note| {
+            note.starts_with(&format!("{line}:VirtualService: {path} "))
+                && note.contains(consequence)
+        });
+        assert!(told, "{path}: {notes:#?}");
+    }
+    assert!(
+        !notes.iter().any(|note| note.contains("directResponse")),
+        "it is served"
+    );
     for path in [
         "connectionPool",
         "outlierDetection",

@@ -97,7 +97,7 @@ fn one(route: &pb::Route, clusters: &mut Clusters) -> Result<Option<Route>, Inva
     let matches = match route_match::decode(wanted).map_err(|e| e.within("match"))? {
         Matched::By(matches) => matches,
         Matched::Unknowable(what) => {
-            tracing::warn!(
+            tracing::debug!(
                 route = route.name,
                 "route skipped: {what} in its match is not supported yet"
             );
@@ -105,7 +105,7 @@ fn one(route: &pb::Route, clusters: &mut Clusters) -> Result<Option<Route>, Inva
         }
     };
     let Some(action) = action(route, clusters)? else {
-        tracing::warn!(
+        tracing::debug!(
             route = route.name,
             "route skipped: its cluster specifier is not supported yet"
         );

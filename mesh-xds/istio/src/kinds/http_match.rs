@@ -39,6 +39,7 @@ const MATCH: Schema = Schema {
         "name",
         "uri",
         "ignoreUriCase",
+        "scheme",
         "method",
         "authority",
         "headers",
@@ -49,7 +50,7 @@ const MATCH: Schema = Schema {
         "gateways",
     ],
     // Emitted as istiod does, for proxies that honour them.
-    unserved: &["scheme", "queryParams", "statPrefix"],
+    unserved: &["queryParams", "statPrefix"],
 };
 const STRING: Schema = Schema {
     served: &["exact", "prefix", "regex"],

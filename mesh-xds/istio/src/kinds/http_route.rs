@@ -61,10 +61,9 @@ pub(crate) struct Retries {
 }
 
 const ROUTE: Schema = Schema {
-    served: &["name", "match", "route"],
+    served: &["name", "match", "route", "directResponse"],
     unserved: &[
         "redirect",
-        "directResponse",
         "delegate",
         "rewrite",
         "timeout",
