@@ -150,7 +150,7 @@ impl Live {
         // All removals first: a domain may move from one host to another.
         for (change, old) in changes
             .iter()
-            .filter_map(|change| Some((change, change.old.as_ref()?)))
+            .filter_map(|change| Some((change, change.leaving()?)))
         {
             if let Some(table) = touched.get_mut(&change.table) {
                 table.remove(&old.host);

@@ -50,6 +50,19 @@ pub struct Change {
     pub new: Option<Arc<Target>>,
 }
 
+impl Change {
+    /// What has to leave the table before [`Self::new`] enters it; nothing when the host is the same
+    /// and only its clusters differ.
+    pub fn leaving(&self) -> Option<&Arc<Target>> {
+        let stays = |old: &Arc<Target>| {
+            self.new
+                .as_ref()
+                .is_some_and(|new| Arc::ptr_eq(&new.host, &old.host))
+        };
+        self.old.as_ref().filter(|old| !stays(old))
+    }
+}
+
 /// The cache of resources and the assembly of snapshots from it.
 #[derive(Debug, Default)]
 pub(crate) struct Assembler {
@@ -70,8 +83,13 @@ impl Assembler {
     }
 
     /// The load assignments that the wanted hosts need.
-    pub(crate) fn endpoint_names(&self) -> impl Iterator<Item = &Arc<str>> {
+    pub(crate) fn endpoint_names(&mut self) -> Arc<BTreeSet<Arc<str>>> {
         self.clusters.endpoint_names()
+    }
+
+    /// Whether a table is among them.
+    pub(crate) fn is_wanted(&self, table: TableKey) -> bool {
+        self.hosts.table(table).is_some()
     }
 
     /// Whether a table has been answered, with content or with "no such".
@@ -98,7 +116,7 @@ impl Assembler {
     }
 
     /// Records which load assignments the control plane is now asked for.
-    pub(crate) fn endpoints_requested(&mut self, names: BTreeSet<Arc<str>>) {
+    pub(crate) fn endpoints_requested(&mut self, names: Arc<BTreeSet<Arc<str>>>) {
         self.clusters.endpoints_requested(names);
     }
 
@@ -202,7 +220,7 @@ impl Assembler {
         // All removals first: a domain may move from one host to another.
         for (change, old) in changes
             .iter()
-            .filter_map(|change| Some((change, change.old.as_ref()?)))
+            .filter_map(|change| Some((change, change.leaving()?)))
         {
             if let Some(table) = touched.get_mut(&change.table) {
                 table.remove(&old.host);

@@ -91,18 +91,26 @@ pub(super) fn accept_all(
 ) -> Vec<Rejected> {
     assembler.is_whole();
     let mut rejected = Vec::new();
-    for resource_type in ResourceType::ALL {
-        let all = resources.of(resource_type).values().cloned().collect();
+    // Routes decide which load assignments are looked at.
+    for resource_type in [
+        ResourceType::Cluster,
+        ResourceType::Route,
+        ResourceType::Endpoints,
+    ] {
+        let wanted = |name: &str| {
+            resource_type != ResourceType::Route
+                || name.parse().is_ok_and(|key| assembler.is_wanted(key))
+        };
+        let all = resources
+            .of(resource_type)
+            .iter()
+            .filter(|(name, _)| wanted(name));
+        let all = all.map(|(_, any)| any.clone()).collect();
         rejected.extend(accept(assembler, resource_type, version, all));
-        if resource_type == ResourceType::Route {
-            // Routes decide which load assignments are looked at, so those come once more.
-            let endpoints = resources.endpoints.values().cloned().collect();
-            accept(assembler, ResourceType::Endpoints, version, endpoints);
-        }
     }
     let absent = |name: &&Arc<str>| !resources.endpoints.contains_key(&***name);
-    let names: Vec<Arc<str>> = assembler.endpoint_names().filter(absent).cloned().collect();
-    for name in names {
+    let names = assembler.endpoint_names();
+    for name in names.iter().filter(absent).cloned() {
         assembler.endpoints_absent(name);
     }
     let unknown: Vec<_> = assembler

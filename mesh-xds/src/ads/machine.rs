@@ -3,7 +3,7 @@
 //! It never waits. Whoever drives it asks [`Machine::request`] for what to send,
 //! [`Machine::assemble`] for what to publish, and [`Machine::wake_at`] for when to come back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use mesh_core::snapshot::TableKey;
 use rand::{Rng, RngExt};
 
 use super::accept::{accept, accept_all};
-use super::sotw::Subscription;
+use super::sotw::{Due, Names, Subscription};
 use crate::assemble::{Assembled, Assembler, DOES_NOT_EXIST_AFTER};
 use crate::node::Node;
 use crate::resource::{ResourceType, Resources};
@@ -98,7 +98,7 @@ impl Machine {
         self.subscriptions
             .iter_mut()
             .for_each(Subscription::restart);
-        let names = self.assembler.endpoint_names().cloned().collect();
+        let names = self.assembler.endpoint_names();
         self.assembler.endpoints_requested(names);
     }
 
@@ -172,51 +172,49 @@ impl Machine {
         if !self.connected {
             return None;
         }
-        let (resource_type, mut request) =
-            ResourceType::ALL.into_iter().find_map(|resource_type| {
-                let names = self.names(resource_type);
-                let request = self.subscriptions[resource_type as usize].request(names)?;
-                Some((resource_type, request))
-            })?;
+        let (resource_type, due) = ResourceType::ALL.into_iter().find_map(|resource_type| {
+            let names = self.names(resource_type);
+            let due = self.subscriptions[resource_type as usize].request(names)?;
+            Some((resource_type, due))
+        })?;
+        let Due {
+            mut request,
+            new_names,
+        } = due;
         if !self.introduced {
             self.introduced = true;
             request.node = Some(self.node.to_proto());
         }
-        self.start_deadlines(resource_type, &request, now);
+        // An answer that asks for nothing new starts no clock.
+        if let Some(names) = new_names {
+            self.start_deadlines(resource_type, &names, now);
+        }
         Some(request)
     }
 
     /// What is subscribed; `None` is a wildcard.
-    fn names(&self, resource_type: ResourceType) -> Option<BTreeSet<Arc<str>>> {
+    fn names(&mut self, resource_type: ResourceType) -> Option<Names> {
         match resource_type {
             ResourceType::Cluster => None,
-            ResourceType::Endpoints => Some(self.assembler.endpoint_names().cloned().collect()),
-            ResourceType::Route => Some(
-                self.assembler
-                    .wanted()
-                    .map(|key| key.to_string().into())
-                    .collect(),
-            ),
+            ResourceType::Endpoints => Some(self.assembler.endpoint_names()),
+            ResourceType::Route => {
+                let names = self.assembler.wanted().map(|key| key.to_string().into());
+                Some(Arc::new(names.collect()))
+            }
         }
     }
 
-    fn start_deadlines(
-        &mut self,
-        resource_type: ResourceType,
-        request: &DiscoveryRequest,
-        now: Instant,
-    ) {
-        let names = || request.resource_names.iter().map(String::as_str);
-        let asked: BTreeSet<Arc<str>> = names().map(Arc::from).collect();
+    fn start_deadlines(&mut self, resource_type: ResourceType, names: &Names, now: Instant) {
         self.deadlines
-            .retain(|(of, name), _| *of != resource_type || asked.contains(name));
+            .retain(|(of, name), _| *of != resource_type || names.contains(name));
         if resource_type == ResourceType::Endpoints {
-            self.assembler.endpoints_requested(asked);
+            self.assembler.endpoints_requested(Arc::clone(names));
         }
-        for name in names().map(Arc::from) {
-            if !is_answered(&self.assembler, resource_type, &name) {
+        for name in names.iter() {
+            if !is_answered(&self.assembler, resource_type, name) {
+                let key = (resource_type, Arc::clone(name));
                 self.deadlines
-                    .entry((resource_type, name))
+                    .entry(key)
                     .or_insert(now + DOES_NOT_EXIST_AFTER);
             }
         }

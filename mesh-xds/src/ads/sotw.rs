@@ -12,6 +12,15 @@ use crate::resource::ResourceType;
 /// gRPC's INVALID_ARGUMENT.
 const INVALID_ARGUMENT: i32 = 3;
 
+/// A set of names; shared, because an unchanged one is told apart by its address.
+pub(super) type Names = Arc<BTreeSet<Arc<str>>>;
+
+/// What must be sent, and whether the names in it differ from those last sent on this stream.
+pub(super) struct Due {
+    pub(super) request: DiscoveryRequest,
+    pub(super) new_names: Option<Names>,
+}
+
 /// The subscription to one type.
 #[derive(Debug)]
 pub(super) struct Subscription {
@@ -21,7 +30,7 @@ pub(super) struct Subscription {
     /// Of the last response on this stream; empty on a new one.
     nonce: String,
     /// The names that were last sent on this stream. `None`: nothing was.
-    sent: Option<BTreeSet<Arc<str>>>,
+    sent: Option<Names>,
     /// A response that has not been answered, with the reasons if it was not wholly accepted.
     unanswered: Option<Option<String>>,
 }
@@ -62,10 +71,7 @@ impl Subscription {
     ///
     /// An answer and a changed subscription go out as one request: there is never more than one
     /// waiting per type, so a server that reads slowly makes nothing grow.
-    pub(super) fn request(
-        &mut self,
-        names: Option<BTreeSet<Arc<str>>>,
-    ) -> Option<DiscoveryRequest> {
+    pub(super) fn request(&mut self, names: Option<Names>) -> Option<Due> {
         let wildcard = names.is_none();
         let names = names.unwrap_or_default();
         let first = self.sent.is_none();
@@ -73,7 +79,9 @@ impl Subscription {
         if first && names.is_empty() && !wildcard {
             return None;
         }
-        if !first && self.unanswered.is_none() && self.sent.as_ref() == Some(&names) {
+        let same = |sent: &Names| Arc::ptr_eq(sent, &names) || *sent == names;
+        let changed = !self.sent.as_ref().is_some_and(same);
+        if !changed && self.unanswered.is_none() {
             return None;
         }
         let error_detail = self.unanswered.take().flatten().map(|message| rpc::Status {
@@ -81,15 +89,18 @@ impl Subscription {
             message,
             details: Vec::new(),
         });
-        let resource_names = names.iter().map(|name| name.to_string()).collect();
-        self.sent = Some(names);
-        Some(DiscoveryRequest {
+        let request = DiscoveryRequest {
             version_info: self.version.to_string(),
-            resource_names,
+            resource_names: names.iter().map(|name| name.to_string()).collect(),
             type_url: self.resource_type.type_url().to_owned(),
             response_nonce: self.nonce.clone(),
             error_detail,
             ..DiscoveryRequest::default()
+        };
+        self.sent = Some(Arc::clone(&names));
+        Some(Due {
+            request,
+            new_names: changed.then_some(names),
         })
     }
 }

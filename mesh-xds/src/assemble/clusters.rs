@@ -42,11 +42,13 @@ pub(super) struct Clusters {
     endpoints: HashMap<Arc<str>, Option<EndpointsResource>>,
     /// The load assignments that the control plane was last asked for. It does not send one again
     /// while it is asked for, so what it has sent is kept that long, referred to or not.
-    requested: BTreeSet<Arc<str>>,
+    requested: Arc<BTreeSet<Arc<str>>>,
     /// Clusters that some host refers to.
     referenced: HashMap<Arc<str>, Referenced>,
     /// EDS service name -> the referenced clusters that use it.
     by_service: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The keys of `by_service`, until one comes or goes.
+    names: Option<Arc<BTreeSet<Arc<str>>>>,
     dirty: BTreeSet<Arc<str>>,
     /// By cluster, so that one that is looked at again and again is told once.
     faults: BTreeMap<Arc<str>, Rejected>,
@@ -63,8 +65,12 @@ struct Referenced {
 }
 
 impl Clusters {
-    pub(super) fn endpoint_names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.by_service.keys()
+    pub(super) fn endpoint_names(&mut self) -> Arc<BTreeSet<Arc<str>>> {
+        let by_service = &self.by_service;
+        let names = self
+            .names
+            .get_or_insert_with(|| Arc::new(by_service.keys().cloned().collect()));
+        Arc::clone(names)
     }
 
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
@@ -77,7 +83,7 @@ impl Clusters {
     }
 
     /// Records which load assignments the control plane is now asked for.
-    pub(super) fn endpoints_requested(&mut self, names: BTreeSet<Arc<str>>) {
+    pub(super) fn endpoints_requested(&mut self, names: Arc<BTreeSet<Arc<str>>>) {
         self.endpoints.retain(|name, _| names.contains(name));
         self.requested = names;
     }
@@ -289,10 +295,14 @@ impl Clusters {
             self.unlink(name);
         }
         if let Some(service) = &service {
-            self.by_service
+            let users = self
+                .by_service
                 .entry(Arc::clone(service))
-                .or_default()
-                .insert(Arc::clone(name));
+                .or_insert_with(|| {
+                    self.names = None;
+                    BTreeSet::new()
+                });
+            users.insert(Arc::clone(name));
         }
         if let Some(referenced) = self.referenced.get_mut(name) {
             referenced.resource = Some(resource.clone());
@@ -312,6 +322,7 @@ impl Clusters {
             users.remove(name);
             if users.is_empty() {
                 self.by_service.remove(&service);
+                self.names = None;
                 if !self.requested.contains(&service) {
                     self.endpoints.remove(&service);
                 }
