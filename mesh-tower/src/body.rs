@@ -9,7 +9,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::error::{BoxError, Error, Kind, Sent};
+use crate::error::{BoxError, Error, Kind, Place, Sent};
 use crate::pool::Lease;
 
 /// A body: empty, bytes at hand, or a stream.
@@ -90,9 +90,15 @@ impl Body {
     }
 
     fn failed(&mut self, cause: BoxError) -> Error {
-        let place = self.lease.take().map(Lease::failed).unwrap_or_default();
         let reason = format!("the body ended before it was complete: {cause}");
-        Error::new(Kind::Body, place, reason).caused(Sent::Processed, cause)
+        match self.lease.take() {
+            Some(lease) => {
+                Error::new(Kind::Body, lease.failed(), reason).caused(Sent::Processed, cause)
+            }
+            // A body of the caller's own: whoever sends it knows how far it came.
+            None => Error::new(Kind::Upload, Place::default(), reason)
+                .caused(Sent::MaybeProcessed, cause),
+        }
     }
 }
 

@@ -118,19 +118,12 @@ mod folder {
                     tracing::warn!("{note}");
                 }
                 let resources = self.loaded.config.resources(&node);
+                machine.replaced(&version.to_string().into(), &resources);
                 loop {
-                    machine.replaced(&version.to_string().into(), &resources);
                     if let Some(assembled) = machine.assemble(Instant::now().into_std()) {
                         publish(assembled);
                     }
                     control.status.send_replace(machine.status().clone());
-                    let wake_at = machine.wake_at().map(Instant::from);
-                    let late = async {
-                        match wake_at {
-                            Some(at) => tokio::time::sleep_until(at).await,
-                            None => std::future::pending().await,
-                        }
-                    };
                     tokio::select! {
                         changed = self.watcher.changed() => match changed {
                             Ok(loaded) => {
@@ -140,10 +133,12 @@ mod folder {
                             Err(rejected) => tracing::error!("{rejected}\nthe last good configuration stays in force"),
                         },
                         wanted = control.wanted.recv() => match wanted {
-                            Some(table) => drop(machine.want(table)),
+                            Some(table) if machine.want(table) => {
+                                machine.replaced(&version.to_string().into(), &resources);
+                            }
+                            Some(_) => {}
                             None => return,
                         },
-                        () = late => {}
                     }
                 }
             }

@@ -36,6 +36,7 @@ pub(crate) struct Place {
 
 /// How far a request came: the only thing that decides what may be repeated unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Sent {
     /// No byte of it left this process.
     NotSent,
@@ -58,6 +59,7 @@ pub(crate) enum Kind {
     TlsDemanded,
     Connect,
     Reset,
+    Upload,
     Body,
 }
 
@@ -74,6 +76,8 @@ impl Kind {
             Self::Unsupported => (StatusCode::SERVICE_UNAVAILABLE, "NR"),
             Self::TlsDemanded | Self::Connect => (StatusCode::SERVICE_UNAVAILABLE, "UF"),
             Self::Reset => (StatusCode::SERVICE_UNAVAILABLE, "UC"),
+            // The caller's side broke off: Envoy's downstream remote reset.
+            Self::Upload => (StatusCode::BAD_REQUEST, "DR"),
             Self::Body => (StatusCode::BAD_GATEWAY, "UPE"),
         }
     }
@@ -156,6 +160,26 @@ impl Error {
     /// The cluster has no endpoint that may be picked.
     pub fn is_no_endpoint(&self) -> bool {
         self.0.kind == Kind::NoEndpoint
+    }
+
+    /// The request itself cannot be sent: its URI, method or Host header.
+    pub fn is_invalid_request(&self) -> bool {
+        self.0.kind == Kind::InvalidRequest
+    }
+
+    /// The control plane does not have the cluster of the route.
+    pub fn is_no_cluster(&self) -> bool {
+        self.0.kind == Kind::NoCluster
+    }
+
+    /// TLS is demanded, which is not served yet.
+    pub fn is_tls_demanded(&self) -> bool {
+        self.0.kind == Kind::TlsDemanded
+    }
+
+    /// The connection ended before the response did.
+    pub fn is_reset(&self) -> bool {
+        matches!(self.0.kind, Kind::Reset | Kind::Body)
     }
 
     /// No connection came about.

@@ -76,7 +76,7 @@ impl LiveCluster {
 pub(crate) struct Live {
     current: ArcSwap<LiveSnapshot>,
     generation: watch::Sender<u64>,
-    clusters: Mutex<HashMap<Arc<str>, Weak<LiveCluster>>>,
+    clusters: Mutex<Known>,
 }
 
 impl Live {
@@ -101,7 +101,7 @@ impl Live {
     /// Every cluster that the configuration reaches.
     pub(crate) fn clusters(&self) -> Vec<Arc<LiveCluster>> {
         let known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut clusters: Vec<_> = known.values().filter_map(Weak::upgrade).collect();
+        let mut clusters: Vec<_> = known.by_name.values().filter_map(Weak::upgrade).collect();
         clusters.sort_by(|a, b| a.model.name.cmp(&b.model.name));
         clusters
     }
@@ -180,7 +180,7 @@ impl Live {
 
     fn live_cluster(&self, model: &Arc<Cluster>, rng: &mut SplitMix) -> Arc<LiveCluster> {
         let mut known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let former = known.get(&model.name).and_then(Weak::upgrade);
+        let former = known.by_name.get(&model.name).and_then(Weak::upgrade);
         if let Some(same) = former
             .as_ref()
             .filter(|former| Arc::ptr_eq(&former.model, model))
@@ -188,24 +188,42 @@ impl Live {
             return Arc::clone(same);
         }
         let cluster = Arc::new(LiveCluster::new(model, former.as_deref(), rng));
-        known.insert(Arc::clone(&model.name), Arc::downgrade(&cluster));
+        known
+            .by_name
+            .insert(Arc::clone(&model.name), Arc::downgrade(&cluster));
         cluster
     }
 
-    /// Names whose last cluster is gone must not stay for ever.
+    /// Names whose last cluster is gone must not stay for ever. A request that still runs may hold
+    /// one a little longer, so from time to time all are looked at.
     fn forget_unused(&self, changes: &[Change]) {
         let mut known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in changes
+        let gone = changes
             .iter()
             .filter_map(|change| change.old.as_ref())
-            .flat_map(|old| old.host.clusters())
-        {
+            .flat_map(|old| old.host.clusters());
+        for name in gone {
             if known
+                .by_name
                 .get(name)
                 .is_some_and(|cluster| cluster.strong_count() == 0)
             {
-                known.remove(name);
+                known.by_name.remove(name);
             }
         }
+        if known.by_name.len() > 2 * known.after_sweep + 64 {
+            known
+                .by_name
+                .retain(|_, cluster| cluster.strong_count() > 0);
+            known.after_sweep = known.by_name.len();
+        }
     }
+}
+
+/// The newest version of each cluster, while anybody uses it.
+#[derive(Debug, Default)]
+struct Known {
+    by_name: HashMap<Arc<str>, Weak<LiveCluster>>,
+    /// How many there were after the last look at all of them.
+    after_sweep: usize,
 }

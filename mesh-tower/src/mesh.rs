@@ -55,6 +55,12 @@ impl Shared {
         if self.wanted.is_closed() && status.server.is_empty() {
             return "this mesh has no source of rules; set GRPC_XDS_BOOTSTRAP, or give the builder a control plane or a folder".to_owned();
         }
+        if self.wanted.is_closed() {
+            return format!(
+                "no configuration any more: the mesh-control thread for {} has ended",
+                status.server
+            );
+        }
         let mut text = format!(
             "waited {waited:?} for {missing} from control plane {} as node {:?}",
             status.server, status.node
@@ -179,9 +185,15 @@ impl Mesh {
         }
     }
 
-    /// Stops every listener of this mesh: no new connections, requests that run end, at most 10 s.
+    /// Stops every listener of this mesh: no new connections; requests that run may end within 10 s,
+    /// then their connections are closed.
     pub async fn shutdown(&self) {
-        self.shared.drain.run(DRAIN_TIMEOUT).await;
+        self.shutdown_within(DRAIN_TIMEOUT).await;
+    }
+
+    /// [`Self::shutdown`] with another time for requests that run.
+    pub async fn shutdown_within(&self, timeout: Duration) {
+        self.shared.drain.run(timeout).await;
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) use lease::{Counted, Lease};
 #[derive(Debug)]
 pub(crate) struct EndpointPool {
     pub(crate) address: SocketAddr,
-    pub(crate) cells: Cells,
+    pub(crate) cells: Arc<Cells>,
     transport: Transport,
     connect_timeout: Duration,
     connections: Connections,
@@ -55,7 +55,7 @@ impl EndpointPool {
         };
         Self {
             address: endpoint.address,
-            cells: Cells::default(),
+            cells: Arc::default(),
             transport: endpoint.transport.clone(),
             connect_timeout: cluster.connect_timeout,
             connections: match cluster.protocol {
@@ -134,16 +134,23 @@ fn connect_failed(error: connect::ConnectError, place: Place) -> Error {
 fn failed(mut error: TrySendError<Request<Body>>, place: Place) -> Failed {
     let unsent = error.take_message();
     let cause = error.into_error();
-    let (sent, what) = match &unsent {
+    let (kind, sent, what) = match &unsent {
         Some(_) => (
+            Kind::Reset,
             Sent::NotSent,
             "the connection was closed before the request was sent",
         ),
+        None if cause.is_user() => (
+            Kind::Upload,
+            Sent::MaybeProcessed,
+            "the request's own body failed",
+        ),
         None => (
+            Kind::Reset,
             Sent::MaybeProcessed,
             "the connection ended before the response",
         ),
     };
-    let error = Error::new(Kind::Reset, place, format!("{what}: {cause}")).caused(sent, cause);
+    let error = Error::new(kind, place, format!("{what}: {cause}")).caused(sent, cause);
     Failed { error, unsent }
 }

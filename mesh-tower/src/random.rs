@@ -8,8 +8,9 @@ use rand::TryRng;
 /// The odd constant of SplitMix64 (Steele, Lea, Flood 2014).
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Hands every request a generator of its own.
+/// Hands every request a generator of its own. Written by every request, so on a cache line of its own.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Randomness(AtomicU64);
 
 impl Randomness {

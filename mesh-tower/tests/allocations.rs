@@ -1,5 +1,10 @@
 //! A warm call allocates a fixed number of times, whatever the size of the configuration.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,5 +1,10 @@
 //! The same calls by a control plane: its restarts, its absence, its updates under load.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,5 +1,10 @@
 //! Peers that break off, lie or talk nonsense: an error, no panic, and the process goes on.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use std::net::SocketAddr;
@@ -138,6 +143,35 @@ async fn shutdown_lets_what_runs_end_and_takes_nothing_new() {
     release.send(true).unwrap();
     assert_eq!(running.await.unwrap(), "done");
     draining.await.unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_ends_though_a_request_does_not() {
+    let backend = Backend::serve(
+        "v1",
+        Router::new().fallback(get(std::future::pending::<()>)),
+    )
+    .await;
+    let folder = Folder::reviews("HTTP", &[("v1", backend.address)]);
+    let mesh = folder.mesh(1);
+    let running = tokio::spawn({
+        let client = mesh.client();
+        async move { client.get(URL).await }
+    });
+    until("the request to arrive", || async {
+        mesh.stats().edges.iter().any(|edge| edge.in_flight == 1)
+    })
+    .await;
+    backend
+        .mesh
+        .shutdown_within(Duration::from_millis(50))
+        .await;
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(
+        (error.flags(), error.sent()),
+        ("UC", Sent::MaybeProcessed),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! A call from a folder of YAML to a backend: routes, splits, versions, failures.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use axum::Router;
@@ -292,14 +297,165 @@ async fn an_edit_moves_requests_and_fails_none() {
 }
 
 #[tokio::test]
-async fn a_mesh_without_rules_says_so() {
+async fn a_mesh_without_rules_says_so_at_once() {
     let mesh = Mesh::builder().node(node()).build().unwrap();
-    tokio::time::pause();
+    let asked = tokio::time::Instant::now();
     let error = mesh.client().get(URL).await.unwrap_err();
     assert!(
         error.is_not_ready() && error.to_string().contains("no source of rules"),
         "{error}"
     );
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(15) / 2,
+        "nothing to wait for"
+    );
+}
+
+#[tokio::test]
+async fn a_folder_makes_a_mesh_ready() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    folder
+        .mesh(SEED)
+        .ready(std::time::Duration::from_secs(10))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_and_never_sent_in_plaintext() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    let mesh = folder.mesh(SEED);
+    for client in [mesh.client(), mesh.gateway(8080)] {
+        for (uri, reason) in [
+            ("https://reviews:9080/", "its scheme is not http"),
+            ("/reviews/0", "names a host"),
+            (
+                "http://user:secret@reviews:9080/?token=secret",
+                "user information",
+            ),
+            ("http://:9080:/", "is no URI"),
+        ] {
+            let error = client.get(uri).await.unwrap_err();
+            assert_eq!(
+                (error.status(), error.flags()),
+                (StatusCode::BAD_REQUEST, "DPE"),
+                "{uri}"
+            );
+            assert!(
+                error.is_invalid_request() && error.to_string().contains(reason),
+                "{uri}: {error}"
+            );
+            assert!(
+                uri.contains("://:") || !error.to_string().contains("secret"),
+                "{error}"
+            );
+        }
+    }
+    let upgrade = Request::get(URL)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket");
+    assert!(
+        mesh.client()
+            .send(upgrade.body(Body::empty()).unwrap())
+            .await
+            .unwrap_err()
+            .is_invalid_request()
+    );
+    let two = Request::get("/")
+        .header("host", "reviews:9080")
+        .header("host", "details:9080");
+    assert!(
+        mesh.client()
+            .send(two.body(Body::empty()).unwrap())
+            .await
+            .unwrap_err()
+            .is_invalid_request()
+    );
+    assert_eq!(
+        mesh.stats()
+            .edges
+            .iter()
+            .map(|edge| edge.requests)
+            .sum::<u64>(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn the_host_that_was_routed_by_is_the_host_that_is_sent() {
+    let app = Router::new().fallback(|request: Request<axum::body::Body>| async move {
+        let header = request
+            .headers()
+            .get("host")
+            .map(|host| host.to_str().unwrap().to_owned());
+        header
+            .or_else(|| request.uri().authority().map(ToString::to_string))
+            .unwrap()
+    });
+    let v1 = Backend::serve("v1", app).await;
+    for protocol in ["HTTP", "GRPC"] {
+        let folder = Folder::reviews(protocol, &[("v1", v1.address)]);
+        let client = folder.mesh(SEED).client();
+        for (uri, host) in [
+            (URL, None),
+            (URL, Some("elsewhere")),
+            ("/reviews/0", Some("reviews:9080")),
+        ] {
+            let mut request = Request::get(uri);
+            if let Some(host) = host {
+                request = request.header("host", host);
+            }
+            let response = client
+                .send(request.body(Body::empty()).unwrap())
+                .await
+                .unwrap();
+            assert_eq!(
+                text_of(response).await.1,
+                "reviews:9080",
+                "{protocol} {uri} {host:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_on_our_side_is_not_blamed_on_the_peer() {
+    let v1 = Backend::serve(
+        "v1",
+        Router::new().fallback(post(|body: String| async move { body })),
+    )
+    .await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    let broken = http_body_util::StreamBody::new(futures_util::stream::iter([
+        Ok(http_body::Frame::data(bytes::Bytes::from_static(b"half"))),
+        Err(std::io::Error::other("disk on fire")),
+    ]));
+    let request = Request::post(URL).body(broken).unwrap();
+    let error = folder.mesh(SEED).client().send(request).await.unwrap_err();
+    assert_eq!(
+        (error.flags(), error.sent()),
+        ("DR", Sent::MaybeProcessed),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("the request's own body failed"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_public_types_go_where_services_go() {
+    fn shared<T: Send + Sync + Clone + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    shared::<Mesh>();
+    shared::<mesh_tower::MeshClient>();
+    sent::<Body>();
+    sent::<mesh_tower::client::ResponseFuture>();
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    error::<mesh_tower::Error>();
+    error::<mesh_tower::StartError>();
 }
 
 /// An address on which nothing listens: bound, learned, closed.

@@ -1,5 +1,10 @@
 //! The one repeat: only of what was not sent, once, and in the cluster that was drawn.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,5 +1,10 @@
 //! One folder, two ways in: read here, or served by the control plane. The snapshots are the same.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,10 @@
 //! What our own control plane never does: updates in any order, clusters that demand TLS, bad resources.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
 mod support;
 
 use std::time::Duration;

@@ -57,9 +57,9 @@ impl Service<Attempt> for Dispatch {
                 unsent: None,
             })));
         };
-        let pool = Arc::clone(&cluster.endpoints[at]);
+        let pool = &cluster.endpoints[at];
         place.endpoint = Some(pool.address);
-        let counted = Counted::start(cluster, Arc::clone(&pool));
+        let counted = Counted::start(Arc::clone(&cluster.cells), Arc::clone(&pool.cells));
         pool.send(attempt.request, counted, place)
     }
 }

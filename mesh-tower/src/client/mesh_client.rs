@@ -1,19 +1,21 @@
 //! The client that people use.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, Uri};
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::dispatch::Dispatch;
 use super::retry::{Retry, RetryLayer};
-use super::route::{Route, RouteLayer, Scope};
+use super::route::{Route, RouteLayer, Scope, invalid};
 use crate::body::Body;
-use crate::error::{BoxError, Error, Kind, Place};
+use crate::error::{BoxError, Error};
 use crate::mesh::Shared;
 use crate::telemetry::{Telemetry, TelemetryLayer};
 
@@ -23,6 +25,12 @@ type Stack = Telemetry<Route<Retry<Dispatch>>>;
 ///
 /// It is a `Service<Request<Body>>` and always ready: the destination is not known before the
 /// request is.
+///
+/// # What a request may be
+/// Its URI is absolute (`http://host[:port]/path`, port 80 by default) or a path beside one `Host`
+/// header. Where both name a host, the URI wins and the header is rewritten. `https`, CONNECT and
+/// Upgrade are refused: they are not served yet. Bodies of [`send`](Self::send) are any
+/// `http_body::Body` of bytes; [`Body`] is made from strings, bytes and `()`. Trailers pass.
 #[derive(Clone)]
 pub struct MeshClient {
     shared: Arc<Shared>,
@@ -54,14 +62,21 @@ impl MeshClient {
     /// # Errors
     /// When the URI is none, or as [`Self::send`].
     pub async fn get(&self, uri: &str) -> Result<Response<Body>, Error> {
-        let request = Request::get(uri).body(Body::empty()).map_err(|error| {
-            let place = Place {
-                authority: Some(uri.into()),
-                ..Place::default()
-            };
-            Error::new(Kind::InvalidRequest, place, error.to_string())
-        })?;
-        self.stack.clone().call(request).await
+        self.stack
+            .clone()
+            .call(request(Method::GET, uri, Body::empty())?)
+            .await
+    }
+
+    /// Sends a POST.
+    ///
+    /// # Errors
+    /// When the URI is none, or as [`Self::send`].
+    pub async fn post(&self, uri: &str, body: impl Into<Body>) -> Result<Response<Body>, Error> {
+        self.stack
+            .clone()
+            .call(request(Method::POST, uri, body.into())?)
+            .await
     }
 
     /// Sends a request with any body of bytes.
@@ -81,15 +96,49 @@ impl MeshClient {
 impl Service<Request<Body>> for MeshClient {
     type Response = Response<Body>;
     type Error = Error;
-    type Future = <Stack as Service<Request<Body>>>::Future;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.stack.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        self.stack.call(request)
+    fn call(&mut self, request: Request<Body>) -> ResponseFuture {
+        ResponseFuture {
+            call: self.stack.call(request),
+        }
     }
+}
+
+pin_project! {
+    /// The response to come. Dropping it cancels the call.
+    #[must_use = "a call does nothing unless it is awaited"]
+    pub struct ResponseFuture {
+        #[pin]
+        call: <Stack as Service<Request<Body>>>::Future,
+    }
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().call.poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+fn request(method: Method, uri: &str, body: Body) -> Result<Request<Body>, Error> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri
+        .parse()
+        .map_err(|error| invalid(&Uri::default(), &format!("{uri:?} is no URI: {error}")))?;
+    Ok(request)
 }
 
 impl fmt::Debug for MeshClient {

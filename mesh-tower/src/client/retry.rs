@@ -90,8 +90,9 @@ where
         loop {
             let Failed { error, unsent } = match ready!(this.call.as_mut().poll(cx)) {
                 Ok(answered) => {
+                    let attempts = answered.endpoint.map_or(0, |_| *this.attempts);
                     return Poll::Ready(Ok(Answered {
-                        attempts: *this.attempts,
+                        attempts,
                         ..answered
                     }));
                 }

@@ -51,6 +51,7 @@ pub struct Answered {
 /// How a call was made; in the extensions of a response, if the client was asked for it by
 /// [`MeshClient::with_call_info`](super::MeshClient::with_call_info).
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CallInfo {
     /// The name of the route.
     pub route: Arc<str>,

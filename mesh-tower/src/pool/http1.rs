@@ -14,9 +14,9 @@ use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 
-/// An idle connection older than this is closed: most servers close theirs after one to two minutes,
-/// and a request that races with that close has to be repeated.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+/// An idle connection older than this is not used again: servers close theirs, ours after 30 s, and a
+/// request that races with that close has to be repeated.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
 
 pub(super) type Sender = SendRequest<Body>;
 
@@ -49,18 +49,19 @@ impl Pool {
         if let Err(reason) = to_origin_form(&mut request) {
             return refused(Error::new(Kind::InvalidRequest, place, reason));
         }
-        let pool = Arc::clone(self);
         if let Some(mut sender) = self.take() {
             let sending = sender.try_send_request(request);
             return Box::pin(response(
                 sending,
-                Connection::Http1(sender, pool),
+                Connection::Http1(sender, Arc::downgrade(self)),
                 counted,
                 place,
             ));
         }
+        let pool = Arc::downgrade(self);
+        let peer = self.peer;
         Box::pin(async move {
-            let mut sender = match connect(pool.peer).await {
+            let mut sender = match connect(peer).await {
                 Ok(sender) => sender,
                 Err(error) => {
                     return Err(Failed {
@@ -74,9 +75,16 @@ impl Pool {
         })
     }
 
-    /// The warmest idle connection that is still open.
+    /// The warmest idle connection that is still open. If that one is too old, so are all.
     fn take(&self) -> Option<Sender> {
+        let now = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle
+            .back()
+            .is_some_and(|warmest| now - warmest.since > IDLE_TIMEOUT)
+        {
+            idle.clear();
+        }
         while let Some(Idle { sender, .. }) = idle.pop_back() {
             if sender.is_ready() {
                 return Some(sender);
@@ -130,18 +138,15 @@ async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
 /// A request to a server names its host in `Host` and its path alone in the request line (RFC 9112, 3.2.1).
 fn to_origin_form(request: &mut Request<Body>) -> Result<(), String> {
     *request.version_mut() = Version::HTTP_11;
-    if let Some(authority) = request.uri().authority()
-        && !request.headers().contains_key(header::HOST)
-    {
+    // The authority that was routed by, whatever the caller's own header says.
+    if let Some(authority) = request.uri().authority() {
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|error| format!("the authority is no Host header: {error}"))?;
         request.headers_mut().insert(header::HOST, host);
     }
-    if request.method() != http::Method::CONNECT {
-        let path = std::mem::take(request.uri_mut())
-            .into_parts()
-            .path_and_query;
-        *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    }
+    let path = std::mem::take(request.uri_mut())
+        .into_parts()
+        .path_and_query;
+    *request.uri_mut() = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     Ok(())
 }

@@ -74,7 +74,16 @@ impl Pool {
         }
         let pool = Arc::clone(self);
         Box::pin(async move {
-            let (mut sender, stream) = match pool.stream().await {
+            // Waiting for another's attempt counts: nobody waits for a queue of failing ones.
+            let Peer {
+                address,
+                connect_timeout,
+            } = pool.peer;
+            let opening = tokio::time::timeout(connect_timeout, pool.stream());
+            let opened = opening
+                .await
+                .unwrap_or(Err(ConnectError::Timeout(address, connect_timeout)));
+            let (mut sender, stream) = match opened {
                 Ok(stream) => stream,
                 Err(error) => {
                     return Err(Failed {

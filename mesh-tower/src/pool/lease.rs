@@ -1,29 +1,27 @@
 //! What a running request holds, and what becomes of it at its end: the connection goes back only
 //! when the response was read to its end, the counts always go back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::StatusCode;
 
-use super::EndpointPool;
 use super::http1::{self, Sender};
 use super::http2::Stream;
 use crate::error::Place;
-use crate::live::LiveCluster;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Cells, Outcome};
 
 /// A request that is counted on its cluster and endpoint, until dropped.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    cluster: Arc<LiveCluster>,
-    endpoint: Arc<EndpointPool>,
+    cluster: Arc<Cells>,
+    endpoint: Arc<Cells>,
     outcome: Outcome,
 }
 
 impl Counted {
-    pub(crate) fn start(cluster: Arc<LiveCluster>, endpoint: Arc<EndpointPool>) -> Self {
-        cluster.cells.start();
-        endpoint.cells.start();
+    pub(crate) fn start(cluster: Arc<Cells>, endpoint: Arc<Cells>) -> Self {
+        cluster.start();
+        endpoint.start();
         Self {
             cluster,
             endpoint,
@@ -39,8 +37,8 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.cluster.cells.end(self.outcome);
-        self.endpoint.cells.end(self.outcome);
+        self.cluster.end(self.outcome);
+        self.endpoint.end(self.outcome);
     }
 }
 
@@ -57,7 +55,8 @@ struct Held {
 
 #[derive(Debug)]
 pub(super) enum Connection {
-    Http1(Sender, Arc<http1::Pool>),
+    /// The pool only if it is still in use: a stream may last a day and must not keep idle sockets open.
+    Http1(Sender, Weak<http1::Pool>),
     /// Held for its drop: a stream is open until its body ends or is dropped.
     Http2(Stream),
 }
@@ -74,7 +73,11 @@ impl Lease {
     /// The response was read to its end.
     pub(crate) fn finished(self) {
         match self.0.connection {
-            Connection::Http1(sender, pool) => pool.give_back(sender),
+            Connection::Http1(sender, pool) => {
+                if let Some(pool) = pool.upgrade() {
+                    pool.give_back(sender);
+                }
+            }
             Connection::Http2(stream) => drop(stream),
         }
     }

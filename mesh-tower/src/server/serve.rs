@@ -102,7 +102,10 @@ where
         served = serving.as_mut() => served,
         () = member.draining() => {
             serving.as_mut().graceful_shutdown();
-            serving.as_mut().await
+            tokio::select! {
+                served = serving.as_mut() => served,
+                () = member.over() => return,
+            }
         }
     };
     if let Err(error) = served {

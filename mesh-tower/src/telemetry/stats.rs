@@ -9,6 +9,7 @@ use crate::live::LiveCluster;
 
 /// What a mesh has counted up to now.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Stats {
     /// The generation of the configuration.
     pub generation: u64,
@@ -24,6 +25,7 @@ pub struct Stats {
 
 /// The requests from this process to one cluster, or to one endpoint of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EdgeStats {
     /// The cluster.
     pub cluster: Arc<str>,

@@ -20,6 +20,8 @@ use crate::resource::{ResourceType, Resources};
 /// The first pause before a stream is opened again; it grows by 1.6 up to [`LONGEST_BACKOFF`].
 const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// How much of the errors of one response a NACK holds; the log holds them all.
+const LONGEST_NACK: usize = 4096;
 
 /// How the link to the control plane stands; what errors of waiting calls quote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,7 +153,7 @@ impl Machine {
         for text in &texts {
             tracing::warn!(node = %self.status.node, server = %self.status.server, "{text}; the last good version stays");
         }
-        let errors = (!texts.is_empty()).then(|| texts.join("; "));
+        let errors = (!texts.is_empty()).then(|| told(&texts));
         self.rejected.insert(resource_type, texts);
         self.status.rejected = self.rejected.values().flatten().cloned().collect();
         self.subscriptions[resource_type as usize].received(&version, response.nonce, errors);
@@ -162,8 +164,14 @@ impl Machine {
 
     /// Takes a whole set of resources from no stream (a folder): what is not in it does not exist.
     pub fn replaced(&mut self, version: &Arc<str>, resources: &Resources) {
-        for rejected in accept_all(&mut self.assembler, version, resources) {
-            tracing::warn!("{rejected}");
+        let rejected = accept_all(&mut self.assembler, version, resources);
+        self.status.connected = true;
+        self.status.rejected = rejected
+            .iter()
+            .map(|rejected| rejected.to_string().into())
+            .collect();
+        for text in &self.status.rejected {
+            tracing::warn!("{text}");
         }
     }
 
@@ -261,6 +269,22 @@ impl Machine {
             }
         }
     }
+}
+
+/// All errors of a response in one text, as far as they fit.
+fn told(texts: &[Arc<str>]) -> String {
+    let mut told = String::new();
+    for (at, text) in texts.iter().enumerate() {
+        if told.len() + text.len() > LONGEST_NACK && at > 0 {
+            told.push_str(&format!("; and {} more", texts.len() - at));
+            break;
+        }
+        if at > 0 {
+            told.push_str("; ");
+        }
+        told.push_str(text);
+    }
+    told
 }
 
 fn is_answered(assembler: &Assembler, resource_type: ResourceType, name: &str) -> bool {

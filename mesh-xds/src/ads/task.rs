@@ -127,7 +127,12 @@ pub async fn run(
         else {
             return;
         };
-        tracing::warn!(server = %server.uri, error, "no stream to the control plane; what it sent stays in force");
+        // Said once per cause: a control plane that is away for an hour fills no log.
+        if machine.status().last_error.as_deref() == Some(&*error) {
+            tracing::debug!(server = %server.uri, error, "still no stream to the control plane");
+        } else {
+            tracing::warn!(server = %server.uri, error, "no stream to the control plane; what it sent stays in force");
+        }
         machine.disconnected(error, now(), &mut rng);
         control.tell(&machine);
         if !pause(&mut machine, &mut control, &mut publish).await {
