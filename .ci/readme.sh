@@ -45,22 +45,40 @@ expect() {
     }
 }
 
+page() { python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url"; }
+
 mapfile -t COMMANDS < <(awk '/^```sh/{on=1; next} /^```/{on=0} on && NF' README.md | sed 's/ *#.*//')
 DIR=""
 for command in "${COMMANDS[@]}"; do
     printf '+ %s\n' "$command"
     read -r -a words <<<"${command//DIR/$DIR}"
     case "$command" in
-    "cargo test --workspace" | *" -- tour" | *" -- tour --control") ;; # stages of their own
+    # Stages of their own.
+    "cargo test --workspace" | *" -- tour" | *" -- tour --control" | "bash .ci/istiod.sh" | *" -- compare") ;;
     "cargo run --release -p bookinfo-rs")
         start "/productpage" "${words[@]}"
         url="$(grep -o 'http://[^ ]*/productpage' "$STARTED_LOG" | head -n 1)"
         DIR="$(grep -o '/[^ ]*bookinfo-[^ ]*' "$STARTED_LOG" | head -n 1)"
-        expect "$(python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url")" "Simple Bookstore App"
+        expect "$(page)" "Simple Bookstore App"
         ;;
     *" -- echo "*) start listening "${words[@]}" ;;
     *" -- call "*) expect "$("${words[@]}")" '"status":200' ;;
-    *" -- apply "*) expect "$("${words[@]}")" "virtualservice.networking.istio.io/reviews created" ;;
+    *" -- apply "*)
+        expect "$("${words[@]}")" "virtualservice.networking.istio.io/reviews created"
+        # In force in moments; then every page is v3's.
+        for _ in $(seq 100); do page | grep -q "reviews-v3" && break; sleep 0.1; done
+        sleep 1
+        for _ in 1 2 3 4 5 6 7 8 9 10; do expect "$(page)" "reviews-v3"; done
+        ;;
+    *"--bin server") # The port of `meshctl echo` above, which has done its part.
+        kill "${PIDS[-1]}" && wait "${PIDS[-1]}" 2>/dev/null || true
+        start "Running" "${words[@]}"
+        ;;
+    *"--bin client")
+        answer=""
+        for _ in $(seq 100); do answer="$("${words[@]}" 2>/dev/null)" && break; sleep 0.1; done
+        expect "$answer" "hello from the mesh"
+        ;;
     *" -- get "*) expect "$("${words[@]}")" "reviews" ;;
     *" -- delete "*) expect "$("${words[@]}")" "deleted" ;;
     *)

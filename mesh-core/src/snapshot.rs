@@ -79,10 +79,20 @@ pub struct Table<T> {
     pub version: Arc<str>,
     /// `ignore_port_in_host_matching`
     pub ignore_port: bool,
-    /// Set while the control plane has said nothing, or that there is no such table.
-    pub missing: Option<Arc<str>>,
+    /// Why the table has no hosts, when it has none.
+    pub missing: Option<Missing>,
     targets: CowMap<Arc<str>, T>,
-    domains: DomainTable<T>,
+    /// Domains lead to names: a host whose clusters change leaves its domains as they are.
+    domains: DomainTable<Arc<str>>,
+}
+
+/// Why a table is not there; the text says who said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// It does not exist: requests have no route.
+    NoSuch(Arc<str>),
+    /// It was not sent, or what was sent could not be used: nobody knows whether it exists.
+    NotReceived(Arc<str>),
 }
 
 impl<T: Clone> Table<T> {
@@ -104,8 +114,10 @@ impl<T: Clone> Table<T> {
 
     /// The same, for a caller that has already taken the port off.
     pub fn find_split(&self, authority: &str, host: &str) -> Option<&T> {
-        self.domains
-            .find(if self.ignore_port { host } else { authority })
+        let name = self
+            .domains
+            .find(if self.ignore_port { host } else { authority })?;
+        self.targets.get(&**name)
     }
 
     /// What a virtual host leads to, by its name.
@@ -121,8 +133,13 @@ impl<T: Clone> Table<T> {
     /// Lets a virtual host lead to a target. Remove the host's former version first.
     pub fn insert(&mut self, host: &VirtualHost, target: T) {
         for domain in host.domains() {
-            self.domains.insert(domain, target.clone());
+            self.domains.insert(domain, Arc::clone(host.name()));
         }
+        self.update(host, target);
+    }
+
+    /// Lets a virtual host that is there lead to another target.
+    pub fn update(&mut self, host: &VirtualHost, target: T) {
         self.targets.insert(Arc::clone(host.name()), target);
     }
 

@@ -160,8 +160,11 @@ impl Live {
             .iter()
             .filter_map(|change| Some((change, change.new.as_ref()?)))
         {
-            if let Some(table) = touched.get_mut(&change.table) {
-                table.insert(&new.host, Arc::new(self.live(new, rng)));
+            let live = Arc::new(self.live(new, rng));
+            match touched.get_mut(&change.table) {
+                Some(table) if change.keeps_host() => table.update(&new.host, live),
+                Some(table) => table.insert(&new.host, live),
+                None => {}
             }
         }
     }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_core::cow_map::CowMap;
-use mesh_core::snapshot::{Snapshot, Table, TableKey, Target};
+use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target};
 
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::route::RouteResource;
-use clusters::Clusters;
+use clusters::{Assignment, Clusters};
 use hosts::{Hosts, TableState};
 
 /// How long a host waits for a cluster that the control plane's CDS does not list, before it is
@@ -51,15 +51,17 @@ pub struct Change {
 }
 
 impl Change {
-    /// What has to leave the table before [`Self::new`] enters it; nothing when the host is the same
-    /// and only its clusters differ.
-    pub fn leaving(&self) -> Option<&Arc<Target>> {
-        let stays = |old: &Arc<Target>| {
-            self.new
-                .as_ref()
-                .is_some_and(|new| Arc::ptr_eq(&new.host, &old.host))
+    /// Whether the host stays as it is and only its clusters differ: its domains need no change.
+    pub fn keeps_host(&self) -> bool {
+        let (Some(old), Some(new)) = (&self.old, &self.new) else {
+            return false;
         };
-        self.old.as_ref().filter(|old| !stays(old))
+        Arc::ptr_eq(&old.host, &new.host)
+    }
+
+    /// What has to leave the table before [`Self::new`] enters it.
+    pub fn leaving(&self) -> Option<&Arc<Target>> {
+        self.old.as_ref().filter(|_| !self.keeps_host())
     }
 }
 
@@ -132,12 +134,21 @@ impl Assembler {
 
     /// Takes the endpoints of one cluster.
     pub(crate) fn set_endpoints(&mut self, name: Arc<str>, endpoints: EndpointsResource) {
-        self.clusters.set_endpoints(name, Some(endpoints));
+        self.clusters
+            .set_endpoints(name, Assignment::Known(endpoints));
     }
 
     /// Records that a load assignment does not exist: its clusters have no endpoints.
     pub(crate) fn endpoints_absent(&mut self, name: Arc<str>) {
-        self.clusters.set_endpoints(name, None);
+        self.clusters.set_endpoints(name, Assignment::Absent);
+    }
+
+    /// Records that a load assignment was sent and cannot be used. What is known of it stays.
+    pub(crate) fn endpoints_refused(&mut self, name: &Arc<str>, fault: Arc<str>) {
+        if !self.clusters.has_endpoints(name) {
+            self.clusters
+                .set_endpoints(Arc::clone(name), Assignment::Refused(fault));
+        }
     }
 
     /// Whether a load assignment has been answered.
@@ -156,12 +167,13 @@ impl Assembler {
     }
 
     /// Records that a table does not exist.
-    pub(crate) fn table_absent(&mut self, table: TableKey, reason: Arc<str>) {
+    pub(crate) fn table_absent(&mut self, table: TableKey, reason: Missing) {
         self.hosts.set_absent(table, reason);
     }
 
     /// Empties a table of a source that can take tables away.
     pub(crate) fn table_gone(&mut self, table: TableKey, reason: Arc<str>) {
+        let reason = Missing::NoSuch(reason);
         let empty = RouteResource {
             name: table.to_string().into(),
             ignore_port: true,
@@ -230,8 +242,10 @@ impl Assembler {
             .iter()
             .filter_map(|change| Some((change, change.new.as_ref()?)))
         {
-            if let Some(table) = touched.get_mut(&change.table) {
-                table.insert(&new.host, Arc::clone(new));
+            match touched.get_mut(&change.table) {
+                Some(table) if change.keeps_host() => table.update(&new.host, Arc::clone(new)),
+                Some(table) => table.insert(&new.host, Arc::clone(new)),
+                None => {}
             }
         }
         let published: &mut CowMap<_, _> = &mut self.snapshot.tables;
@@ -245,7 +259,7 @@ impl Assembler {
 fn table_of(state: &TableState, former: Option<&Table<Arc<Target>>>) -> Table<Arc<Target>> {
     let (version, ignore_port, missing) = match state {
         TableState::Waiting => ("".into(), true, None),
-        TableState::Absent(reason) => ("".into(), true, Some(Arc::clone(reason))),
+        TableState::Absent(reason) => ("".into(), true, Some(reason.clone())),
         TableState::Known {
             version,
             ignore_port,

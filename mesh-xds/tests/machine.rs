@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use envoy_types::pb::google::protobuf::Any;
-use mesh_core::snapshot::TableKey;
+use mesh_core::snapshot::{Missing, TableKey};
 use mesh_xds::ads::Machine;
 use mesh_xds::{DOES_NOT_EXIST_AFTER, Node, ResourceType};
 use prost::Message;
@@ -458,7 +458,9 @@ fn a_table_that_is_not_sent_in_15_s_does_not_exist() {
         .expect("a table")
         .missing
         .clone();
-    let text = missing.expect("is missing");
+    let Some(Missing::NotReceived(text)) = missing else {
+        panic!("{missing:?}");
+    };
     for part in [
         "9080",
         "plane:15010",

@@ -27,13 +27,17 @@ impl Live {
             }
         }
         for change in &assembled.changes {
-            if let (Some(old), Some(table)) = (&change.old, touched.get_mut(&change.table)) {
+            if let (Some(old), Some(table)) = (change.leaving(), touched.get_mut(&change.table)) {
                 table.remove(&old.host);
             }
         }
         for change in &assembled.changes {
-            if let (Some(new), Some(table)) = (&change.new, touched.get_mut(&change.table)) {
-                table.insert(&new.host, Arc::clone(new));
+            match (&change.new, touched.get_mut(&change.table)) {
+                (Some(new), Some(table)) if change.keeps_host() => {
+                    table.update(&new.host, Arc::clone(new))
+                }
+                (Some(new), Some(table)) => table.insert(&new.host, Arc::clone(new)),
+                _ => {}
             }
         }
         for (key, table) in touched {

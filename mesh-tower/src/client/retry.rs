@@ -1,5 +1,6 @@
 //! Repeats a request once when it provably was not sent: nothing can be processed twice by that.
-//! The repeat stays in the cluster that was chosen, and goes to another endpoint if there is one.
+//! The repeat stays in the cluster that was chosen, and goes to another endpoint if there is one; a
+//! failed connect to the only endpoint is not repeated, since that would only wait twice.
 
 use std::fmt;
 use std::pin::Pin;
@@ -98,7 +99,9 @@ where
                 }
                 Err(failed) => failed,
             };
-            let Some(request) = unsent.filter(|_| *this.attempts < ATTEMPTS) else {
+            let again =
+                *this.attempts < ATTEMPTS && !(error.is_connect() && this.destination.is_single());
+            let Some(request) = unsent.filter(|_| again) else {
                 return Poll::Ready(Err(error));
             };
             tracing::debug!(%error, "repeated: the request was not sent");

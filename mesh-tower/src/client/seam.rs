@@ -34,6 +34,13 @@ pub(crate) struct Destination {
     pub(crate) place: Place,
 }
 
+impl Destination {
+    /// Whether there is but one endpoint to go to.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(&self.goal, Goal::Cluster(cluster) if cluster.model.balancer.eligible() == 1)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
     Cluster(Arc<LiveCluster>),

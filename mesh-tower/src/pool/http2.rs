@@ -22,6 +22,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many streams a connection may carry before the peer has told its limit.
 const FIRST_STREAMS: usize = 10;
+/// How many connections one endpoint gets at most.
+const MOST_CONNECTIONS: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -111,12 +113,19 @@ impl Pool {
         Ok(found)
     }
 
-    /// A stream on an open connection that has room.
+    /// A stream on an open connection that has room. With as many connections as there may be, one
+    /// on the connection with the fewest: a peer that allows no streams must not get ever more connections.
     fn reserve(&self) -> Option<(SendRequest<Body>, Stream)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|shared| !shared.sender.is_closed());
-        let roomy = |shared: &&Shared| shared.streams.load(Relaxed) < shared.limit.load(Relaxed);
-        open.iter().find(roomy).map(Shared::reserve)
+        let streams = |shared: &Shared| shared.streams.load(Relaxed);
+        let roomy = |shared: &&Shared| streams(shared) < shared.limit.load(Relaxed);
+        let fewest = || {
+            open.iter()
+                .min_by_key(|shared| streams(shared))
+                .filter(|_| open.len() >= MOST_CONNECTIONS)
+        };
+        open.iter().find(roomy).or_else(fewest).map(Shared::reserve)
     }
 }
 

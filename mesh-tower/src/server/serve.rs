@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -15,7 +17,7 @@ use tower_service::Service;
 use super::drain::Member;
 use crate::error::BoxError;
 
-/// How long a peer may take to send its first byte, and the head of a request: half-open and slow peers hold no task for ever.
+/// How long a peer may take for its first request, and for the head of each: half-open and slow peers hold no task for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Finds peers that are gone without a word: an HTTP/2 connection can stay open for days.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -70,7 +72,10 @@ where
 {
     // A response head and a short body are one write; a dead socket says so on its first use.
     drop(stream.set_nodelay(true));
+    let begun = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&begun);
     let answer = service_fn(move |mut request: Request<Incoming>| {
+        asked.store(true, Relaxed);
         request
             .extensions_mut()
             .insert(PeerIdentity { address: peer });
@@ -80,13 +85,6 @@ where
             service.call(request).await
         }
     });
-    let begun = tokio::select! {
-        begun = tokio::time::timeout(HEADER_TIMEOUT, stream.readable()) => begun.is_ok(),
-        () = member.draining() => false,
-    };
-    if !begun {
-        return;
-    }
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -98,13 +96,24 @@ where
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = member.draining() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                served = serving.as_mut() => served,
-                () = member.over() => return,
+    let mut first_request = pin!(tokio::time::sleep(HEADER_TIMEOUT));
+    let mut waited = false;
+    let served = loop {
+        tokio::select! {
+            served = serving.as_mut() => break served,
+            // Which protocol is spoken is not known yet, so no limit of a protocol applies.
+            () = first_request.as_mut(), if !waited => {
+                waited = true;
+                if !begun.load(Relaxed) {
+                    return;
+                }
+            }
+            () = member.draining() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = serving.as_mut() => break served,
+                    () = member.over() => return,
+                }
             }
         }
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
+use mesh_core::snapshot::Missing;
 
 use crate::assemble::Assembler;
 use crate::decode::{self, Invalid, Rejected, cluster, endpoints, route};
@@ -52,7 +53,23 @@ pub(super) fn accept(
         assembler.set_clusters(version, all_clusters, unreadable);
         rejected.extend(assembler.take_cluster_faults());
     }
+    for rejected in &rejected {
+        refuse(assembler, rejected);
+    }
     rejected
+}
+
+/// Lets calls that wait for a resource know that it came and why it cannot be used. Where there is a
+/// last good version, that one stays.
+fn refuse(assembler: &mut Assembler, rejected: &Rejected) {
+    let fault: Arc<str> = rejected.to_string().into();
+    match (rejected.resource_type, rejected.name.parse()) {
+        (ResourceType::Endpoints, _) => assembler.endpoints_refused(&rejected.name, fault),
+        (ResourceType::Route, Ok(table)) => {
+            assembler.table_absent(table, Missing::NotReceived(fault))
+        }
+        _ => {}
+    }
 }
 
 /// Returns the resource's name.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
-use mesh_core::snapshot::TableKey;
+use mesh_core::snapshot::{Missing, TableKey};
 use rand::{Rng, RngExt};
 
 use super::accept::{accept, accept_all};
@@ -20,8 +20,10 @@ use crate::resource::{ResourceType, Resources};
 /// The first pause before a stream is opened again; it grows by 1.6 up to [`LONGEST_BACKOFF`].
 const BACKOFF: Duration = Duration::from_millis(100);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// How much of the errors of one response a NACK holds; the log holds them all.
+/// How much of the errors of one response a NACK holds.
 const LONGEST_NACK: usize = 4096;
+/// How many errors of one response are logged; the status holds them all.
+const MOST_LOGGED: usize = 20;
 
 /// How the link to the control plane stands; what errors of waiting calls quote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -150,7 +152,7 @@ impl Machine {
             .iter()
             .map(|rejected| rejected.to_string().into())
             .collect();
-        for text in &texts {
+        for text in texts.iter().take(MOST_LOGGED) {
             tracing::warn!(node = %self.status.node, server = %self.status.server, "{text}; the last good version stays");
         }
         let errors = (!texts.is_empty()).then(|| told(&texts));
@@ -262,7 +264,8 @@ impl Machine {
                     let reason = format!(
                         "{server} did not send {resource_type} {name:?} to node {node:?} in 15 s"
                     );
-                    self.assembler.table_absent(table, reason.into());
+                    self.assembler
+                        .table_absent(table, Missing::NotReceived(reason.into()));
                 }
                 (ResourceType::Endpoints, _) => self.assembler.endpoints_absent(name),
                 _ => {}

@@ -121,6 +121,7 @@ pub async fn run(
 ) {
     let client =
         Client::new(server.endpoint.connect_lazy()).max_decoding_message_size(LARGEST_RESPONSE);
+    control.tell(&machine);
     loop {
         machine.connected();
         let Some(error) = serve(&mut machine, &mut control, client.clone(), &mut publish).await

@@ -33,13 +33,23 @@ impl Resolution {
     }
 }
 
+/// What was said of a load assignment.
+#[derive(Debug, PartialEq)]
+pub(super) enum Assignment {
+    Known(EndpointsResource),
+    /// It does not exist.
+    Absent,
+    /// It was sent once and could not be used; the text says why.
+    Refused(Arc<str>),
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
     /// The last CDS, undecoded. `None` until the first one.
     wire: Option<BTreeMap<Arc<str>, Vec<u8>>>,
     version: Arc<str>,
-    /// Load assignments by EDS service name; `None` is known not to exist.
-    endpoints: HashMap<Arc<str>, Option<EndpointsResource>>,
+    /// Load assignments by EDS service name.
+    endpoints: HashMap<Arc<str>, Assignment>,
     /// The load assignments that the control plane was last asked for. It does not send one again
     /// while it is asked for, so what it has sent is kept that long, referred to or not.
     requested: Arc<BTreeSet<Arc<str>>>,
@@ -152,7 +162,7 @@ impl Clusters {
         }
     }
 
-    pub(super) fn set_endpoints(&mut self, name: Arc<str>, endpoints: Option<EndpointsResource>) {
+    pub(super) fn set_endpoints(&mut self, name: Arc<str>, endpoints: Assignment) {
         let users = self.by_service.get(&name);
         if users.is_none() && !self.requested.contains(&name) {
             // Nobody asks for it; keeping it would grow without bound.
@@ -261,9 +271,16 @@ impl Clusters {
             }
             Discovery::Eds { service_name } => match self.endpoints.get(service_name) {
                 None => Resolution::Waiting(format!("the endpoints {service_name:?} (EDS)").into()),
-                Some(endpoints) => {
-                    Resolution::Ready(Arc::new(cluster_of(name, &resource, endpoints.as_ref())))
+                Some(Assignment::Known(endpoints)) => {
+                    Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
                 }
+                Some(Assignment::Absent) => {
+                    Resolution::Ready(Arc::new(cluster_of(name, &resource, None)))
+                }
+                Some(Assignment::Refused(fault)) => Resolution::Ready(Arc::new(Cluster::faulty(
+                    Arc::clone(name),
+                    Arc::clone(fault),
+                ))),
             },
         }
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_core::snapshot::{TableKey, Target};
+use mesh_core::snapshot::{Missing, TableKey, Target};
 
 use super::clusters::Clusters;
 use super::{Change, MISSING_CLUSTER_GRACE};
@@ -19,7 +19,7 @@ use moving::Moving;
 #[derive(Debug)]
 pub(super) enum TableState {
     Waiting,
-    Absent(Arc<str>),
+    Absent(Missing),
     Known {
         version: Arc<str>,
         ignore_port: bool,
@@ -114,13 +114,13 @@ impl Hosts {
         }
     }
 
-    pub(super) fn set_absent(&mut self, table: TableKey, reason: Arc<str>) {
+    pub(super) fn set_absent(&mut self, table: TableKey, reason: Missing) {
         let Some(state) = self.tables.get_mut(&table) else {
             return;
         };
         let is_empty = match state {
-            TableState::Waiting => true,
-            TableState::Absent(_) => false,
+            TableState::Waiting | TableState::Absent(Missing::NotReceived(_)) => true,
+            TableState::Absent(Missing::NoSuch(_)) => false,
             TableState::Known { hosts, .. } => hosts.is_empty(),
         };
         if is_empty {

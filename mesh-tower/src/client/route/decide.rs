@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Uri};
 use mesh_core::RequestView;
 use mesh_core::route::Action;
+use mesh_core::snapshot::Missing;
 
 use super::asked::Asked;
 use crate::body::Body;
@@ -62,14 +63,18 @@ pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision 
         return Decision::Wait(format!("route configuration {:?} (RDS)", key.to_string()));
     };
     let Some(target) = table.find_split(authority, &authority[..asked.host_length]) else {
-        let reason = match &table.missing {
-            Some(reason) => format!("no routes: {reason}"),
-            None => format!(
-                "no virtual host of route configuration {:?} matches this host",
-                key.to_string()
-            ),
+        let (kind, reason) = match &table.missing {
+            Some(Missing::NoSuch(reason)) => (Kind::NoRoute, format!("no routes: {reason}")),
+            Some(Missing::NotReceived(reason)) => (Kind::NotReady, format!("no routes: {reason}")),
+            None => {
+                let reason = format!(
+                    "no virtual host of route configuration {:?} matches this host",
+                    key.to_string()
+                );
+                (Kind::NoRoute, reason)
+            }
         };
-        return Decision::Fail(Error::new(Kind::NoRoute, place(), reason));
+        return Decision::Fail(Error::new(kind, place(), reason));
     };
     if let Some(missing) = &target.waiting_for {
         return Decision::Wait(missing.to_string());
