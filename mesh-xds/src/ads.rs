@@ -2,8 +2,10 @@
 
 mod accept;
 mod machine;
+mod request;
 mod sotw;
 mod task;
 
 pub use machine::{Machine, Status};
+pub use request::Request;
 pub use task::{Control, InvalidServer, Server, run};

@@ -1,6 +1,6 @@
 //! The whole configuration of a folder, checked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,13 +9,11 @@ use mesh_xds::{Node, Resources};
 use crate::compile;
 use crate::decode::Sink;
 use crate::diagnostic::{Diagnostic, Rejected};
+use crate::folder::{self, Content};
 use crate::kinds::{self, Spec, header};
 use crate::object::Object;
 use crate::registry::Registry;
 use crate::yaml;
-
-/// Folders within folders are read to this depth.
-const MAX_FOLDERS: usize = 16;
 
 /// All objects of a folder, checked and ready to be compiled for any node. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -40,11 +38,20 @@ pub struct Loaded {
 
 impl Config {
     /// Reads every `*.yaml` and `*.yml` of a folder and of its subfolders; names that start with `.` are passed over.
+    /// What has such a name and is no regular file, such as a named pipe, is passed over with a note.
     ///
     /// # Errors
-    /// When the folder cannot be read, or any document of it is wrong; every fault is listed.
+    /// When the folder cannot be read, changes faster than it can be read, or any document of it is wrong; every
+    /// fault is listed.
     pub fn load(dir: &Path) -> Result<Loaded, Rejected> {
-        Self::parse(read_folder(dir)?)
+        Self::of(folder::read(dir)?)
+    }
+
+    /// What a folder was found to hold, checked.
+    pub(crate) fn of(content: Content) -> Result<Loaded, Rejected> {
+        let mut loaded = Self::parse(content.texts)?;
+        loaded.notes.splice(..0, content.notes);
+        Ok(loaded)
     }
 
     /// The same from texts that are already in memory; the paths are used in messages only.
@@ -149,64 +156,5 @@ impl Parsed {
             yaml: chunk.body().0.to_owned(),
         });
         self.specs.push((header.namespace, header.name, spec));
-    }
-}
-
-/// The texts of a folder by path.
-pub(crate) fn read_folder(dir: &Path) -> Result<BTreeMap<PathBuf, String>, Rejected> {
-    let mut files = BTreeMap::new();
-    let mut failed = Vec::new();
-    collect(dir, MAX_FOLDERS, &mut files, &mut failed);
-    if failed.is_empty() {
-        Ok(files)
-    } else {
-        Err(Rejected {
-            diagnostics: failed,
-        })
-    }
-}
-
-fn collect(
-    dir: &Path,
-    depth: usize,
-    files: &mut BTreeMap<PathBuf, String>,
-    failed: &mut Vec<Diagnostic>,
-) {
-    let mut fail = |path: &Path, error: &std::io::Error| {
-        failed.extend(Rejected::file(path, format!("cannot be read: {error}")).diagnostics);
-    };
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) => return fail(dir, &error),
-    };
-    let mut folders = Vec::new();
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => return fail(dir, &error),
-        };
-        let path = entry.path();
-        // Hidden names are temporary files of editors and of ours, and the links of mounted config maps.
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        // Links to folders are not followed: they could form a circle.
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            folders.push(path);
-        } else if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => {
-                    files.insert(path, text);
-                }
-                // Removed since the folder was listed.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => fail(&path, &error),
-            }
-        }
-    }
-    if depth > 0 {
-        for folder in folders {
-            collect(&folder, depth - 1, files, failed);
-        }
     }
 }

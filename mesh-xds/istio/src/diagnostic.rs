@@ -71,18 +71,29 @@ impl fmt::Display for Rejected {
     }
 }
 
+impl Diagnostic {
+    /// One about a whole file or folder.
+    pub(crate) fn file(
+        severity: Severity,
+        file: impl Into<PathBuf>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            file: file.into(),
+            line: 0,
+            column: 0,
+            object: String::new(),
+            message: message.into(),
+        }
+    }
+}
+
 impl Rejected {
     /// One error about a whole file or folder.
     pub(crate) fn file(file: impl Into<PathBuf>, message: impl Into<String>) -> Self {
         Self {
-            diagnostics: vec![Diagnostic {
-                severity: Severity::Error,
-                file: file.into(),
-                line: 0,
-                column: 0,
-                object: String::new(),
-                message: message.into(),
-            }],
+            diagnostics: vec![Diagnostic::file(Severity::Error, file, message)],
         }
     }
 }

@@ -33,6 +33,7 @@ mod config;
 mod decode;
 mod diagnostic;
 mod edit;
+mod folder;
 mod host;
 mod kinds;
 mod object;

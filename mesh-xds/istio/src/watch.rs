@@ -3,18 +3,20 @@
 //! The kernel's notifications make it quick, a slow poll makes it sure (network file systems, watches that ran
 //! out), and the comparison of bytes makes it quiet: a touch without a change is no change.
 
-use std::collections::BTreeMap;
+mod kernel;
+mod look;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{Config, Loaded, read_folder};
+use crate::config::{Config, Loaded};
 use crate::diagnostic::Rejected;
+use crate::folder;
+use crate::watch::kernel::Events;
+use crate::watch::look::{Content, Looker, Seen};
 
 /// How long a folder must be quiet after a notification: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(20);
@@ -22,9 +24,6 @@ const QUIET: Duration = Duration::from_millis(20);
 const BUSY: Duration = Duration::from_millis(200);
 /// How often the folder is read without any notification.
 const POLL: Duration = Duration::from_secs(2);
-
-/// The files of a folder, or why they cannot be read.
-type Content = Result<BTreeMap<PathBuf, String>, Rejected>;
 
 /// Watches a folder of Istio YAML.
 ///
@@ -45,11 +44,14 @@ pub struct Watcher {
     dir: PathBuf,
     /// What was last returned, good or bad.
     last: Arc<Content>,
-    events: Arc<Notify>,
+    events: Arc<Events>,
+    /// Shared with the thread that reads, which goes on when the wait for it is cancelled.
+    looker: Arc<Mutex<Looker>>,
     /// Set from a notification until the folder has been read: the wait may be cancelled in between.
     pending: bool,
     next_poll: Option<Instant>,
-    _watcher: Option<RecommendedWatcher>,
+    /// Whether it was told that the folder does not come to rest.
+    restless: bool,
 }
 
 impl Watcher {
@@ -58,23 +60,27 @@ impl Watcher {
     /// # Errors
     /// When the folder cannot be read or is rejected.
     pub fn start(dir: &Path) -> Result<(Self, Loaded), Rejected> {
-        let events = Arc::new(Notify::new());
+        let events = Arc::new(Events::default());
         // Watch first, read then: a change between the two is a notification.
-        let watcher = watch(dir, Arc::clone(&events));
-        let content = read_folder(dir)?;
-        let loaded = Config::parse(content.clone())?;
+        let looker = Looker::new(dir, Arc::clone(&events));
+        let content = folder::read(dir)?;
+        let loaded = Config::of(content.clone())?;
         let this = Self {
             dir: dir.to_owned(),
             last: Arc::new(Ok(content)),
             events,
+            looker: Arc::new(Mutex::new(looker)),
             pending: false,
             next_poll: None,
-            _watcher: watcher,
+            restless: false,
         };
         Ok((this, loaded))
     }
 
     /// Waits until the folder's content differs from what was last returned, and loads it.
+    ///
+    /// A file that lost all its content is given 300 ms to get it back, since many programs empty a file before they
+    /// write it. A folder whose files change faster than they can be listed is read when it comes to rest.
     ///
     /// Works on any tokio runtime with its time driver on. Cancel safe: dropping the future loses no change.
     ///
@@ -84,24 +90,27 @@ impl Watcher {
     pub async fn changed(&mut self) -> Result<Loaded, Rejected> {
         loop {
             self.wait().await;
-            let (dir, last) = (self.dir.clone(), Arc::clone(&self.last));
+            let (looker, last) = (Arc::clone(&self.looker), Arc::clone(&self.last));
+            let now = Instant::now();
             // Reading and checking a large folder takes longer than a task may hold its thread.
-            let read = tokio::task::spawn_blocking(move || {
-                let content = read_folder(&dir);
-                (content != *last).then(|| {
-                    let loaded = content.clone().and_then(Config::parse);
-                    (content, loaded)
-                })
+            let seen = tokio::task::spawn_blocking(move || {
+                let mut looker = looker.lock().unwrap_or_else(PoisonError::into_inner);
+                looker.look(&last, now)
             });
-            let read = read.await;
+            let seen = seen.await;
             self.pending = false;
             self.next_poll = Some(Instant::now() + POLL);
-            match read {
-                Ok(Some((content, loaded))) => {
+            if !matches!(seen, Ok(Seen::Restless)) {
+                self.restless = false;
+            }
+            match seen {
+                Ok(Seen::Other(content, loaded)) => {
                     self.last = Arc::new(content);
                     return loaded;
                 }
-                Ok(None) => {}
+                Ok(Seen::Same) => {}
+                Ok(Seen::Emptied(until)) => self.next_poll = Some(until),
+                Ok(Seen::Restless) => self.tell_restless(),
                 // The runtime is shutting down: there is no one left to tell.
                 Err(error) if error.is_cancelled() => std::future::pending().await,
                 Err(error) => {
@@ -114,41 +123,29 @@ impl Watcher {
         }
     }
 
+    fn tell_restless(&mut self) {
+        if !self.restless {
+            tracing::warn!(dir = %self.dir.display(), "files change faster than they can be listed; the last content stays in force until they are at rest");
+            self.restless = true;
+        }
+    }
+
     /// Waits for a notification and the quiet after it, or for the next poll.
     async fn wait(&mut self) {
         let poll = *self.next_poll.get_or_insert_with(|| Instant::now() + POLL);
         if !self.pending {
-            if timeout_at(poll, self.events.notified()).await.is_err() {
+            if timeout_at(poll, self.events.arrived.notified())
+                .await
+                .is_err()
+            {
                 self.pending = true;
                 return;
             }
             self.pending = true;
         }
         let busy = Instant::now() + BUSY;
-        while Instant::now() < busy && timeout(QUIET, self.events.notified()).await.is_ok() {}
-    }
-}
-
-/// The kernel's notifications; nothing where there are none to be had, then the poll alone finds changes.
-fn watch(dir: &Path, events: Arc<Notify>) -> Option<RecommendedWatcher> {
-    let handler = move |event: notify::Result<notify::Event>| {
-        // Our own reading is an access as well.
-        let relevant = match event {
-            Ok(event) => match event.kind {
-                EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-                _ => true,
-            },
-            Err(_) => true,
-        };
-        if relevant {
-            events.notify_one();
+        while Instant::now() < busy && timeout(QUIET, self.events.arrived.notified()).await.is_ok()
+        {
         }
-    };
-    let watcher = notify::recommended_watcher(handler).and_then(|mut watcher| {
-        watcher.watch(dir, RecursiveMode::Recursive)?;
-        Ok(watcher)
-    });
-    watcher
-        .inspect_err(|error| tracing::warn!(dir = %dir.display(), %error, "no file notifications; polling every 2 s"))
-        .ok()
+    }
 }

@@ -3,13 +3,17 @@
 //! YAML 1.2 section 9.1: `---` or `...` at the start of a line ends a document whatever came before, so the cut
 //! is made on lines, and a document that cannot be read does not hide the faults of the others.
 
+mod fault;
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DefaultMessageFormatter, MessageFormatter, Spanned};
+use serde_saphyr::Spanned;
 
 /// Deep enough for every object of Istio, shallow enough for any stack.
 const MAX_DEPTH: usize = 48;
+/// Keys, values, lists and mappings of a document, and what its aliases repeat.
+const MAX_NODES: usize = 1_000_000;
 
 /// A place in a file, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,7 +172,7 @@ pub(crate) struct SyntaxError {
 /// Reads one document.
 pub(crate) fn parse(chunk: &Chunk<'_>) -> Result<Value, SyntaxError> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: 1_000_000 },
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES, max_events: 3 * MAX_NODES },
         with_snippet: false,
     };
     let offset = Offset {
@@ -180,19 +184,12 @@ pub(crate) fn parse(chunk: &Chunk<'_>) -> Result<Value, SyntaxError> {
         Err(error) => {
             let location = error.location();
             let (line, column) = location.map_or((1, 1), |l| (l.line().max(1), l.column().max(1)));
-            let message = DefaultMessageFormatter.format_message(error.without_snippet());
-            // The reader's advice to its own caller is none for the author of a file.
-            let message = message
-                .split(", set DuplicateKeyPolicy")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
             Err(SyntaxError {
                 at: Position {
                     line: line + offset.lines,
                     column,
                 },
-                message,
+                message: fault::message(&error),
             })
         }
     }

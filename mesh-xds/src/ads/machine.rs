@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use mesh_core::snapshot::{Missing, TableKey};
 use rand::{Rng, RngExt};
 
 use super::accept::{accept, accept_all};
+use super::request::Request;
 use super::sotw::{Due, Names, Subscription};
 use crate::assemble::{Assembled, Assembler, DOES_NOT_EXIST_AFTER};
 use crate::node::Node;
@@ -178,7 +179,7 @@ impl Machine {
     }
 
     /// The next request to send, if there is one and a stream is open. Call until `None`.
-    pub fn request(&mut self, now: Instant) -> Option<DiscoveryRequest> {
+    pub fn request(&mut self, now: Instant) -> Option<Request> {
         if !self.connected {
             return None;
         }

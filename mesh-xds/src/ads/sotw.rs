@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use bytes::Bytes;
 use envoy_types::pb::google::rpc;
 
+use super::request::Request;
 use crate::resource::ResourceType;
 
 /// gRPC's INVALID_ARGUMENT.
@@ -17,7 +18,7 @@ pub(super) type Names = Arc<BTreeSet<Arc<str>>>;
 
 /// What must be sent, and whether the names in it differ from those last sent on this stream.
 pub(super) struct Due {
-    pub(super) request: DiscoveryRequest,
+    pub(super) request: Request,
     pub(super) new_names: Option<Names>,
 }
 
@@ -31,6 +32,8 @@ pub(super) struct Subscription {
     nonce: String,
     /// The names that were last sent on this stream. `None`: nothing was.
     sent: Option<Names>,
+    /// The same on the wire.
+    wire: Vec<Bytes>,
     /// A response that has not been answered, with the reasons if it was not wholly accepted.
     unanswered: Option<Option<String>>,
 }
@@ -42,6 +45,7 @@ impl Subscription {
             version: "".into(),
             nonce: String::new(),
             sent: None,
+            wire: Vec::new(),
             unanswered: None,
         }
     }
@@ -89,13 +93,19 @@ impl Subscription {
             message,
             details: Vec::new(),
         });
-        let request = DiscoveryRequest {
+        if changed {
+            self.wire = names
+                .iter()
+                .map(|name| Bytes::copy_from_slice(name.as_bytes()))
+                .collect();
+        }
+        let request = Request {
             version_info: self.version.to_string(),
-            resource_names: names.iter().map(|name| name.to_string()).collect(),
+            node: None,
+            resource_names: self.wire.clone(),
             type_url: self.resource_type.type_url().to_owned(),
             response_nonce: self.nonce.clone(),
             error_detail,
-            ..DiscoveryRequest::default()
         };
         self.sent = Some(Arc::clone(&names));
         Some(Due {

@@ -7,18 +7,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DiscoveryRequest, DiscoveryResponse,
-    aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
-};
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
+use http::uri::PathAndQuery;
 use mesh_core::snapshot::TableKey;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
 
 use super::machine::{self, Machine};
+use super::request::Request;
 use crate::assemble::Assembled;
 
 /// How long connecting to the control plane may take (gRPC's minimum connect timeout is 20 s; a
@@ -27,6 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Finds half-open connections: without it a client can sit on stale endpoints for ever.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The method of the stream.
+const METHOD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
 /// A sidecar's CDS of a large mesh is far above tonic's 4 MiB.
 const LARGEST_RESPONSE: usize = 256 * 1024 * 1024;
 
@@ -108,7 +112,6 @@ pub struct Control {
     pub status: watch::Sender<machine::Status>,
 }
 
-type Client = AggregatedDiscoveryServiceClient<Channel>;
 type Opening = Pin<Box<dyn Future<Output = Result<Streaming<DiscoveryResponse>, Status>> + Send>>;
 
 /// Runs until every sender of [`Control::wanted`] is gone. `publish` gets each new generation.
@@ -120,7 +123,7 @@ pub async fn run(
     mut publish: impl FnMut(Assembled),
 ) {
     let client =
-        Client::new(server.endpoint.connect_lazy()).max_decoding_message_size(LARGEST_RESPONSE);
+        Grpc::new(server.endpoint.connect_lazy()).max_decoding_message_size(LARGEST_RESPONSE);
     control.tell(&machine);
     loop {
         machine.connected();
@@ -161,21 +164,32 @@ impl Reading {
     }
 }
 
+async fn open(
+    mut client: Grpc<Channel>,
+    requests: mpsc::Receiver<Request>,
+) -> Result<Streaming<DiscoveryResponse>, Status> {
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let requests = tonic::Request::new(ReceiverStream::new(requests));
+    let codec = ProstCodec::<Request, DiscoveryResponse>::default();
+    let opened = client
+        .streaming(requests, PathAndQuery::from_static(METHOD), codec)
+        .await?;
+    Ok(opened.into_inner())
+}
+
 /// One stream's life. Returns why it ended; `None` when nobody wants anything any more.
 async fn serve(
     machine: &mut Machine,
     control: &mut Control,
-    mut client: Client,
+    client: Grpc<Channel>,
     publish: &mut impl FnMut(Assembled),
 ) -> Option<String> {
     let (outgoing, requests) = mpsc::channel(1);
-    let mut reading = Reading::Opening(Box::pin(async move {
-        let opened = client
-            .stream_aggregated_resources(ReceiverStream::new(requests))
-            .await?;
-        Ok(opened.into_inner())
-    }));
-    let mut unsent: Option<DiscoveryRequest> = None;
+    let mut reading = Reading::Opening(Box::pin(open(client, requests)));
+    let mut unsent: Option<Request> = None;
     loop {
         if let Some(assembled) = machine.assemble(now()) {
             publish(assembled);

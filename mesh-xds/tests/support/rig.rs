@@ -62,7 +62,9 @@ impl Rig {
     /// Everything that is to be sent now.
     pub(crate) fn sent(&mut self) -> Vec<DiscoveryRequest> {
         let now = self.now;
-        std::iter::from_fn(|| self.machine.request(now)).collect()
+        std::iter::from_fn(|| self.machine.request(now))
+            .map(wire::read)
+            .collect()
     }
 
     /// A response without an answer yet.

@@ -161,3 +161,11 @@ pub(crate) fn response(
         ..DiscoveryResponse::default()
     }
 }
+
+/// A request as the control plane reads it.
+pub(crate) fn read(
+    request: mesh_xds::ads::Request,
+) -> envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest {
+    prost::Message::decode(&*prost::Message::encode_to_vec(&request))
+        .expect("is a DiscoveryRequest")
+}
