@@ -39,7 +39,8 @@ struct Launch {
     /// Port of the ingress on 127.0.0.1; 0 lets the system choose.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u16,
-    /// A control plane that runs already and reads --config. Only workloads.yaml is written there, and removed.
+    /// A control plane that runs already and reads --config, as host:port or http://host:port. Only workloads.yaml and
+    /// a tour's bookinfo-tour.yaml are written there, and removed.
     #[arg(long, value_name = "URI")]
     control_plane: Option<String>,
 }
@@ -75,8 +76,18 @@ enum Command {
         /// Port on 127.0.0.1; 0 lets the system choose.
         #[arg(long, value_name = "N", default_value_t = 0)]
         port: u16,
+        /// The port of the routes: the number in the Gateway.
+        #[arg(long, value_name = "N")]
+        gateway_port: u16,
         #[command(flatten)]
         life: Life,
+    },
+    /// Removes the launcher's own folder or files when stdin closes.
+    #[command(hide = true)]
+    Janitor {
+        /// The folder or files.
+        #[arg(value_name = "PATH", required = true)]
+        targets: Vec<PathBuf>,
     },
     /// Plays Istio's tasks and says whether each did what it should.
     Tour {
@@ -94,15 +105,12 @@ enum Command {
     },
 }
 
-/// When a process ends, and what it takes with it.
+/// When a process ends.
 #[derive(Debug, Args)]
 struct Life {
     /// Stops when stdin closes.
     #[arg(long)]
     stop_on_stdin_eof: bool,
-    /// The launcher's own folder or file, removed when this process stops.
-    #[arg(long, value_name = "PATH", hide = true)]
-    remove_on_exit: Option<PathBuf>,
 }
 
 /// Why a command failed.
@@ -168,13 +176,23 @@ pub async fn run() -> Result<ExitCode, CliError> {
             version,
             listen,
             life,
-        }) => service(&name, &version, listen, life).await,
+        }) => service(&name, &version, listen, &life).await,
         Some(Command::ControlPlane {
             config,
             listen,
             life,
-        }) => control_plane(config, listen, life).await,
-        Some(Command::Ingress { port, life }) => run_ingress(port, life).await,
+        }) => control_plane(config, listen, &life).await,
+        Some(Command::Ingress {
+            port,
+            gateway_port,
+            life,
+        }) => run_ingress(port, gateway_port, &life).await,
+        Some(Command::Janitor { targets }) => {
+            // A signal must not make it remove what is still in use; the launcher's end does.
+            process::stdin_closed().await;
+            folder::remove_all(&targets)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Tour {
             json,
             only,
@@ -185,7 +203,10 @@ pub async fn run() -> Result<ExitCode, CliError> {
                 json,
                 only,
                 control,
-                launch: launch.into(),
+                launch: Options {
+                    tour: !control,
+                    ..launch.into()
+                },
             };
             Ok(if tour::run(&options).await? {
                 ExitCode::SUCCESS
@@ -202,6 +223,7 @@ impl From<Launch> for Options {
             config: launch.config,
             port: launch.port,
             control_plane: launch.control_plane,
+            tour: false,
         }
     }
 }
@@ -210,7 +232,7 @@ async fn service(
     name: &str,
     version: &str,
     listen: SocketAddr,
-    life: Life,
+    life: &Life,
 ) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
     let mesh = Mesh::from_env().await?;
@@ -221,13 +243,13 @@ async fn service(
         .map_err(|source| CliError::Listen { source })?;
     announce(listener.local_addr())?;
     process::serve(&mesh, listener, app, stop).await?;
-    life.end()
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn control_plane(
     config: PathBuf,
     listen: SocketAddr,
-    life: Life,
+    life: &Life,
 ) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
     let mut control_plane = ControlPlane::start(&config, listen).await?;
@@ -237,25 +259,16 @@ async fn control_plane(
         () = stop => {}
     }
     control_plane.shutdown().await;
-    life.end()
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn run_ingress(port: u16, life: Life) -> Result<ExitCode, CliError> {
+async fn run_ingress(port: u16, gateway_port: u16, life: &Life) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
     let mesh = Mesh::from_env().await?;
-    let proxy = Proxy::new(mesh.gateway(ingress::GATEWAY_PORT));
+    let proxy = Proxy::new(mesh.gateway(gateway_port));
     ingress::serve(proxy, (Ipv4Addr::LOCALHOST, port).into(), announce, stop).await?;
     mesh.shutdown().await;
-    life.end()
-}
-
-impl Life {
-    fn end(self) -> Result<ExitCode, CliError> {
-        if let Some(target) = self.remove_on_exit {
-            folder::remove(&target)?;
-        }
-        Ok(ExitCode::SUCCESS)
-    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn launch(options: &Options) -> Result<ExitCode, CliError> {

@@ -1,28 +1,33 @@
 //! The launcher: all of Bookinfo as child processes of one, with a control plane behind and an ingress in front.
 //!
-//! Order: control plane, services (each binds port 0 and says its address), `workloads.yaml`, ingress. Every child
-//! holds the other end of a pipe; they stop when it closes, however the launcher ends.
+//! Order: janitor, control plane, services (each binds port 0 and says its address), `workloads.yaml`, ingress. Every
+//! child holds the other end of a pipe; they stop when it closes, however the launcher ends. The janitor then removes
+//! what is ours, so it is there before the first file is.
 
 pub mod bootstrap;
 pub mod child;
+mod children;
+mod control_plane;
 pub mod folder;
+mod gateway;
 pub mod topology;
 
-use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use http::{HeaderMap, StatusCode};
 use mesh_istio::Config;
+use mesh_xds::ads::{InvalidServer, Server};
 use tokio::time::Instant;
 
 use self::child::{Child, ChildError, Died};
+use self::control_plane::ControlPlane;
 use self::folder::{Folder, FolderError};
 use self::topology::Workload;
 use crate::outside::Outside;
-use crate::service::demo;
 
 /// How long the page may take to answer through the ingress.
 const READY: Duration = Duration::from_secs(30);
@@ -39,13 +44,16 @@ pub struct Options {
     pub port: u16,
     /// A control plane that runs already, and reads `config`.
     pub control_plane: Option<String>,
+    /// Whether rules of a tour will be written to `config`.
+    pub tour: bool,
 }
 
 /// A running Bookinfo.
 #[derive(Debug)]
 pub struct Demo {
     folder: Folder,
-    control_plane: Option<Child>,
+    janitor: Child,
+    control_plane: Option<ControlPlane>,
     control_plane_address: String,
     services: Vec<Child>,
     workloads: Vec<(Workload, SocketAddr)>,
@@ -56,6 +64,9 @@ pub struct Demo {
 /// Why Bookinfo does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
+    /// The control plane's address.
+    #[error("--control-plane cannot be used: {0}")]
+    ControlPlane(#[from] InvalidServer),
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -72,6 +83,12 @@ pub enum LaunchError {
         "--control-plane needs --config DIR, the folder that the control plane reads: its workloads.yaml is written there"
     )]
     NoFolder,
+    /// Nothing leads in.
+    #[error(
+        "no Gateway in {} has the selector istio: ingressgateway and a server, so nothing leads in; add one or name another folder with --config",
+        .0.display()
+    )]
+    NoGateway(PathBuf),
     /// The ingress's port.
     #[error(
         "port {port} on 127.0.0.1 cannot be listened on ({source}); choose another with --port, or leave it out"
@@ -89,12 +106,14 @@ pub enum LaunchError {
     #[error("the path of this program cannot be found: {0}")]
     Program(std::io::Error),
     /// Nothing answers.
-    #[error("{url} does not answer with 200 within {READY:?}; last: {last}")]
+    #[error("{url} does not answer with 200 within {READY:?}; last: {last}{hint}")]
     NotReady {
         /// The page.
         url: String,
         /// What came last.
         last: String,
+        /// What to look at.
+        hint: String,
     },
 }
 
@@ -104,29 +123,40 @@ impl Demo {
     /// # Errors
     /// When anything of it does not start; what has been started is stopped again.
     pub async fn start(options: &Options) -> Result<Self, LaunchError> {
-        let (folder, program) = prepare(options)?;
-        let (control_plane, control_plane_address) = match &options.control_plane {
-            Some(uri) => (None, authority(uri).to_owned()),
+        let Prepared {
+            program,
+            folder,
+            janitor,
+            gateway_port,
+            server,
+        } = prepare(options)?;
+        let (control_plane, control_plane_address) = match server {
+            Some(server) => (None, server.uri().to_string()),
             None => {
-                let mut child = start_control_plane(&program, &folder)?;
-                let address = child.listening().await?;
-                (Some(child), address.to_string())
+                let own = ControlPlane::start(&program, folder.path()).await?;
+                let address = own.address().to_string();
+                (Some(own), address)
             }
         };
-        let (workloads, ingress_ip) = topology::workloads();
+        let (workloads, ingress_ip) = topology::workloads(topology::bindable());
         let mut services = Vec::new();
         for workload in &workloads {
-            services.push(start_service(&program, workload, &control_plane_address)?);
+            services.push(children::service(
+                &program,
+                workload,
+                &control_plane_address,
+            )?);
         }
         let listening = join_all(services.iter_mut().map(Child::listening)).await;
         let addresses = listening.into_iter().collect::<Result<Vec<_>, _>>()?;
         let workloads: Vec<_> = workloads.into_iter().zip(addresses).collect();
         folder.write_workloads(&workloads)?;
         let bootstrap = bootstrap::router(ingress_ip, &control_plane_address);
-        let mut ingress = start_ingress(&program, options.port, &folder, &bootstrap)?;
+        let mut ingress = children::ingress(&program, options.port, gateway_port, &bootstrap)?;
         let ingress_address = ingress.listening().await?;
         let demo = Self {
             folder,
+            janitor,
             control_plane,
             control_plane_address,
             services,
@@ -161,16 +191,16 @@ impl Demo {
         &self.workloads
     }
 
-    /// Waits until a child ends that should not.
+    /// Waits until a child ends that should not, and is not started again.
     pub async fn died(&self) -> Died {
-        let children = self
-            .control_plane
-            .iter()
-            .chain(&self.services)
-            .chain(&self.ingress);
-        select_all(children.map(|child| Box::pin(child.died())))
-            .await
-            .0
+        type Waiting<'a> = Pin<Box<dyn Future<Output = Died> + Send + 'a>>;
+        let children = self.services.iter().chain(&self.ingress);
+        let mut waiting: Vec<Waiting<'_>> = vec![Box::pin(self.janitor.died())];
+        waiting.extend(children.map(|child| Box::pin(child.died()) as Waiting<'_>));
+        if let Some(control_plane) = &self.control_plane {
+            waiting.push(Box::pin(control_plane.lost()));
+        }
+        select_all(waiting).await.0
     }
 
     /// Stops everything from the outside in, and removes what is ours.
@@ -185,7 +215,9 @@ impl Demo {
         if let Some(control_plane) = self.control_plane {
             control_plane.stop().await;
         }
-        self.folder.remove()
+        let removed = self.folder.remove();
+        self.janitor.stop().await;
+        removed
     }
 
     /// Waits until the page comes without an error text many times in a row. A configuration of the user's may
@@ -217,95 +249,64 @@ impl Demo {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        Err(LaunchError::NotReady { url, last })
+        let last = last.trim_end_matches('.').to_owned();
+        let hint = self.hint();
+        Err(LaunchError::NotReady { url, last, hint })
+    }
+
+    /// What to look at when nothing answers.
+    fn hint(&self) -> String {
+        let (server, folder) = (&self.control_plane_address, self.folder.path().display());
+        match self.control_plane {
+            Some(_) => String::new(),
+            None => format!(
+                "; does a control plane run at {server} (--control-plane), and does it read {folder} (--config)?"
+            ),
+        }
     }
 }
 
-/// All that can be found wrong before anything is started.
-fn prepare(options: &Options) -> Result<(Folder, PathBuf), LaunchError> {
+/// What must be right before a service is started.
+struct Prepared {
+    program: PathBuf,
+    folder: Folder,
+    janitor: Child,
+    gateway_port: u16,
+    server: Option<Server>,
+}
+
+/// All that can be found wrong before a service is started.
+fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
+    let server = match &options.control_plane {
+        Some(uri) => Some(Server::parse(uri)?),
+        None => None,
+    };
     if options.port != 0 {
         let port = options.port;
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .map_err(|source| LaunchError::Port { port, source })?;
     }
     let program = std::env::current_exe().map_err(LaunchError::Program)?;
-    let folder = match (&options.control_plane, &options.config) {
+    let from = options.config.as_deref();
+    let folder = match (&server, from) {
         (Some(_), None) => return Err(LaunchError::NoFolder),
-        (Some(_), Some(dir)) => Folder::shared(dir)?,
-        (None, dir) => Folder::copy(dir.as_deref())?,
+        (Some(_), Some(dir)) => Folder::shared(dir, options.tour)?,
+        (None, dir) => Folder::temporary(dir)?,
     };
-    if folder.is_copy() {
-        let named = options.config.as_deref().unwrap_or_else(|| folder.path());
-        Config::load(folder.path()).map_err(|rejected| LaunchError::Config {
-            dir: named.to_owned(),
-            rejected,
-        })?;
-    }
-    Ok((folder, program))
-}
-
-fn start_control_plane(program: &Path, folder: &Folder) -> Result<Child, ChildError> {
-    let arguments = [
-        "control-plane".into(),
-        "--config".into(),
-        folder.path().into(),
-        "--listen=127.0.0.1:0".into(),
-        "--stop-on-stdin-eof".into(),
-        // After a SIGKILL of ours it is the last one that can.
-        "--remove-on-exit".into(),
-        folder.path().into(),
-    ];
-    Child::start(program, "control-plane".to_owned(), arguments, [])
-}
-
-fn start_service(
-    program: &Path,
-    workload: &Workload,
-    control_plane: &str,
-) -> Result<Child, ChildError> {
-    let listen = SocketAddr::new(workload.ip, 0);
-    let arguments = [
-        "service".into(),
-        workload.service.into(),
-        format!("--version={}", workload.version).into(),
-        format!("--listen={listen}").into(),
-        "--stop-on-stdin-eof".into(),
-    ];
-    let variables = [
-        (
-            "GRPC_XDS_BOOTSTRAP_CONFIG",
-            bootstrap::sidecar(workload, control_plane).to_string(),
-        ),
-        ("HOSTNAME", workload.name()),
-        (demo::VARIABLE, "true".to_owned()),
-        ("DO_NOT_ENCRYPT", "true".to_owned()),
-    ];
-    Child::start(program, workload.name(), arguments, variables)
-}
-
-fn start_ingress(
-    program: &Path,
-    port: u16,
-    folder: &Folder,
-    bootstrap: &serde_json::Value,
-) -> Result<Child, ChildError> {
-    let mut arguments: Vec<OsString> = vec![
-        "ingress".into(),
-        format!("--port={port}").into(),
-        "--stop-on-stdin-eof".into(),
-    ];
-    if !folder.is_copy() {
-        arguments.extend([
-            "--remove-on-exit".into(),
-            folder.path().join(folder::WORKLOADS).into(),
-        ]);
-    }
-    let variables = [("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string())];
-    Child::start(program, "ingress".to_owned(), arguments, variables)
-}
-
-/// `host:port` of a URI; a bootstrap names its servers without a scheme.
-fn authority(uri: &str) -> &str {
-    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    rest.trim_end_matches('/')
+    let janitor = children::janitor(&program, &folder)?;
+    folder.fill(from)?;
+    let named = || from.unwrap_or_else(|| folder.path()).to_owned();
+    let loaded = Config::load(folder.path()).map_err(|rejected| LaunchError::Config {
+        dir: named(),
+        rejected,
+    })?;
+    let gateway_port =
+        gateway::port(&loaded.config).ok_or_else(|| LaunchError::NoGateway(named()))?;
+    Ok(Prepared {
+        program,
+        folder,
+        janitor,
+        gateway_port,
+        server,
+    })
 }

@@ -61,21 +61,27 @@ pub async fn signal() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
+/// Waits for the end of stdin.
+pub fn stdin_closed() -> impl Future<Output = ()> + Send + 'static {
+    let (sender, closed) = oneshot::channel();
+    // A thread of our own: tokio's stdin would hold up the end of the runtime.
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
+        let _ = sender.send(());
+    });
+    async move {
+        let _ = closed.await;
+    }
+}
+
 /// Waits until this process should stop: a signal, or with `stdin_eof` the end of stdin.
 pub fn stop(stdin_eof: bool) -> impl Future<Output = ()> + Send + 'static {
-    let (sender, closed) = oneshot::channel();
-    if stdin_eof {
-        // A thread of our own: tokio's stdin would hold up the end of the runtime.
-        std::thread::spawn(move || {
-            let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
-            let _ = sender.send(());
-        });
-    }
+    let closed = stdin_eof.then(stdin_closed);
     async move {
-        if stdin_eof {
+        if let Some(closed) = closed {
             tokio::select! {
                 () = signal() => {}
-                _ = closed => {}
+                () = closed => {}
             }
         } else {
             signal().await;

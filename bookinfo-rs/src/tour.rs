@@ -7,6 +7,7 @@
 mod ab_testing;
 mod blue_green;
 mod edits;
+mod edits_in_force;
 mod judge;
 mod load;
 mod report;
@@ -18,7 +19,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use self::edits::Edit;
 pub use self::edits::EditError;
+use self::edits_in_force::Delays;
 use self::report::Report;
 pub use self::report::Row;
 use self::stage::Stage;
@@ -38,14 +41,18 @@ pub enum Task {
     AbTesting,
     /// One apply over, one apply back, under load.
     BlueGreen,
+    /// How soon the edits of the others were in force.
+    EditsInForce,
 }
 
 impl Task {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::RequestRouting,
         Self::TrafficShifting,
         Self::AbTesting,
         Self::BlueGreen,
+        // Last: it judges what the others measured.
+        Self::EditsInForce,
     ];
 
     const fn name(self) -> &'static str {
@@ -54,6 +61,18 @@ impl Task {
             Self::TrafficShifting => "traffic-shifting",
             Self::AbTesting => "ab-testing",
             Self::BlueGreen => "blue-green",
+            Self::EditsInForce => "edits-in-force",
+        }
+    }
+
+    /// What it applies.
+    fn edits(self) -> Vec<&'static Edit> {
+        use self::edits::{AB, ALL_V1, BLUE, GREEN, TEST_V2, V1, V1_50_V3_50, V1_90_V3_10, V3};
+        match self {
+            Self::RequestRouting => vec![&ALL_V1, &TEST_V2],
+            Self::TrafficShifting => vec![&V1, &V1_90_V3_10, &V1_50_V3_50, &V3],
+            Self::AbTesting => vec![&AB],
+            Self::BlueGreen | Self::EditsInForce => vec![&BLUE, &GREEN],
         }
     }
 }
@@ -86,6 +105,11 @@ pub enum TourError {
     /// Somebody stopped it.
     #[error("the tour was stopped")]
     Stopped,
+    /// A task that proves nothing here.
+    #[error(
+        "edits-in-force is judged with our own control plane alone and applies its rules; leave out --control and --control-plane, or --only"
+    )]
+    NotJudged,
     /// jason cannot sign in.
     #[error("POST {url} does not sign in: {reason}")]
     Login {
@@ -115,22 +139,27 @@ pub enum TourError {
 /// # Errors
 /// When it could not be played to its end.
 pub async fn run(options: &Options) -> Result<bool, TourError> {
+    let tasks = options.tasks()?;
     let demo = tokio::select! {
         demo = Demo::start(&options.launch) => demo?,
         () = process::signal() => return Err(TourError::Stopped),
     };
-    let mut stage = Stage::new(&demo, options.control);
+    let named = options.launch.config.as_deref();
+    let named = named.unwrap_or_else(|| demo.folder().path());
+    let mut stage = match Stage::new(&demo, options.control, &tasks, named) {
+        Ok(stage) => stage,
+        Err(error) => {
+            demo.stop().await?;
+            return Err(error.into());
+        }
+    };
     let mut report = Report::new(options.control);
     let played = tokio::select! {
-        played = play(options, &mut stage, &mut report) => played,
+        played = play(&tasks, &mut stage, &mut report) => played,
         died = demo.died() => Err(TourError::Died(died)),
         () = process::signal() => Err(TourError::Stopped),
     };
-    if played.is_err() {
-        // The folder may outlive us (--control-plane): nothing of the tour's stays in it.
-        stage.clear();
-    }
-    let delays = stage.delays();
+    // The folder may outlive us (--control-plane): this takes the tour's file out of it, too.
     demo.stop().await?;
     // What was judged before it broke off is still worth reading.
     process::say(&report.table())?;
@@ -140,28 +169,65 @@ pub async fn run(options: &Options) -> Result<bool, TourError> {
             source,
         })?;
     }
-    if !options.control {
-        process::say(&delays)?;
+    if !stage.delays().is_empty() {
+        let delays = Delays::new(stage.delays());
+        process::say(&format!("an edit was in force in a service after {delays}"))?;
     }
     played?;
     process::say(&report.summary())?;
     Ok(report.is_good())
 }
 
-async fn play(options: &Options, stage: &mut Stage, report: &mut Report) -> Result<(), TourError> {
-    for task in Task::ALL
-        .into_iter()
-        .filter(|task| options.only.is_none_or(|only| only == *task))
-    {
+impl Options {
+    /// What is played. How soon edits are in force is judged only where there are edits, by our own control plane.
+    fn tasks(&self) -> Result<Vec<Task>, TourError> {
+        let judged = !self.control && self.launch.control_plane.is_none();
+        if self.only == Some(Task::EditsInForce) && !judged {
+            return Err(TourError::NotJudged);
+        }
+        Ok(Task::ALL
+            .into_iter()
+            .filter(|task| self.only.is_none_or(|only| only == *task))
+            .filter(|task| judged || *task != Task::EditsInForce)
+            .collect())
+    }
+}
+
+async fn play(tasks: &[Task], stage: &mut Stage, report: &mut Report) -> Result<(), TourError> {
+    for task in tasks {
         process::warn(&format!("playing {}", task.name()));
         let checks = match task {
             Task::RequestRouting => request_routing::play(stage).await?,
             Task::TrafficShifting => traffic_shifting::play(stage).await?,
             Task::AbTesting => ab_testing::play(stage).await?,
             Task::BlueGreen => blue_green::play(stage).await?,
+            Task::EditsInForce => {
+                let measured = edits_in_force::play(stage).await?;
+                report.add_measured(task.name(), measured);
+                Vec::new()
+            }
         };
         report.add(task.name(), checks);
         stage.restore().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_soon_edits_are_in_force_is_judged_with_our_own_control_plane_alone() {
+        let mut options = Options::default();
+        assert_eq!(options.tasks().unwrap(), Task::ALL);
+        options.launch.control_plane = Some("127.0.0.1:1".to_owned());
+        assert_eq!(options.tasks().unwrap(), Task::ALL[..4]);
+        options.only = Some(Task::EditsInForce);
+        assert!(options.tasks().is_err());
+        options.launch.control_plane = None;
+        assert_eq!(options.tasks().unwrap(), [Task::EditsInForce]);
+        options.control = true;
+        assert!(options.tasks().is_err());
+    }
 }

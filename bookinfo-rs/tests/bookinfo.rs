@@ -21,3 +21,6 @@ mod ratings;
 mod reviews;
 #[path = "bookinfo/support.rs"]
 mod support;
+#[cfg(target_os = "linux")]
+#[path = "bookinfo/tour.rs"]
+mod tour;

@@ -22,6 +22,8 @@ const REFUSAL: &[u8] = b"\0\r\n\r\n";
 pub struct Guard<T> {
     inner: T,
     state: State,
+    /// The last byte of a chunked body.
+    last: u8,
     /// The part of a head that has been read and not yet been let through.
     held: Vec<u8>,
     /// Bytes that may be read, from `released_at` on.
@@ -66,6 +68,7 @@ impl<T> Guard<T> {
         Self {
             inner,
             state: State::Head,
+            last: 0,
             held: Vec::new(),
             released: Vec::new(),
             released_at: 0,
@@ -94,6 +97,14 @@ impl<T> Guard<T> {
                     };
                 }
                 State::Chunks(chunks) => {
+                    let bare = byte == b'\n' && self.last != b'\r';
+                    self.last = byte;
+                    if bare && !matches!(chunks, Chunks::Data(_)) {
+                        // The parser reads on where the line seems to end here: two readings, so neither.
+                        tracing::warn!("refused a chunked body with a newline that has no CR");
+                        self.ended = true;
+                        return;
+                    }
                     self.released.push(byte);
                     bytes = rest;
                     self.state = chunks.after(byte);
@@ -112,8 +123,9 @@ impl<T> Guard<T> {
             self.released.append(&mut self.held);
             return;
         }
+        // An empty line of either kind, after a line of either kind: so the parser has it.
         let whole =
-            byte == b'\n' && (self.held.ends_with(b"\r\n\r\n") || self.held.ends_with(b"\n\n"));
+            byte == b'\n' && (self.held.ends_with(b"\n\r\n") || self.held.ends_with(b"\n\n"));
         if !whole && self.held.len() < LONGEST_HEAD {
             return;
         }
@@ -199,23 +211,17 @@ fn judge(head: &[u8]) -> Result<State, &'static str> {
             }
             length = Some(value);
         } else if name.trim_ascii().eq_ignore_ascii_case(b"transfer-encoding") {
-            codings.extend(
-                value
-                    .split(|b| *b == b',')
-                    .map(<[u8]>::trim_ascii)
-                    .filter(|coding| !coding.is_empty()),
-            );
-            codings.extend(value.is_empty().then_some(value));
+            // Empty ones count: a lone comma must not pass as no coding at all.
+            codings.extend(value.split(|b| *b == b',').map(<[u8]>::trim_ascii));
         }
     }
-    match (length, codings.last()) {
-        (Some(_), Some(_)) => Err("both Content-Length and Transfer-Encoding"),
-        (_, Some(last)) if !last.eq_ignore_ascii_case(b"chunked") => {
-            Err("a Transfer-Encoding that does not end in chunked")
-        }
-        (_, Some(_)) => Ok(CHUNK_SIZE),
-        (None, None) => Ok(State::Head),
-        (Some(length), None) => {
+    match (length, &codings[..]) {
+        (Some(_), [_, ..]) => Err("both Content-Length and Transfer-Encoding"),
+        (None, [coding]) if coding.eq_ignore_ascii_case(b"chunked") => Ok(CHUNK_SIZE),
+        // What comes before `chunked` the next server may take off, or not.
+        (None, [_, ..]) => Err("a Transfer-Encoding that is not chunked alone"),
+        (None, []) => Ok(State::Head),
+        (Some(length), []) => {
             let text = std::str::from_utf8(length).unwrap_or_default();
             let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
             match text.parse().ok().filter(|_| digits) {
@@ -297,8 +303,9 @@ mod tests {
     #[test]
     fn good_requests_pass_byte_for_byte_however_they_are_cut() {
         let stream = b"\r\nPOST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /\
-            PUT /b HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4;x=1\r\n\r\n\r\n\r\n0\r\nT: 1\r\n\r\n\
-            GET /c HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\nGET /d HTTP/1.1\n\n";
+            PUT /b HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n4;x=1\r\n\r\n\r\n\r\n0\r\nT: 1\r\n\r\n\
+            GET /c HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\nGET /d HTTP/1.1\n\n\
+            PUT /e HTTP/1.1\r\nTransfer-Encoding: chunked\n\r\n2\r\n\n\n\r\n0\r\n\r\nGET /f HTTP/1.1\r\n\n";
         for step in 1..stream.len() {
             assert_eq!(pass(stream, step), stream, "in pieces of {step}");
         }
@@ -315,6 +322,12 @@ mod tests {
             "Content-Length: +1",
             "Content-Length:",
             "Transfer-Encoding: chunked, gzip",
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked;q=1",
+            "Transfer-Encoding: ,\r\nContent-Length: 1",
+            "Transfer-Encoding: chunked,",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
             "Transfer-Encoding : chunked\r\nContent-Length: 1",
             "Transfer-Encoding:\r\nContent-Length: 1",
@@ -330,6 +343,28 @@ mod tests {
                     "{bad:?} in pieces of {step}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_head_ends_at_an_empty_line_of_either_kind() {
+        let bad = "PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for end in ["\n\r\n", "\r\n\n", "\n\n", "\r\n\r\n"] {
+            let good = format!("GET / HTTP/1.1\r\nHost: h{end}");
+            let passed = pass(format!("{good}{bad}").as_bytes(), 5);
+            assert_eq!(passed, [good.as_bytes(), REFUSAL].concat(), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_end_at_a_newline_without_its_cr() {
+        let head = "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for body in ["1", "1;x", "1\r\na", "0\r\n", "0\r\nT: 1", "0\r\nT: 1\r\n"] {
+            let passed = pass(
+                format!("{head}{body}\n\nGET / HTTP/1.1\r\n\r\n").as_bytes(),
+                5,
+            );
+            assert_eq!(passed, format!("{head}{body}").as_bytes(), "{body:?}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -26,14 +26,18 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Removes hop-by-hop headers, those that `Connection` names included. `TE: trailers` stays: gRPC needs it, and it
-/// promises nothing that we do not keep.
+/// promises nothing that we do not keep. Where there was a `Transfer-Encoding` it told the length, so a `Content-Length`
+/// beside it goes too (RFC 9112, 6.3): alone it would count.
 pub fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter_map(|token| token.parse().ok())
         // Nobody may have us drop the host or the framing.
-        .filter(|name| *name != HOST && *name != http::header::CONTENT_LENGTH)
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
         .collect();
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
@@ -138,6 +142,16 @@ mod tests {
             all,
             headers(&[("te", "trailers"), ("host", "h"), ("accept", "*/*")])
         );
+    }
+
+    #[test]
+    fn a_length_stays_unless_the_body_was_in_chunks() {
+        let mut plain = headers(&[("content-length", "3"), ("connection", "content-length")]);
+        strip(&mut plain);
+        assert_eq!(plain, headers(&[("content-length", "3")]));
+        let mut chunked = headers(&[("content-length", "3"), ("transfer-encoding", "chunked")]);
+        strip(&mut chunked);
+        assert_eq!(chunked, HeaderMap::new());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use mesh_tower::{Body, BoxError, MeshClient};
@@ -32,8 +32,15 @@ impl Proxy {
             Ok(request) => request,
             Err(why) => return text(StatusCode::BAD_REQUEST, why.to_owned()),
         };
+        let host = request.uri().authority().cloned();
         match self.client.send(request).await {
             Ok(mut response) => {
+                if let Some(why) = unfit(&response) {
+                    let host = host.as_ref().map_or("", Authority::as_str);
+                    tracing::warn!(host, why, "a backend's answer was not passed on");
+                    let message = format!("a backend of {host} {why}; look at its log\n");
+                    return text(StatusCode::BAD_GATEWAY, message);
+                }
                 headers::strip(response.headers_mut());
                 *response.version_mut() = Version::HTTP_11;
                 response
@@ -45,6 +52,23 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Why this answer cannot be passed on: it answers a request that was not made.
+fn unfit(response: &Response<Body>) -> Option<&'static str> {
+    // `Upgrade` stays outside, so nobody asked for another protocol. The client has taken all other 1xx.
+    if response.status().is_informational() {
+        return Some("switched protocols (101), and nobody had asked it to");
+    }
+    // `TE: gzip` stays outside as well. Without the header the coding would be taken for the content.
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|value| !chunked(value)) || codings.next().is_some() {
+        return Some(
+            "sent a Transfer-Encoding that is not chunked alone, and nobody had asked it to",
+        );
+    }
+    None
 }
 
 /// The request as the mesh sees it.
@@ -81,11 +105,26 @@ fn authority(parts: &http::request::Parts) -> Result<Authority, &'static str> {
     if hosts.next().is_some() {
         return Err("the request has more than one Host header\n");
     }
-    if let Some(authority) = parts.uri.authority() {
-        return Ok(authority.clone());
+    let header = header.map(|header| {
+        Authority::try_from(header.as_bytes()).map_err(|_| "the Host header is not a host name\n")
+    });
+    let header = header.transpose()?;
+    let line = parts.uri.authority();
+    // `GET foo`: that form is CONNECT's.
+    if line.is_some() && parts.uri.scheme().is_none() {
+        return Err("the request line has neither a path nor a whole URL\n");
     }
-    let header = header.ok_or("the request has no Host header\n")?;
-    Authority::try_from(header.as_bytes()).map_err(|_| "the Host header is not a host name\n")
+    // A name and a password belong to nobody here, and a route must not take them for a host (RFC 9110, 4.2.4).
+    if line
+        .into_iter()
+        .chain(&header)
+        .any(|authority| authority.as_str().contains('@'))
+    {
+        return Err("the host has a user name in it (user@host)\n");
+    }
+    line.cloned()
+        .or(header)
+        .ok_or("the request has no Host header\n")
 }
 
 /// A short answer of our own.

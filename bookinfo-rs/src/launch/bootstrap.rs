@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 
 use super::topology::Workload;
 
+/// The labels of the ingress: those that a `Gateway` selects.
+pub const INGRESS_LABELS: [(&str, &str); 2] =
+    [("istio", "ingressgateway"), ("app", "istio-ingressgateway")];
+
 /// The bootstrap of a workload: a sidecar's node.
 pub fn sidecar(workload: &Workload, control_plane: &str) -> Value {
     let labels = json!({
@@ -26,7 +30,10 @@ pub fn sidecar(workload: &Workload, control_plane: &str) -> Value {
 
 /// The bootstrap of the ingress: a router's node, with the labels that the `Gateway` selects.
 pub fn router(ip: IpAddr, control_plane: &str) -> Value {
-    let labels = json!({"istio": "ingressgateway", "app": "istio-ingressgateway"});
+    let labels = INGRESS_LABELS
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.into()));
+    let labels = Value::Object(labels.collect());
     bootstrap(
         control_plane,
         "router",

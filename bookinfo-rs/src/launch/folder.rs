@@ -1,4 +1,5 @@
-//! The configuration folder of a demo: a temporary copy, or a folder in which only `workloads.yaml` is ours.
+//! The configuration folder of a demo: a temporary copy, or a folder in which two files are ours: `workloads.yaml`,
+//! and `bookinfo-tour.yaml` while a tour is played.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -21,6 +22,9 @@ const BUILT_IN: [(&str, &str); 3] = [
 /// The file that the launcher writes.
 pub const WORKLOADS: &str = "workloads.yaml";
 
+/// The file that the tour writes: all its rules, so that it never touches a file of somebody else's.
+pub const TOUR: &str = "bookinfo-tour.yaml";
+
 /// How temporary folders begin; nothing else is ever removed as a whole.
 const PREFIX: &str = "bookinfo-";
 
@@ -28,15 +32,17 @@ const PREFIX: &str = "bookinfo-";
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Whether the whole folder is ours, or only its `workloads.yaml`.
+    /// Whether the whole folder is ours, or only files in it.
     is_copy: bool,
+    /// Whether the tour's file is ours, too.
+    tour: bool,
     removed: bool,
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         if !self.removed
-            && let Err(error) = remove(&self.ours())
+            && let Err(error) = remove_all(&self.ours())
         {
             tracing::warn!("{error}");
         }
@@ -49,6 +55,12 @@ pub enum FolderError {
     /// There is none.
     #[error("the configuration folder {} does not exist or is not a folder; name another one with --config", .0.display())]
     Missing(PathBuf),
+    /// The tour's file is there, and not by this tour.
+    #[error(
+        "{} is there already: another tour is being played in this folder, or one was cut off; remove the file when no tour runs, or name another folder with --config",
+        .0.display()
+    )]
+    TourThere(PathBuf),
     /// The system refused.
     #[error("{} cannot be {what}: {source}", path.display())]
     Io {
@@ -67,11 +79,11 @@ fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderE
 }
 
 impl Folder {
-    /// A temporary copy of `from`, or of the built-in configuration.
+    /// An empty temporary folder, to be filled with a copy of `from`, or of the built-in configuration.
     ///
     /// # Errors
-    /// When `from` is not a folder, or something cannot be copied.
-    pub fn copy(from: Option<&Path>) -> Result<Self, FolderError> {
+    /// When `from` is not a folder, or there is no place for a copy.
+    pub fn temporary(from: Option<&Path>) -> Result<Self, FolderError> {
         if let Some(from) = from {
             exists(from)?;
         }
@@ -80,32 +92,42 @@ impl Folder {
             .prefix(PREFIX)
             .tempdir_in(&parent)
             .map_err(refused("written to", &parent))?;
-        let this = Self {
+        Ok(Self {
             path: made.keep(),
             is_copy: true,
+            tour: false,
             removed: false,
-        };
-        match from {
-            Some(from) => copy_yaml(from, &this.path)?,
-            None => {
-                for (name, text) in BUILT_IN {
-                    let file = this.path.join(name);
-                    fs::write(&file, text).map_err(refused("written", &file))?;
-                }
-            }
-        }
-        Ok(this)
+        })
     }
 
-    /// A folder that somebody else's control plane reads.
+    /// Fills a temporary folder; one that is shared has what it needs.
     ///
     /// # Errors
-    /// When it is not a folder.
-    pub fn shared(path: &Path) -> Result<Self, FolderError> {
+    /// When something cannot be copied.
+    pub fn fill(&self, from: Option<&Path>) -> Result<(), FolderError> {
+        match from {
+            _ if !self.is_copy => Ok(()),
+            Some(from) => copy_yaml(from, &self.path),
+            None => BUILT_IN
+                .iter()
+                .try_for_each(|(name, text)| write(&self.path, name, text)),
+        }
+    }
+
+    /// A folder that somebody else's control plane reads. With `tour` the tour's file is ours, too.
+    ///
+    /// # Errors
+    /// When it is not a folder, or the tour's file is there already.
+    pub fn shared(path: &Path, tour: bool) -> Result<Self, FolderError> {
         exists(path)?;
+        let rules = path.join(TOUR);
+        if tour && rules.exists() {
+            return Err(FolderError::TourThere(rules));
+        }
         Ok(Self {
             path: path.to_owned(),
             is_copy: false,
+            tour,
             removed: false,
         })
     }
@@ -120,16 +142,12 @@ impl Folder {
         self.is_copy
     }
 
-    /// Writes the WorkloadEntries, all at once: no reader sees half of them.
+    /// Writes the WorkloadEntries.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write_workloads(&self, workloads: &[(Workload, SocketAddr)]) -> Result<(), FolderError> {
-        // Not a YAML file by its name, so nobody reads it before it is renamed.
-        let unfinished = self.path.join(".workloads.unfinished");
-        let file = self.path.join(WORKLOADS);
-        fs::write(&unfinished, entries(workloads)).map_err(refused("written", &unfinished))?;
-        fs::rename(&unfinished, &file).map_err(refused("written", &file))
+        write(&self.path, WORKLOADS, &entries(workloads))
     }
 
     /// Removes what is ours.
@@ -138,19 +156,50 @@ impl Folder {
     /// When it is still there afterwards.
     pub fn remove(mut self) -> Result<(), FolderError> {
         self.removed = true;
-        remove(&self.ours())
+        remove_all(&self.ours())
     }
 
-    fn ours(&self) -> PathBuf {
+    /// What is removed at the end.
+    pub fn ours(&self) -> Vec<PathBuf> {
         if self.is_copy {
-            self.path.clone()
-        } else {
-            self.path.join(WORKLOADS)
+            return vec![self.path.clone()];
         }
+        let files = [Some(WORKLOADS), self.tour.then_some(TOUR)];
+        files
+            .into_iter()
+            .flatten()
+            .map(|name| self.path.join(name))
+            .collect()
     }
 }
 
-/// Removes a temporary copy, or a `workloads.yaml`; that it is gone already is fine. Refuses anything else.
+/// Writes a file all at once: no reader sees half of it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(dir: &Path, name: &str, text: &str) -> Result<(), FolderError> {
+    let file = dir.join(name);
+    let unfinished = unfinished(&file);
+    fs::write(&unfinished, text).map_err(refused("written", &unfinished))?;
+    fs::rename(&unfinished, &file).map_err(refused("written", &file))
+}
+
+/// Not a YAML file by its name, so nobody reads it before it is renamed.
+fn unfinished(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!(".{name}.unfinished"))
+}
+
+/// Removes each, even where one cannot be; see [`remove`].
+///
+/// # Errors
+/// The first that is still there afterwards.
+pub fn remove_all(targets: &[PathBuf]) -> Result<(), FolderError> {
+    let results: Vec<_> = targets.iter().map(|target| remove(target)).collect();
+    results.into_iter().collect()
+}
+
+/// Removes a temporary copy, or a file of ours; that it is gone already is fine. Refuses anything else.
 ///
 /// # Errors
 /// When it is still there afterwards.
@@ -159,7 +208,9 @@ pub fn remove(target: &Path) -> Result<(), FolderError> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let removed = if name == WORKLOADS {
+    let removed = if name == WORKLOADS || name == TOUR {
+        // Left only where a writer was killed.
+        let _ = fs::remove_file(unfinished(target));
         fs::remove_file(target)
     } else if name.starts_with(PREFIX) && target.parent() == Some(&std::env::temp_dir()) {
         fs::remove_dir_all(target)
@@ -231,10 +282,16 @@ mod tests {
     use super::*;
     use crate::launch::topology::workloads;
 
+    fn copy(from: Option<&Path>) -> Folder {
+        let folder = Folder::temporary(from).unwrap();
+        folder.fill(from).unwrap();
+        folder
+    }
+
     #[test]
     fn a_copy_holds_valid_rules_with_its_workloads_and_is_gone_when_dropped() {
-        let folder = Folder::copy(None).unwrap();
-        let (workloads, _) = workloads();
+        let folder = copy(None);
+        let (workloads, _) = workloads(true);
         let placed: Vec<_> = workloads
             .into_iter()
             .map(|w| (w.clone(), SocketAddr::new(w.ip, 1234)))
@@ -260,7 +317,7 @@ mod tests {
         for name in ["a.yaml", "deep/b.yml", "notes.txt"] {
             fs::write(from.path().join(name), name).unwrap();
         }
-        let folder = Folder::copy(Some(from.path())).unwrap();
+        let folder = copy(Some(from.path()));
         assert_eq!(
             fs::read_to_string(folder.path().join("deep/b.yml")).unwrap(),
             "deep/b.yml"
@@ -270,17 +327,39 @@ mod tests {
     }
 
     #[test]
-    fn of_a_shared_folder_only_the_workloads_are_removed() {
+    fn of_a_shared_folder_only_our_files_are_removed() {
+        for (tour, left) in [
+            (false, &["bookinfo-tour.yaml", "mine.yaml"][..]),
+            (true, &["mine.yaml"]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("mine.yaml"), "").unwrap();
+            let folder = Folder::shared(dir.path(), tour).unwrap();
+            folder.write_workloads(&[]).unwrap();
+            write(dir.path(), TOUR, "").unwrap();
+            fs::write(dir.path().join(".workloads.yaml.unfinished"), "").unwrap();
+            folder.remove().unwrap();
+            let mut found: Vec<_> = fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            found.sort();
+            assert_eq!(found, left);
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_tour_is_neither_overwritten_nor_removed() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("mine.yaml"), "").unwrap();
-        let folder = Folder::shared(dir.path()).unwrap();
-        folder.write_workloads(&[]).unwrap();
-        folder.remove().unwrap();
-        let left: Vec<_> = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["mine.yaml"]);
+        write(dir.path(), TOUR, "theirs").unwrap();
+        let error = Folder::shared(dir.path(), true).unwrap_err().to_string();
+        assert!(
+            error.contains(TOUR) && error.contains("--config"),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(dir.path().join(TOUR)).unwrap(), "theirs");
+        // A launcher without a tour has nothing to do with it.
+        Folder::shared(dir.path(), false).unwrap();
     }
 
     #[test]

@@ -41,12 +41,15 @@ const WORKLOADS: [(&str, &str, [u8; 2]); 8] = [
 /// The ingress's address as a node; it listens elsewhere.
 const INGRESS: [u8; 2] = [15, 1];
 
-/// All workloads and the ingress's address: each its own where the system lets us bind them, else 127.0.0.1 for all.
-pub fn workloads() -> (Vec<Workload>, IpAddr) {
-    let own = |[c, d]: [u8; 2]| IpAddr::V4(Ipv4Addr::new(127, 0, c, d));
-    let bindable = WORKLOADS
+/// Whether every address can be listened on: Linux has all of 127.0.0.0/8, others only 127.0.0.1.
+pub fn bindable() -> bool {
+    WORKLOADS
         .iter()
-        .all(|(_, _, last)| TcpListener::bind((own(*last), 0)).is_ok());
+        .all(|(_, _, last)| TcpListener::bind((own(*last), 0)).is_ok())
+}
+
+/// All workloads and the ingress's address: each its own where these are `bindable`, else 127.0.0.1 for all.
+pub fn workloads(bindable: bool) -> (Vec<Workload>, IpAddr) {
     let ip = |last| {
         if bindable {
             own(last)
@@ -62,4 +65,29 @@ pub fn workloads() -> (Vec<Workload>, IpAddr) {
             ip: ip(last),
         });
     (all.collect(), ip(INGRESS))
+}
+
+const fn own([c, d]: [u8; 2]) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, c, d))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_has_its_own_address_or_all_have_the_one_there_is() {
+        for (bindable, distinct) in [(true, 9), (false, 1)] {
+            let (all, ingress) = workloads(bindable);
+            assert_eq!(all.len(), 8);
+            let ips: BTreeSet<IpAddr> = all.iter().map(|w| w.ip).chain([ingress]).collect();
+            assert_eq!(ips.len(), distinct, "{ips:?}");
+            assert!(ips.iter().all(IpAddr::is_loopback));
+            assert_eq!(!bindable, ips.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
+            let names: BTreeSet<String> = all.iter().map(Workload::name).collect();
+            assert_eq!(names.len(), 8, "{names:?}");
+        }
+    }
 }

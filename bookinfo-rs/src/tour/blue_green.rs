@@ -72,7 +72,7 @@ pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
     ])
 }
 
-/// A part of the load: all of it, for failures; and from when the rule was in force, for versions.
+/// A part of the load: all of it, for failures; and what began and ended while the rule was in force, for versions.
 #[derive(Debug, Clone, Copy)]
 struct Phase {
     whole: (Instant, Instant),
@@ -106,7 +106,11 @@ fn check_phase(expected: &str, shares: Shares, records: &[Record], phase: Phase)
     };
     let all: Vec<&Record> = within(phase.whole).collect();
     let failed = all.iter().filter(|record| record.version.is_none()).count();
-    let settled: Sample = within(phase.settled).map(|record| record.version).collect();
+    // A request is routed somewhere between its two ends, so both must lie before the next edit.
+    let settled: Sample = within(phase.settled)
+        .filter(|record| record.ended < phase.settled.1)
+        .map(|record| record.version)
+        .collect();
     let sample = Sample {
         errors: u32::try_from(failed).unwrap_or(u32::MAX),
         ..settled
@@ -131,5 +135,46 @@ fn check_phase(expected: &str, shares: Shares, records: &[Record], phase: Phase)
         ),
         // A load that was not there proves nothing.
         pass: shares.fit(&sample) && rate > 0.95 * f64::from(RATE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tour::judge::Version;
+
+    /// A phase of 2 s at the full rate; its last requests are routed after the next edit.
+    fn load(begins: Instant, late: Option<Version>) -> Vec<Record> {
+        (0..1_000)
+            .map(|n| {
+                let started = begins + Duration::from_millis(2) * n;
+                let is_late = n >= 990;
+                Record {
+                    started,
+                    ended: started + Duration::from_millis(if is_late { 100 } else { 1 }),
+                    version: if is_late { late } else { Some(Version(3)) },
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_routed_after_the_next_edit_does_not_count_but_its_failure_does() {
+        let begins = Instant::now();
+        let all = (begins, begins + PHASE);
+        let phase = Phase {
+            whole: all,
+            settled: all,
+        };
+        let check = |late| check_phase("green", Shares::V3, &load(begins, late), phase);
+        let good = check(Some(Version(1)));
+        assert!(good.pass, "{good:?}");
+        assert_eq!(good.sample.versions, [0, 0, 990]);
+        let failed = check(None);
+        assert!(!failed.pass && failed.sample.errors == 10, "{failed:?}");
+        // One that ended in time and came from blue is red.
+        let mut records = load(begins, Some(Version(1)));
+        records[10].version = Some(Version(1));
+        assert!(!check_phase("green", Shares::V3, &records, phase).pass);
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Each rule has a name, which the client of the mesh reports with every call that the rule routed.
 
+use std::path::PathBuf;
+
+use crate::launch::folder::FolderError;
+
 /// An edit of the configuration: one file of `bookinfo-rs/tasks`.
 #[derive(Debug)]
 pub(crate) struct Edit {
@@ -27,6 +31,28 @@ pub enum EditError {
         file: &'static str,
         /// Why.
         rejected: mesh_istio::Rejected,
+    },
+    /// The folder is wrong.
+    #[error("the configuration in {} is wrong; correct it or name another folder with --config\n{rejected}", dir.display())]
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        rejected: mesh_istio::Rejected,
+    },
+    /// The tour's file.
+    #[error(transparent)]
+    File(#[from] FolderError),
+    /// Somebody has a rule of that name.
+    #[error(
+        "{object} is in {} already, and the tour would put its own in its place; move that one out of the folder while the tour runs, or name another folder with --config",
+        file.display()
+    )]
+    Taken {
+        /// Which.
+        object: String,
+        /// Where.
+        file: PathBuf,
     },
     /// It had no effect.
     #[error(
@@ -124,6 +150,14 @@ mod tests {
                     edit.file
                 );
             }
+            // istiod's namespace for a file's object is not ours to guess.
+            let count = |what| edit.text.matches(what).count();
+            assert_eq!(
+                count("\nkind: "),
+                count("\n  namespace: default\n"),
+                "{}",
+                edit.file
+            );
         }
     }
 }

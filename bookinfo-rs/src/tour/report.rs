@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::edits_in_force::Measured;
 use super::judge::{Check, Shares};
 
 /// A line of the table.
@@ -55,6 +56,22 @@ impl Report {
                 is_baseline: Shares::BASELINE.fit(&check.sample),
             }
         }));
+    }
+
+    /// Adds what has no versions to count, and so no baseline.
+    pub(crate) fn add_measured(&mut self, task: &str, measured: Measured) {
+        let Measured {
+            expected,
+            observed,
+            pass,
+        } = measured;
+        self.rows.push(Row {
+            task: task.to_owned(),
+            expected,
+            observed,
+            pass,
+            is_baseline: false,
+        });
     }
 
     /// Whether the tour went as it should: every check passed, or as a control failed with the baseline observed.

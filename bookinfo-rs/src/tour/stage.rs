@@ -1,16 +1,20 @@
 //! Where tasks are played: applies edits, waits until they are in force, takes them back, and measures how long
 //! that took in each service concerned.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use http::HeaderMap;
+use mesh_istio::{Config, Object};
 use tokio::time::Instant;
 
+use super::Task;
 use super::edits::{Edit, EditError};
 use super::judge::Version;
 use crate::launch::Demo;
+use crate::launch::folder::{self, TOUR};
 use crate::outside::{Outside, Reply};
 use crate::service::{demo, reviews};
 
@@ -19,6 +23,9 @@ const IN_FORCE: Duration = Duration::from_secs(15);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// How the tour's file begins.
+const HEAD: &str = "# The rules of the task that is being played. Written by the tour, removed when it ends.\n---\n";
 
 /// A running demo, and what has been done to it.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub(crate) struct Stage {
     client: Outside,
     control: bool,
     applied: Vec<&'static Edit>,
+    /// What the tour's file holds: documents by the names of their objects.
+    rules: BTreeMap<String, String>,
     delays: Vec<Duration>,
 }
 
@@ -43,13 +52,25 @@ struct Probe {
 
 impl Stage {
     /// A stage on this demo. As a control, nothing that is applied reaches it.
-    pub(crate) fn new(demo: &Demo, control: bool) -> Self {
+    ///
+    /// # Errors
+    /// When the folder holds an object that one of the tasks applies: it would be overwritten, and then gone. `named`
+    /// is the folder as its owner calls it.
+    pub(crate) fn new(
+        demo: &Demo,
+        control: bool,
+        tasks: &[Task],
+        named: &Path,
+    ) -> Result<Self, EditError> {
+        if !control {
+            nothing_is_taken(demo.folder().path(), tasks, named)?;
+        }
         let reviews = demo
             .workloads()
             .iter()
             .filter(|(workload, _)| workload.service == "reviews");
         let callers = reviews.filter(|(workload, _)| workload.version != "v1");
-        Self {
+        Ok(Self {
             url: demo.url(),
             dir: demo.folder().path().to_owned(),
             callers_of_ratings: callers
@@ -58,8 +79,9 @@ impl Stage {
             client: Outside::default(),
             control,
             applied: Vec::new(),
+            rules: BTreeMap::new(),
             delays: Vec::new(),
-        }
+        })
     }
 
     /// The ingress.
@@ -87,9 +109,16 @@ impl Stage {
         }
         let started = Instant::now();
         let file = edit.file;
-        mesh_istio::apply(&self.dir, edit.text, Path::new(file))
-            .map_err(|rejected| EditError::Rejected { file, rejected })?;
+        let rules = objects(edit)?;
+        self.rules
+            .extend(rules.into_iter().map(|o| (o.id(), o.yaml)));
+        let texts: Vec<&str> = self.rules.values().map(|text| text.trim_end()).collect();
         self.applied.push(edit);
+        folder::write(
+            &self.dir,
+            TOUR,
+            &format!("{HEAD}{}\n", texts.join("\n---\n")),
+        )?;
         let probes = self.probes(edit);
         let waits = probes.iter().map(|(probe, rules)| {
             self.wait(probe, started, file.to_owned(), move |route| {
@@ -108,10 +137,9 @@ impl Stage {
     pub(crate) async fn restore(&mut self) -> Result<(), EditError> {
         let started = Instant::now();
         let edits = std::mem::take(&mut self.applied);
-        for edit in &edits {
-            let file = edit.file;
-            mesh_istio::delete(&self.dir, edit.text, Path::new(file))
-                .map_err(|rejected| EditError::Rejected { file, rejected })?;
+        self.rules.clear();
+        if !edits.is_empty() {
+            folder::remove(&self.dir.join(TOUR))?;
         }
         let probes: Vec<_> = edits.iter().flat_map(|edit| self.probes(edit)).collect();
         let waits = probes.iter().map(|(probe, rules)| {
@@ -125,32 +153,9 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes all edits back without waiting, as well as that can be done.
-    pub(crate) fn clear(&mut self) {
-        for edit in self.applied.drain(..) {
-            if let Err(rejected) = mesh_istio::delete(&self.dir, edit.text, Path::new(edit.file)) {
-                tracing::warn!("{} could not be taken back: {rejected}", edit.file);
-            }
-        }
-    }
-
-    /// How long edits took, in words.
-    pub(crate) fn delays(&self) -> String {
-        let mut millis: Vec<u128> = self.delays.iter().map(Duration::as_millis).collect();
-        millis.sort_unstable();
-        let Some(last) = millis.len().checked_sub(1) else {
-            return "no edit was applied".to_owned();
-        };
-        let at = |percent: usize| millis[last * percent / 100];
-        format!(
-            "an edit was in force in a service after (ms): min {}, median {}, p90 {}, p99 {}, max {} (n {})",
-            at(0),
-            at(50),
-            at(90),
-            at(99),
-            at(100),
-            millis.len()
-        )
+    /// How long each edit took so far, in each service concerned.
+    pub(crate) fn delays(&self) -> &[Duration] {
+        &self.delays
     }
 
     /// Who is concerned by an edit, and by which of its rules.
@@ -210,6 +215,34 @@ impl Stage {
             last,
         })
     }
+}
+
+/// The objects of an edit.
+fn objects(edit: &Edit) -> Result<Vec<Object>, EditError> {
+    let file = edit.file;
+    let loaded = Config::parse([(PathBuf::from(file), edit.text.to_owned())])
+        .map_err(|rejected| EditError::Rejected { file, rejected })?;
+    Ok(loaded.config.objects().cloned().collect())
+}
+
+/// Refuses a folder that holds an object of these tasks.
+fn nothing_is_taken(dir: &Path, tasks: &[Task], named: &Path) -> Result<(), EditError> {
+    let loaded = Config::load(dir).map_err(|rejected| EditError::Folder {
+        dir: named.to_owned(),
+        rejected,
+    })?;
+    for edit in tasks.iter().flat_map(|task| task.edits()) {
+        for ours in objects(edit)? {
+            if let Some(theirs) = loaded.config.objects().find(|o| o.id() == ours.id()) {
+                let file = theirs.file.strip_prefix(dir).unwrap_or(&theirs.file);
+                return Err(EditError::Taken {
+                    object: theirs.id(),
+                    file: named.join(file),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The version that answered the API.

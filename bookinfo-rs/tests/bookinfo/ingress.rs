@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use bookinfo_rs::ingress::{GATEWAY_PORT, Proxy, serve as serve_ingress};
+use bookinfo_rs::ingress::{Limits, Proxy, serve_within};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -17,6 +17,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::support::{Rules, entries, rules, serve};
+
+#[path = "ingress/hostile.rs"]
+mod hostile;
+
+const GATEWAY_PORT: u16 = 8080;
 
 const GATEWAY: &str = "
 ---
@@ -36,10 +41,17 @@ spec:
   http:
   - match: [ { uri: { prefix: /app } } ]
     route: [ { destination: { host: echo.default.svc.cluster.local, port: { number: 9080 } } } ]
+  - match: [ { uri: { prefix: /missing } } ]
+    route: [ { destination: { host: echo.default.svc.cluster.local, port: { number: 9080 }, subset: nowhere } } ]
 ";
 
 /// An ingress in front of a backend that answers with what it saw.
 async fn ingress() -> (SocketAddr, Rules) {
+    ingress_within(Limits::default()).await
+}
+
+/// The same, with these limits.
+async fn ingress_within(limits: Limits) -> (SocketAddr, Rules) {
     let echo = Router::new().fallback(async |request: Request| {
         let (parts, body) = request.into_parts();
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -61,7 +73,11 @@ async fn ingress() -> (SocketAddr, Rules) {
         "/app/stream",
         axum::routing::post(async |request: Request| request.into_body()),
     );
-    let backend = serve(echo).await;
+    ingress_before(serve(echo).await, limits).await
+}
+
+/// An ingress in front of this backend.
+async fn ingress_before(backend: SocketAddr, limits: Limits) -> (SocketAddr, Rules) {
     let node = Node::router("ingress", "default", [("istio", "ingressgateway")]);
     let rules = rules(
         node,
@@ -74,7 +90,8 @@ async fn ingress() -> (SocketAddr, Rules) {
             .send(address)
             .map_err(|_| std::io::ErrorKind::Other.into())
     };
-    tokio::spawn(serve_ingress(
+    tokio::spawn(serve_within(
+        limits,
         proxy,
         ([127, 0, 0, 1], 0).into(),
         listening,
@@ -137,6 +154,8 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
         "Content-Length: -5",
         "Transfer-Encoding: chunked, identity",
         "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: gzip, chunked",
     ] {
         let smuggled = "0\r\n\r\nGET /app/smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
         let request = format!("POST /app HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n{smuggled}");
@@ -175,6 +194,21 @@ async fn what_no_route_takes_is_not_found_and_says_why() {
     .await;
     assert!(answer.starts_with("HTTP/1.1 404 Not Found"), "{answer:?}");
     assert!(answer.contains("text/plain"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_subset_that_is_not_there_is_unavailable_and_named() {
+    let (address, _rules) = ingress().await;
+    let answer = exchange(
+        address,
+        "GET /missing HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503 Service Unavailable"),
+        "{answer:?}"
+    );
+    assert!(answer.contains("nowhere"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -1,16 +1,16 @@
 //! The launcher as a process: what it starts, what it prints, and that nothing outlives it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Output, Stdio};
-use std::time::Instant;
+use std::path::Path;
+use std::process::Output;
 
-use bookinfo_rs::outside::Outside;
-use http::{HeaderMap, StatusCode};
-
-use crate::process::{Launcher, PATIENCE, Process, bookinfo, configuration, send, until};
+use crate::process::{
+    ControlPlane, Launcher, Process, bookinfo, configuration, contents, is_good, page, send, shows,
+    until,
+};
 
 /// The children of a process, with the name that their arguments give.
 fn children(parent: u32) -> Vec<(u32, String)> {
@@ -42,27 +42,29 @@ fn lives((pid, line): &(u32, String)) -> bool {
     arguments(*pid) == *line
 }
 
-async fn page(url: &str) -> String {
-    let reply = Outside::default()
-        .get(&format!("{url}/productpage"), &HeaderMap::new())
-        .await
-        .unwrap();
-    assert_eq!(reply.status, StatusCode::OK);
-    reply.text()
-}
-
 #[tokio::test]
 async fn ctrl_c_leaves_nothing_behind() {
     let launcher = Launcher::start(&[]);
     let children = children(launcher.pid());
     assert_eq!(
         children.len(),
-        10,
-        "control plane, eight workloads, ingress: {children:?}"
+        11,
+        "janitor, control plane, eight workloads, ingress: {children:?}"
     );
     assert!(page(&launcher.url).await.contains("Reviews served by:"));
     let folder = launcher.folder.clone();
-    assert!(folder.join("workloads.yaml").exists());
+    let workloads = fs::read_to_string(folder.join("workloads.yaml")).unwrap();
+    let addresses: BTreeSet<_> = workloads
+        .lines()
+        .filter_map(|line| line.strip_prefix("  address: "))
+        .collect();
+    assert_eq!(addresses.len(), 8, "{addresses:?}");
+    assert!(
+        addresses
+            .iter()
+            .all(|address| address.starts_with("127.0.1") && address.len() > "127.0.1.1".len()),
+        "{addresses:?}"
+    );
     let status = launcher.signal("INT").await;
     assert!(status.success(), "{status}");
     assert!(!folder.exists());
@@ -73,7 +75,7 @@ async fn ctrl_c_leaves_nothing_behind() {
 async fn not_even_a_sigkill_leaves_anything_behind() {
     let launcher = Launcher::start(&[]);
     let children = children(launcher.pid());
-    assert_eq!(children.len(), 10);
+    assert_eq!(children.len(), 11);
     let folder = launcher.folder.clone();
     assert!(!launcher.signal("KILL").await.success());
     until("all children end", || {
@@ -148,11 +150,133 @@ fn what_cannot_be_is_one_sentence_with_the_flag() {
         error.lines().count() == 1 && error.contains("--config DIR"),
         "{error}"
     );
+    let dir = configuration();
+    let config = dir.path().to_str().unwrap();
+    for uri in ["https://127.0.0.1:1", "127.0.0.1", "unix:/tmp/x"] {
+        let error = refusal(&["--control-plane", uri, "--config", config]);
+        assert!(
+            error.lines().count() == 1 && error.contains(uri) && error.contains("--control-plane"),
+            "{error}"
+        );
+    }
+    fs::remove_file(dir.path().join("gateway.yaml")).unwrap();
+    let error = refusal(&["--config", config]);
+    assert!(
+        error.lines().count() == 1
+            && error.contains(config)
+            && error.contains("Gateway")
+            && error.contains("istio: ingressgateway"),
+        "{error}"
+    );
     let error = refusal(&["service", "reviews", "--version", "v9"]);
     assert!(
         error.contains("v9") || error.contains("GRPC_XDS_BOOTSTRAP"),
         "{error}"
     );
+}
+
+#[test]
+fn a_control_plane_that_is_not_there_is_named_with_its_flag() {
+    let dir = configuration();
+    let before = contents(dir.path());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}", free.local_addr().unwrap());
+    drop(free);
+    let config = dir.path().to_str().unwrap();
+    let error = refusal(&["--control-plane", &uri, "--config", config]);
+    let last = error.lines().last().unwrap();
+    assert!(
+        last.starts_with("bookinfo: ") && last.contains(&uri) && last.contains("--control-plane"),
+        "{error}"
+    );
+    // One process tells of the link that it lacks, and not of each attempt.
+    let others: Vec<_> = error.lines().filter(|line| *line != last).collect();
+    assert!(
+        others.len() <= 10 && others.iter().all(|line| line.starts_with("[ingress] ")),
+        "{error}"
+    );
+    assert_eq!(contents(dir.path()), before);
+}
+
+#[tokio::test]
+async fn the_ingress_serves_the_port_of_the_gateway_whatever_it_listens_on() {
+    let dir = configuration();
+    let file = dir.path().join("gateway.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("number: 8080", "number: 80")).unwrap();
+    let launcher = Launcher::start(&["--config", dir.path().to_str().unwrap()]);
+    assert!(!launcher.url.ends_with(":80"));
+    assert!(is_good(&page(&launcher.url).await));
+}
+
+#[tokio::test]
+async fn a_control_plane_that_is_killed_is_started_again_and_services_go_on() {
+    let launcher = Launcher::start(&[]);
+    let control_plane = || {
+        let all = children(launcher.pid());
+        all.into_iter()
+            .find(|(_, line)| line.starts_with("control-plane"))
+    };
+    let first = control_plane().unwrap();
+    send(first.0, "KILL");
+    for _ in 0..30 {
+        let page = page(&launcher.url).await;
+        assert!(is_good(&page), "{page}");
+    }
+    let second = until("another control plane", || {
+        control_plane().filter(|(pid, _)| *pid != first.0)
+    })
+    .await;
+    let task = Path::new(env!("CARGO_MANIFEST_DIR")).join("tasks/virtual-service-reviews-v3.yaml");
+    let text = fs::read_to_string(task).unwrap();
+    mesh_istio::apply(&launcher.folder, &text, Path::new("v3.yaml")).unwrap();
+    shows(&launcher.url, "reviews-v3").await;
+    // What is ours still goes with a launcher that is killed.
+    let folder = launcher.folder.clone();
+    launcher.signal("KILL").await;
+    until("the folder is gone", || (!folder.exists()).then_some(())).await;
+    until("the second control plane ends", || {
+        (!lives(&second)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_control_plane_that_cannot_be_started_again_ends_the_demo() {
+    let mut child = bookinfo(&[]).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut process = Process(child);
+    let mut text = String::new();
+    while !text.contains("configuration  ") {
+        assert_ne!(out.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    let folder = text
+        .split("configuration  ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    let folder = Path::new(folder.unwrap());
+    fs::write(folder.join("broken.yaml"), "kind: [").unwrap();
+    let all = children(process.0.id());
+    let control_plane = all
+        .iter()
+        .find(|(_, line)| line.starts_with("control-plane"))
+        .unwrap();
+    send(control_plane.0, "KILL");
+    let status = until("the launcher ends", || process.0.try_wait().unwrap()).await;
+    assert_eq!(status.code(), Some(1));
+    let mut error = String::new();
+    let mut stderr = process.0.stderr.take().unwrap();
+    stderr.read_to_string(&mut error).unwrap();
+    for part in [
+        "the control plane is started again on 127.0.0.1:",
+        "signal: 9",
+        "attempt 6 of 6",
+        "bookinfo: control-plane ended unexpectedly",
+        "broken.yaml:1",
+    ] {
+        assert!(error.contains(part), "{part:?} is missing in {error}");
+    }
+    assert!(!folder.exists() && !all.iter().any(lives));
 }
 
 #[test]
@@ -164,126 +288,6 @@ fn a_wrong_configuration_is_refused_with_its_line() {
         error.contains("a.yaml:5") && error.contains("nonsense"),
         "{error}"
     );
-}
-
-/// A control plane of our own, at a fixed place.
-struct ControlPlane {
-    process: Process,
-    address: String,
-    _stdin: Option<ChildStdin>,
-}
-
-impl ControlPlane {
-    fn start(dir: &Path, listen: &str) -> Self {
-        let arguments = [
-            "control-plane",
-            "--config",
-            dir.to_str().unwrap(),
-            "--listen",
-            listen,
-        ];
-        let mut child = bookinfo(&arguments)
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let stdin = child.stdin.take();
-        let process = Process(child);
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
-        Self {
-            process,
-            address: said["listening"].as_str().unwrap().to_owned(),
-            _stdin: stdin,
-        }
-    }
-}
-
-fn listing(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    files
-}
-
-/// Plays a tour; whether it succeeded, and its JSON.
-fn tour(arguments: &[&str]) -> (bool, serde_json::Value) {
-    let out = tempfile::tempdir().unwrap();
-    let json = out.path().join("tour.json");
-    let mut command = bookinfo(&["tour", "--json", json.to_str().unwrap()]);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.args(arguments).output().unwrap();
-    let (table, error) = (
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr),
-    );
-    assert!(json.exists(), "{table}{error}");
-    (
-        status.success(),
-        serde_json::from_slice(&fs::read(json).unwrap()).unwrap(),
-    )
-}
-
-#[test]
-fn a_task_passes_and_its_control_fails_each_check() {
-    let (good, rows) = tour(&["--only", "ab-testing"]);
-    assert!(good, "{rows}");
-    let (good, control) = tour(&["--only", "ab-testing", "--control"]);
-    assert!(good, "{control}");
-    for (rows, pass) in [(&rows, true), (&control, false)] {
-        let rows = rows.as_array().unwrap();
-        assert_eq!(rows.len(), 2);
-        for row in rows {
-            assert_eq!(
-                (&row["task"], &row["pass"]),
-                (&"ab-testing".into(), &pass.into())
-            );
-            let mut fields: Vec<_> = row.as_object().unwrap().keys().collect();
-            fields.sort();
-            assert_eq!(fields, ["expected", "observed", "pass", "task"]);
-        }
-    }
-}
-
-#[test]
-fn a_control_is_red_where_the_baseline_is_not_there() {
-    let dir = configuration();
-    let task = Path::new(env!("CARGO_MANIFEST_DIR")).join("tasks/virtual-service-reviews-v1.yaml");
-    fs::copy(task, dir.path().join("reviews.yaml")).unwrap();
-    let (good, rows) = tour(&[
-        "--only",
-        "ab-testing",
-        "--control",
-        "--config",
-        dir.path().to_str().unwrap(),
-    ]);
-    assert!(!good, "{rows}");
-}
-
-#[test]
-fn a_tour_leaves_the_folder_of_a_foreign_control_plane_as_it_was() {
-    let dir = configuration();
-    let before = listing(dir.path());
-    let control_plane = ControlPlane::start(dir.path(), "127.0.0.1:0");
-    let dir_name = dir.path().to_str().unwrap();
-    let uri = format!("http://{}", control_plane.address);
-    let (good, rows) = tour(&[
-        "--only",
-        "ab-testing",
-        "--control-plane",
-        &uri,
-        "--config",
-        dir_name,
-    ]);
-    assert!(good, "{rows}");
-    assert_eq!(listing(dir.path()), before);
 }
 
 #[tokio::test]
@@ -300,8 +304,7 @@ async fn calls_go_on_without_a_control_plane_and_edits_when_it_is_back() {
     control_plane.process.0.kill().unwrap();
     control_plane.process.0.wait().unwrap();
     for _ in 0..30 {
-        let page = page(&launcher.url).await;
-        assert!(!page.contains("Error fetching") && !page.contains("currently unavailable"));
+        assert!(is_good(&page(&launcher.url).await));
     }
     let task = Path::new(env!("CARGO_MANIFEST_DIR")).join("tasks/virtual-service-reviews-v3.yaml");
     let text = fs::read_to_string(task).unwrap();
@@ -312,16 +315,7 @@ async fn calls_go_on_without_a_control_plane_and_edits_when_it_is_back() {
     )
     .unwrap();
     let _control_plane = ControlPlane::start(dir.path(), &address);
-    let deadline = Instant::now() + PATIENCE;
-    let mut streak = 0;
-    while streak < 20 {
-        streak = if page(&launcher.url).await.contains("reviews-v3") {
-            streak + 1
-        } else {
-            0
-        };
-        assert!(Instant::now() < deadline, "the edit is not in force");
-    }
+    shows(&launcher.url, "reviews-v3").await;
     let workloads = dir.path().join("workloads.yaml");
     assert!(workloads.exists());
     assert!(launcher.signal("TERM").await.success());

@@ -1,10 +1,14 @@
 //! Launchers as processes, ended with the test.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use bookinfo_rs::outside::Outside;
+use http::{HeaderMap, StatusCode};
 
 /// How long anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +27,8 @@ pub(crate) fn bookinfo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bookinfo"));
     command
         .args(arguments)
+        // What is logged is judged, too.
+        .env_remove("RUST_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -111,4 +117,78 @@ pub(crate) fn configuration() -> tempfile::TempDir {
         fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
     }
     dir
+}
+
+/// What is in a folder: each file with its text.
+pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let files = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    // One that is gone by now is not in it.
+    files
+        .filter_map(|file| Some((file.clone(), fs::read_to_string(file).ok()?)))
+        .collect()
+}
+
+pub(crate) async fn page(url: &str) -> String {
+    let reply = Outside::default()
+        .get(&format!("{url}/productpage"), &HeaderMap::new())
+        .await
+        .unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    reply.text()
+}
+
+/// Whether nothing on a page failed.
+pub(crate) fn is_good(page: &str) -> bool {
+    !page.contains("Error fetching") && !page.contains("currently unavailable")
+}
+
+/// Waits until twenty pages in a row show this.
+pub(crate) async fn shows(url: &str, what: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut streak = 0;
+    while streak < 20 {
+        streak = if page(url).await.contains(what) {
+            streak + 1
+        } else {
+            0
+        };
+        assert!(Instant::now() < deadline, "the page does not show {what}");
+    }
+}
+
+/// A control plane of our own, at a fixed place.
+pub(crate) struct ControlPlane {
+    pub(crate) process: Process,
+    pub(crate) address: String,
+    _stdin: Option<ChildStdin>,
+}
+
+impl ControlPlane {
+    pub(crate) fn start(dir: &Path, listen: &str) -> Self {
+        let arguments = [
+            "control-plane",
+            "--config",
+            dir.to_str().unwrap(),
+            "--listen",
+            listen,
+        ];
+        let mut child = bookinfo(&arguments)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let stdin = child.stdin.take();
+        let process = Process(child);
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+        Self {
+            process,
+            address: said["listening"].as_str().unwrap().to_owned(),
+            _stdin: stdin,
+        }
+    }
 }

@@ -4,7 +4,9 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 
-use crate::support::{Rules, Seen, get, get_json, mesh, nobody, recorder, send, service};
+use crate::support::{
+    FORWARDED, Rules, Seen, get, get_json, mesh, nobody, recorder, send, service,
+};
 
 const DETAILS: &str =
     r#"{"id":0,"publisher":"PublisherA","pages":200,"type":"paperback","ISBN-10":"1234567890"}"#;
@@ -71,23 +73,58 @@ fn cookie(headers: &HeaderMap) -> String {
 }
 
 #[tokio::test]
-async fn trace_headers_reach_reviews_and_ratings() {
+async fn every_header_of_the_list_reaches_every_service() {
     let page = page(&[]).await;
-    let headers = [
-        ("x-request-id", "req-1"),
-        ("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7"),
-        ("x-b3-spanid", "e457b5a2e4d86bd1"),
-        ("x-b3-sampled", "1"),
-        ("sw8", "1-abc"),
-    ];
-    get_with(&page.app, "/api/v1/products/0/reviews", &headers).await;
-    get_with(&page.app, "/api/v1/products/0/ratings", &headers).await;
+    let values = FORWARDED.map(|name| format!("{name}-value"));
+    let headers: Vec<_> = FORWARDED
+        .into_iter()
+        .zip(values.iter().map(String::as_str))
+        .collect();
+    for what in ["", "/reviews", "/ratings"] {
+        let path = format!("/api/v1/products/0{what}");
+        get_with(&page.app, &path, &headers).await;
+    }
+    assert_eq!(page.details.paths(), ["/details/0"]);
     assert_eq!(page.reviews.paths(), ["/reviews/0"]);
     assert_eq!(page.ratings.paths(), ["/ratings/0"]);
-    for seen in [page.reviews.last(), page.ratings.last()] {
-        for (name, value) in headers {
-            assert_eq!(seen[name], value);
+    for seen in [page.details, page.reviews, page.ratings] {
+        let seen = seen.last();
+        for (name, value) in &headers {
+            assert_eq!(
+                seen.get(*name).map(|v| v.to_str().unwrap()),
+                Some(*value),
+                "{name}"
+            );
         }
+    }
+}
+
+#[tokio::test]
+async fn the_page_asks_nobody_else_for_anything() {
+    let page = page(&[]).await;
+    for path in ["/", "/productpage"] {
+        let (_, html) = get(&page.app, path).await;
+        assert!(html.contains("</html>"), "{html}");
+        for asset in ["src=", "<link", "@import", "url("] {
+            assert!(!html.contains(asset), "{asset} in {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_their_variable_the_demo_aids_do_nothing() {
+    for (variables, on) in [
+        (&[][..], false),
+        (&[("BOOKINFO_DEMO_AIDS", "true")][..], true),
+    ] {
+        let page = page(variables).await;
+        let asked = [("x-bookinfo-delay-ms", "1")];
+        let path = "/api/v1/products/0/reviews";
+        let (status, headers, _) = get_with(&page.app, path, &asked).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers.contains_key("x-bookinfo-route"), on);
+        let sent = page.reviews.last();
+        assert_eq!(sent.contains_key("x-bookinfo-delay-ms"), on);
     }
 }
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{get, get_json, mesh, nobody, recorder, send, serve, service};
+use crate::support::{FORWARDED, get, get_json, mesh, nobody, recorder, send, serve, service};
 
 const RATINGS: &str = r#"{"id":0,"ratings":{"Reviewer1":5,"Reviewer2":4}}"#;
 
@@ -109,24 +109,33 @@ async fn headers_travel_on() {
     let (address, seen) = recorder(StatusCode::OK, RATINGS).await;
     let rules = mesh(&[("ratings", address)]);
     let app = service(&rules, "reviews", "v2", &[]);
-    let names = [
-        "x-request-id",
-        "x-b3-traceid",
-        "x-b3-spanid",
-        "sw8",
-        "end-user",
-        "cookie",
-        "authorization",
-        "jwt",
-    ];
+    let names = FORWARDED.into_iter().chain(["end-user"]);
     let mut request = Request::get("/reviews/0").header("x-mine", "1");
-    for name in names {
+    for name in names.clone() {
         request = request.header(name, format!("{name}-value"));
     }
     send(&app, request.body(Body::empty()).unwrap()).await;
     let headers = seen.last();
     for name in names {
-        assert_eq!(headers[name], format!("{name}-value"));
+        let value = headers.get(name).map(|v| v.to_str().unwrap());
+        assert_eq!(value, Some(&*format!("{name}-value")), "{name}");
     }
     assert!(!headers.contains_key("x-mine"));
+}
+
+#[tokio::test]
+async fn a_delay_is_not_heeded_without_the_variable_of_the_demo_aids() {
+    let rules = mesh(&[]);
+    for (variables, on) in [
+        (&[][..], false),
+        (&[("BOOKINFO_DEMO_AIDS", "true")][..], true),
+    ] {
+        let app = service(&rules, "reviews", "v1", variables);
+        let request = Request::get("/reviews/0").header("x-bookinfo-delay-ms", "2000");
+        let started = Instant::now();
+        let (status, headers, _) = send(&app, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(!headers.contains_key("x-bookinfo-route"));
+        assert_eq!(started.elapsed() >= Duration::from_secs(2), on);
+    }
 }

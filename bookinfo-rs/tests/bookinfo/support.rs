@@ -15,6 +15,29 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+/// All headers that Bookinfo's services pass on as they are.
+pub(crate) const FORWARDED: [&str; 19] = [
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "x-request-id",
+    "x-ot-span-context",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "traceparent",
+    "tracestate",
+    "x-cloud-trace-context",
+    "grpc-trace-bin",
+    "sw8",
+    "user-agent",
+    "cookie",
+    "authorization",
+    "jwt",
+];
+
 /// A mesh, and the folder that rules it.
 pub(crate) struct Rules {
     pub(crate) mesh: Mesh,

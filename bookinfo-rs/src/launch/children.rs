@@ -1,0 +1,81 @@
+//! What each child is started with: its arguments and its variables.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::bootstrap;
+use super::child::{Child, ChildError};
+use super::folder::Folder;
+use super::topology::Workload;
+use crate::service::demo;
+
+/// What services log unless `RUST_LOG` says otherwise. That the control plane is gone, the ingress tells alone: nine
+/// processes would say the same.
+const SERVICE_LOG: &str = "warn,mesh_xds::ads::task=error";
+
+/// Removes what is ours when the launcher has ended, however it ended.
+pub(crate) fn janitor(program: &Path, folder: &Folder) -> Result<Child, ChildError> {
+    let mut arguments: Vec<OsString> = vec!["janitor".into()];
+    arguments.extend(folder.ours().into_iter().map(OsString::from));
+    Child::start(program, "janitor".to_owned(), arguments, [])
+}
+
+pub(crate) fn control_plane(
+    program: &Path,
+    folder: &Path,
+    listen: SocketAddr,
+) -> Result<Child, ChildError> {
+    let arguments = [
+        "control-plane".into(),
+        "--config".into(),
+        folder.into(),
+        format!("--listen={listen}").into(),
+        "--stop-on-stdin-eof".into(),
+    ];
+    Child::start(program, "control-plane".to_owned(), arguments, [])
+}
+
+pub(crate) fn service(
+    program: &Path,
+    workload: &Workload,
+    control_plane: &str,
+) -> Result<Child, ChildError> {
+    let listen = SocketAddr::new(workload.ip, 0);
+    let arguments = [
+        "service".into(),
+        workload.service.into(),
+        format!("--version={}", workload.version).into(),
+        format!("--listen={listen}").into(),
+        "--stop-on-stdin-eof".into(),
+    ];
+    let mut variables = vec![
+        (
+            "GRPC_XDS_BOOTSTRAP_CONFIG",
+            bootstrap::sidecar(workload, control_plane).to_string(),
+        ),
+        ("HOSTNAME", workload.name()),
+        (demo::VARIABLE, "true".to_owned()),
+        ("DO_NOT_ENCRYPT", "true".to_owned()),
+    ];
+    if std::env::var_os("RUST_LOG").is_none() {
+        variables.push(("RUST_LOG", SERVICE_LOG.to_owned()));
+    }
+    Child::start(program, workload.name(), arguments, variables)
+}
+
+pub(crate) fn ingress(
+    program: &Path,
+    port: u16,
+    gateway_port: u16,
+    bootstrap: &serde_json::Value,
+) -> Result<Child, ChildError> {
+    let arguments = [
+        "ingress".into(),
+        format!("--port={port}").into(),
+        format!("--gateway-port={gateway_port}").into(),
+        "--stop-on-stdin-eof".into(),
+    ];
+    let variables = [("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string())];
+    Child::start(program, "ingress".to_owned(), arguments, variables)
+}
