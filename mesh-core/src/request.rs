@@ -26,10 +26,8 @@ impl<'a> RequestView<'a> {
         split_port(self.authority).0
     }
 
-    /// The value of a header or pseudo-header, if it is present once and is visible text.
-    ///
-    /// Several values of one name are joined by [`Self::header_joined`]; this is the common case
-    /// that needs no allocation.
+    /// The value of a header or pseudo-header. Several values of one name are joined by commas; only
+    /// that allocates.
     pub fn header(&self, name: &HeaderKey) -> HeaderValues<'a> {
         match name {
             HeaderKey::Method => HeaderValues::One(self.method.as_str().as_bytes()),

@@ -132,7 +132,7 @@ impl Case {
                 return;
             };
             self.note(|| format!("{} {:?}", request.type_url, request.resource_names));
-            self.plane.request(wire::read(request));
+            self.plane.request(wire::read(&request));
         }
     }
 

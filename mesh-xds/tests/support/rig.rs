@@ -63,7 +63,7 @@ impl Rig {
     pub(crate) fn sent(&mut self) -> Vec<DiscoveryRequest> {
         let now = self.now;
         std::iter::from_fn(|| self.machine.request(now))
-            .map(wire::read)
+            .map(|request| wire::read(&request))
             .collect()
     }
 

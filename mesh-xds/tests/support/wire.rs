@@ -164,8 +164,7 @@ pub(crate) fn response(
 
 /// A request as the control plane reads it.
 pub(crate) fn read(
-    request: mesh_xds::ads::Request,
+    request: &mesh_xds::ads::Request,
 ) -> envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest {
-    prost::Message::decode(&*prost::Message::encode_to_vec(&request))
-        .expect("is a DiscoveryRequest")
+    prost::Message::decode(&*prost::Message::encode_to_vec(request)).expect("is a DiscoveryRequest")
 }
