@@ -172,7 +172,7 @@ pub(crate) struct SyntaxError {
 /// Reads one document.
 pub(crate) fn parse(chunk: &Chunk<'_>) -> Result<Value, SyntaxError> {
     let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES, max_events: 3 * MAX_NODES },
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES },
         with_snippet: false,
     };
     let offset = Offset {

@@ -55,7 +55,38 @@ fn what_is_no_yaml() {
     let deep = format!("a: {}{}\n", "[".repeat(100), "]".repeat(100));
     rejects(
         &deep,
-        &["test.yaml:1:52: error: invalid YAML: recursion limit exceeded"],
+        &[
+            "test.yaml:1:52: error: invalid YAML: lists and mappings stand in each other more than 48 deep",
+        ],
+    );
+    let deep: String = (0..60).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    rejects(
+        &deep,
+        &[
+            "test.yaml:49:49: error: invalid YAML: lists and mappings stand in each other more than 48 deep",
+        ],
+    );
+    rejects(
+        "a: &x\n  b: *x\n",
+        &[
+            "test.yaml:2:6: error: invalid YAML: an alias stands inside of its own anchor, so its value would never end",
+        ],
+    );
+}
+
+/// The reader's names for its limits are none of the author's business.
+#[test]
+fn what_is_too_much_yaml() {
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..9 {
+        let alias = format!("*a{}", n - 1);
+        laughs += &format!("a{n}: &a{n} [{}]\n", vec![alias; 10].join(", "));
+    }
+    rejects(
+        &laughs,
+        &[
+            "test.yaml:6:45: error: invalid YAML: the document is too large, it may have 1000000 keys, values, lists and mappings with what its aliases repeat; split it with `---` lines",
+        ],
     );
 }
 
@@ -512,7 +543,7 @@ fn folders() {
     std::fs::write(dir.path().join("c.yaml"), [0xff, 0xfe]).unwrap();
     let message = Config::load(dir.path()).unwrap_err().to_string();
     assert!(
-        message.contains("c.yaml: error: cannot be read: "),
+        message.contains("c.yaml:1:1: error: the byte 0xFF is not UTF-8"),
         "{message}"
     );
 }

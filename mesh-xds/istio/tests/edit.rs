@@ -247,9 +247,62 @@ fn windows_line_ends_and_byte_order_marks() {
     assert!(
         fs::read_to_string(&path)
             .unwrap()
-            .contains("  namespace: default\n  name: reviews")
+            .contains("  namespace: default\r\n  name: reviews")
     );
     fs::write(&path, crlf.replace("subset: v1", "subset: v7")).unwrap();
     assert_eq!(actions(dir.path(), &crlf)[0].1, Action::Configured);
     assert!(fs::read_to_string(&path).unwrap().contains("subset: v1"));
+}
+
+#[test]
+fn a_file_keeps_its_line_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.yaml");
+    fs::write(&path, REVIEWS.replace('\n', "\r\n")).unwrap();
+    let v1 = REVIEWS.split("---\n").nth(1).unwrap();
+    let edited = v1.replace("127.0.11.1", "127.0.11.9");
+    assert_eq!(actions(dir.path(), v1)[0].1, Action::Unchanged);
+    assert_eq!(actions(dir.path(), &edited)[0].1, Action::Configured);
+    let expected = REVIEWS.replace(v1, &edited).replace('\n', "\r\n");
+    assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+    // And the other way round: a text of Windows into a file of Unix.
+    fs::write(&path, REVIEWS).unwrap();
+    assert_eq!(
+        actions(dir.path(), &edited.replace('\n', "\r\n"))[0].1,
+        Action::Configured
+    );
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        REVIEWS.replace(v1, &edited)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_keeps_its_mode_and_a_link_stays_one() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let dir = folder();
+    let elsewhere = tempfile::tempdir().unwrap();
+    actions(dir.path(), RULE);
+    let path = dir.path().join("virtualservice-default-reviews.yaml");
+    let target = elsewhere.path().join("rule.yaml");
+    fs::rename(&path, &target).unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&target, &path).unwrap();
+
+    let to_v2 = RULE.replace("subset: v1", "subset: v2");
+    assert_eq!(actions(dir.path(), &to_v2)[0].1, Action::Configured);
+    assert_eq!(fs::read_link(&path).unwrap(), target);
+    assert!(fs::read_to_string(&target).unwrap().contains("subset: v2"));
+    assert_eq!(
+        fs::metadata(&target).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+    assert_eq!(files(elsewhere.path()), ["rule.yaml"]);
+
+    // A link whose target is gone: the object is new, and the target comes back.
+    fs::remove_file(&target).unwrap();
+    assert_eq!(actions(dir.path(), &to_v2)[0].1, Action::Created);
+    assert_eq!(fs::read_link(&path).unwrap(), target);
+    assert!(fs::read_to_string(&target).unwrap().contains("subset: v2"));
 }

@@ -83,3 +83,27 @@ fn target(path: &Path) -> PathBuf {
             .map_or_else(|| link.clone(), |dir| dir.join(&link))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Editors take no lock: what they wrote since the reading is seen by the comparison alone.
+    #[test]
+    fn what_others_wrote_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        fs::write(&path, "theirs").unwrap();
+        for was in [Some("read before"), None] {
+            assert!(!replace(&path, was, "ours").unwrap());
+            assert!(!remove(&path, was).unwrap());
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(replace(&path, Some("theirs"), "ours").unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "ours");
+        assert!(remove(&path, Some("ours")).unwrap());
+        assert!(!replace(&path, Some("ours"), "again").unwrap());
+        assert!(replace(&path, None, "new").unwrap());
+    }
+}

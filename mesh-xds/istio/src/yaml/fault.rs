@@ -12,7 +12,6 @@ pub(super) fn message(error: &Error) -> String {
         Error::RecursiveReferencesRequireWeakTypes { .. } => {
             "an alias stands inside of its own anchor, so its value would never end".to_owned()
         }
-        Error::UnknownAnchor { .. } => "the alias names an anchor that is not there".to_owned(),
         Error::AliasReplayCounterOverflow { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. } => too_many_aliases(),
@@ -41,8 +40,8 @@ fn limit(breach: &BudgetBreach) -> String {
         | BudgetBreach::RecordedAnchorBytes { .. } => too_many_aliases(),
         BudgetBreach::SequenceUnbalanced => "a list or a mapping does not end".to_owned(),
         _ => format!(
-            "the document is too large: more than {MAX_NODES} keys and values, or too much text; \
-             split it with `---` lines"
+            "the document is too large, it may have {MAX_NODES} keys, values, lists and mappings with what its \
+             aliases repeat; split it with `---` lines"
         ),
     }
 }
