@@ -33,6 +33,7 @@ pub use builder::{Builder, StartError};
 pub use client::{CallInfo, MeshClient};
 pub use error::{BoxError, Error, Sent};
 pub use mesh::Mesh;
+pub use mesh_xds::ads::Status;
 pub use mesh_xds::{Node, NodeType};
 pub use server::{ListenError, MeshListener, PeerIdentity};
 pub use telemetry::{EdgeStats, Stats};

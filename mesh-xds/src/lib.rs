@@ -4,6 +4,22 @@
 //! ADS stream -> ads::Machine (sans-IO) -> cache -> assemble -> mesh_core::Snapshot
 //! folder     -> mesh-istio -> the same resources -^
 //! ```
+//!
+//! The machine has no sockets: whoever drives it sends what it asks for and hands it what arrives.
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use mesh_xds::Node;
+//! use mesh_xds::ads::Machine;
+//!
+//! let mut machine = Machine::new(Node::sidecar("reviews-v1", "default"), "127.0.0.1:15010");
+//! machine.want("9080".parse()?); // the routes of all services on port 9080
+//! machine.connected();
+//! let first = machine.request(Instant::now()).expect("a stream begins with the clusters");
+//! assert!(first.type_url.ends_with("Cluster") && first.node.is_some());
+//! # Ok::<(), mesh_core::snapshot::InvalidTableKey>(())
+//! ```
 pub mod ads;
 mod assemble;
 pub mod bootstrap;
