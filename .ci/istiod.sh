@@ -42,7 +42,7 @@ elif [ "$code" != 0 ]; then
 fi
 name="$(basename "$(tail -n 1 "$WORK/install")")"
 
-cargo build --release -p bookinfo-rs -p meshctl
+cargo build --release -p bookinfo-rs
 cp -R bookinfo-rs/config "$WORK/config"
 bash examples/interop/istiod.sh start "$WORK/config" examples/interop/mesh.yaml "$STATE"
 address="$(cat "$STATE/xds-address")"

@@ -25,7 +25,7 @@ start() {
     shift
     "$@" >"$log" 2>&1 &
     PIDS+=($!)
-    for _ in $(seq 600); do
+    for _ in $(seq 6000); do # it may have to be built first
         if grep -q -- "$text" "$log"; then
             STARTED_LOG=$log
             return

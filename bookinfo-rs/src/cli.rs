@@ -301,7 +301,7 @@ fn greeting(demo: &Demo) -> String {
          reload the page: reviews v1 (no stars), v2 (black stars) and v3 (red stars) take turns\n  \
          cargo run -p meshctl -- apply --config {folder} -f bookinfo-rs/tasks/virtual-service-reviews-v3.yaml\n    \
          and reload: red stars only; `delete` instead of `apply` takes it back\n  \
-         cargo run -p bookinfo-rs -- tour\n    plays Istio's tasks without a person\n\n\
+         cargo run --release -p bookinfo-rs -- tour\n    plays Istio's tasks without a person\n\n\
          Ctrl-C stops everything.",
         demo.url(),
         demo.control_plane_address(),

@@ -1,5 +1,6 @@
 //! How a mesh starts: where the rules come from, and who we are.
 
+use std::fmt;
 #[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -154,7 +155,7 @@ fn seed_from_time() -> u64 {
 }
 
 /// Why a mesh did not start.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The environment names no control plane.
@@ -180,4 +181,11 @@ pub enum StartError {
     /// The operating system gave no thread.
     #[error("cannot start the mesh-control thread: {0}")]
     Thread(#[source] std::io::Error),
+}
+
+/// The sentence, not the fields: a `main` that returns the error prints this.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

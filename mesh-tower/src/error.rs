@@ -235,22 +235,10 @@ impl fmt::Display for Place {
     }
 }
 
+/// The sentence, not the fields: a `main` that returns the error prints this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
-            kind,
-            sent,
-            place,
-            reason,
-            status,
-        } = &*self.0;
-        f.debug_struct("Error")
-            .field("kind", kind)
-            .field("sent", sent)
-            .field("place", place)
-            .field("reason", reason)
-            .field("status", status)
-            .finish()
+        write!(f, "{self} ({:?})", self.0.sent)
     }
 }
 

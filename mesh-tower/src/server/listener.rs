@@ -1,5 +1,6 @@
 //! A bound address of a mesh.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,12 +23,19 @@ pub struct MeshListener {
 }
 
 /// An address that could not be bound.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("cannot listen on {address}: {cause}; choose another address, or port 0 for a free one")]
 pub struct ListenError {
     address: String,
     #[source]
     cause: io::Error,
+}
+
+/// The sentence, not the fields: a `main` that returns the error prints this.
+impl fmt::Debug for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Mesh {

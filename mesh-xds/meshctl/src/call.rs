@@ -51,7 +51,7 @@ fn url(text: &str) -> Result<Uri, String> {
     match (uri.scheme_str(), uri.authority()) {
         (Some("http"), Some(_)) => Ok(uri),
         (Some(other), Some(_)) => Err(format!(
-            "its scheme is {other}: the mesh takes http and encrypts by its own rules"
+            "its scheme is {other}, which is not served yet; use http:// (the call is plaintext)"
         )),
         _ => Err("it needs a scheme and a host, as in http://reviews:9080/reviews/0".to_owned()),
     }

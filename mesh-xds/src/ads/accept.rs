@@ -137,7 +137,7 @@ pub(super) fn accept_all(
     for key in unknown {
         assembler.table_gone(
             key,
-            format!("the configuration has no route for {key}").into(),
+            format!("no HTTP service of the configuration listens on {key}; check the port in the URL (80 if there is none), and that the ServiceEntry gives that port the protocol HTTP, HTTP2 or GRPC").into(),
         );
     }
     rejected

@@ -47,10 +47,14 @@ fn refusal(
     authority: &str,
     headers: &HeaderMap,
 ) -> Option<&'static str> {
-    if uri.scheme() != Some(&Scheme::HTTP) {
-        return Some(
-            "its scheme is not http; originated TLS is not served yet, and plaintext in its place would be unsafe",
-        );
+    match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTP => {}
+        None => return Some("it has no scheme; write http:// in front of the host"),
+        Some(_) => {
+            return Some(
+                "its scheme is not http; originated TLS is not served yet, and plaintext in its place would be unsafe",
+            );
+        }
     }
     if authority.contains('@') {
         return Some("its authority holds user information, which no host name has");

@@ -138,7 +138,7 @@ fn routed(
     };
     place.cluster = target.host.cluster(index).cloned();
     let Some(cluster) = target.cluster(index) else {
-        let reason = "the control plane has no such cluster; check the host and the subset of the route's destination, and that a DestinationRule defines the subset";
+        let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
         return Err((Kind::NoCluster, place, reason.to_owned()));
     };
     match &cluster.model.fault {

@@ -59,6 +59,12 @@ impl Protocol {
     /// Reads the field `protocol` of a port.
     pub(crate) fn decode(fields: &Fields<'_>, sink: &mut Sink) -> (Self, String) {
         let Some(text) = fields.string("protocol", sink) else {
+            let path = fields.path_of("protocol");
+            let at = fields.place("protocol");
+            sink.note(
+                at,
+                format!("{path} is not set: the port gets no routes; write HTTP, HTTP2 or GRPC"),
+            );
             return (Self::Unset, String::new());
         };
         let protocol = Self::parse(&text).unwrap_or_else(|| {
@@ -69,6 +75,13 @@ impl Protocol {
             );
             Self::Opaque
         });
+        if matches!(protocol, Self::Opaque) && Self::parse(&text).is_some() {
+            let path = fields.path_of("protocol");
+            sink.note(
+                fields.place("protocol"),
+                format!("{path} {text}: the port gets no HTTP routes"),
+            );
+        }
         (protocol, text.to_ascii_uppercase())
     }
 }
