@@ -62,7 +62,7 @@ for command in "${COMMANDS[@]}"; do
         expect "$(page)" "Simple Bookstore App"
         ;;
     *" -- echo "*) start listening "${words[@]}" ;;
-    *" -- call "*) expect "$("${words[@]}")" '"status":200' ;;
+    *" -- call "*) expect "$("${words[@]}")" '^200 ' ;;
     *" -- apply "*)
         expect "$("${words[@]}")" "virtualservice.networking.istio.io/reviews created"
         # In force in moments; then every page is v3's.
