@@ -21,6 +21,9 @@ use crate::telemetry::{Cells, EdgeStats, Errors, Stats};
 /// How long [`Mesh::shutdown`] waits for requests that run.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many rejected resources an error quotes; a control plane can send any number of bad ones.
+const MOST_QUOTED: usize = 5;
+
 /// A mesh that this process takes part in. Cloning is cheap; two meshes of one process do not meet.
 ///
 /// When the last clone, client and listener of it are gone, its link to the control plane is closed.
@@ -70,9 +73,12 @@ impl Shared {
             (None, false) => text.push_str("; not connected yet"),
             (_, true) => text.push_str("; it is connected and has not sent it"),
         }
-        for rejected in &status.rejected {
+        for rejected in status.rejected.iter().take(MOST_QUOTED) {
             text.push_str("; ");
             text.push_str(rejected);
+        }
+        if let Some(more @ 1..) = status.rejected.len().checked_sub(MOST_QUOTED) {
+            text.push_str(&format!("; and {more} more that were rejected"));
         }
         text
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use rand::{Rng, RngExt};
 
@@ -25,8 +26,8 @@ pub enum Action {
 pub struct DirectResponse {
     /// Its status.
     pub status: StatusCode,
-    /// Its body, may be empty.
-    pub body: Box<str>,
+    /// Its body, may be empty. Shared by all answers.
+    pub body: Bytes,
 }
 
 /// Clusters by weight. One cluster is a split of one.

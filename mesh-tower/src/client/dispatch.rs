@@ -94,7 +94,7 @@ fn answer(action: &Action) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     if let Action::DirectResponse(direct) = action {
         *response.status_mut() = direct.status;
-        *response.body_mut() = Body::from(direct.body.to_string());
+        *response.body_mut() = Body::from(direct.body.clone());
     }
     response
 }

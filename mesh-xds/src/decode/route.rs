@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb, route, route_action::ClusterSpecifier,
@@ -179,11 +180,11 @@ fn direct_response(direct: &pb::DirectResponseAction) -> Result<DirectResponse, 
         .as_ref()
         .and_then(|body| body.specifier.as_ref())
     {
-        Some(Specifier::InlineString(text)) => text.as_str().into(),
-        Some(Specifier::InlineBytes(bytes)) => String::from_utf8_lossy(bytes).into(),
+        Some(Specifier::InlineString(text)) => Bytes::copy_from_slice(text.as_bytes()),
+        Some(Specifier::InlineBytes(bytes)) => Bytes::copy_from_slice(bytes),
         // A control plane must not make us read files or variables.
         Some(_) => return Err(Invalid::new("direct_response.body", "must be inline")),
-        None => "".into(),
+        None => Bytes::new(),
     };
     Ok(DirectResponse { status, body })
 }
