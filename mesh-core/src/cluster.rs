@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lb::{Balancer, LbPolicy};
+use crate::lb::locality::Locality;
+use crate::lb::{Balancer, LbConfig, LbPolicy};
 
 /// A cluster with the endpoints that it has now.
 #[derive(Debug)]
@@ -17,30 +18,67 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Its endpoints, in the order of the assignment.
     pub endpoints: Box<[Endpoint]>,
+    /// How they share the traffic. With it the balancer can be made again when health changes.
+    pub lb: LbConfig,
     /// Picks one of them.
     pub balancer: Balancer,
+    /// Where its endpoints come from.
+    pub discovery: Discovery,
     /// Why no call may be made, though the cluster exists: its content cannot be honoured.
     pub fault: Option<Arc<str>>,
 }
 
+/// Where the endpoints of a cluster come from (`Cluster.type`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovery {
+    /// The control plane names them: [`Cluster::endpoints`].
+    Endpoints,
+    /// `ORIGINAL_DST`: the host and the port that the caller asked for. The cluster has no endpoints of its own.
+    OriginalDestination {
+        /// How the host must be reached.
+        transport: Transport,
+        /// `use_downstream_protocol_config`: the caller's HTTP version instead of [`Cluster::protocol`].
+        callers_version: bool,
+    },
+}
+
 impl Cluster {
-    /// A cluster over these endpoints. Only those of the first priority that has a healthy one are picked.
+    /// A cluster over these endpoints. A policy alone as `lb` stands for Envoy's defaults.
     pub fn new(
         name: Arc<str>,
         protocol: Protocol,
         connect_timeout: Duration,
-        policy: LbPolicy,
+        lb: impl Into<LbConfig>,
         endpoints: impl Into<Box<[Endpoint]>>,
     ) -> Self {
         let endpoints = endpoints.into();
-        let balancer = Balancer::new(policy, &endpoints);
+        let lb = lb.into();
+        let balancer = Balancer::new(&lb, &endpoints);
         Self {
             name,
             protocol,
             connect_timeout,
             endpoints,
+            lb,
             balancer,
+            discovery: Discovery::Endpoints,
             fault: None,
+        }
+    }
+
+    /// A cluster that leads to whatever host a caller asks for, in plaintext (`ORIGINAL_DST`).
+    pub fn original_destination(
+        name: Arc<str>,
+        protocol: Protocol,
+        connect_timeout: Duration,
+    ) -> Self {
+        let none = Self::new(name, protocol, connect_timeout, LbPolicy::RoundRobin, []);
+        Self {
+            discovery: Discovery::OriginalDestination {
+                transport: Transport::Plaintext,
+                callers_version: false,
+            },
+            ..none
         }
     }
 
@@ -78,6 +116,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// `LocalityLbEndpoints.priority`; 0 is the highest.
     pub priority: u32,
+    /// `LocalityLbEndpoints.locality`; `None` is the one without a name.
+    pub locality: Option<Arc<Locality>>,
     /// Whether it may be picked.
     pub health: Health,
     /// How it must be reached.
@@ -91,19 +131,25 @@ impl Endpoint {
             address,
             weight: 1,
             priority: 0,
+            locality: None,
             health: Health::Healthy,
             transport: Transport::Plaintext,
         }
     }
 }
 
-/// `LbEndpoint.health_status` as picks see it: UNKNOWN counts as healthy, everything else does not.
+/// `LbEndpoint.health_status` as picks see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Health {
-    /// May be picked.
+    /// May be picked: HEALTHY and UNKNOWN.
     Healthy,
-    /// Must not be picked.
+    /// Picked for what the healthy endpoints cannot take: DEGRADED.
+    Degraded,
+    /// Picked in panic only: UNHEALTHY and TIMEOUT.
     Unhealthy,
+    /// On its way out: DRAINING. Picked in panic only, and it does not count among the endpoints
+    /// that should be healthy (Envoy's excluded hosts).
+    Draining,
 }
 
 /// What the configuration demands of a connection.

@@ -12,10 +12,12 @@ pub mod cluster;
 pub mod cow_map;
 pub mod lb;
 pub mod matcher;
+pub mod registry;
 pub mod request;
 pub mod route;
 pub mod snapshot;
 
 pub use cow_map::CowMap;
+pub use registry::Registry;
 pub use request::RequestView;
 pub use snapshot::Snapshot;

@@ -1,7 +1,15 @@
 //! The one normalised form of a request: router, policy, metrics and application see the same
 //! method, host and path, computed once.
 
-use http::{HeaderMap, Method, header};
+mod normalize;
+
+use std::borrow::Cow;
+
+use http::header::{HOST, ValueIter};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+
+pub(crate) use normalize::escaped;
+pub use normalize::{PathNormalization, normalized};
 
 /// A request as the mesh looks at it. Borrows from the request; building it allocates nothing.
 #[derive(Debug, Clone, Copy)]
@@ -21,65 +29,61 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
+    /// The view of a request whose path is taken as it is.
+    pub fn of(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Self {
+        Self {
+            method,
+            scheme: uri.scheme_str().unwrap_or("http"),
+            authority: uri.authority().map_or("", http::uri::Authority::as_str),
+            path: uri.path(),
+            query: uri.query(),
+            headers,
+        }
+    }
+
     /// The authority without its port, brackets of an IPv6 literal kept.
     pub fn host(&self) -> &'a str {
         split_port(self.authority).0
     }
 
-    /// The value of a header or pseudo-header. Several values of one name are joined by commas; only
-    /// that allocates.
-    pub fn header(&self, name: &HeaderKey) -> HeaderValues<'a> {
+    /// The values of a header or pseudo-header, one by one. Only `:path` of a request with a query allocates.
+    pub fn header(&self, name: &HeaderKey) -> HeaderLines<'a> {
+        let one = |text: &'a str| HeaderLines::One(Some(Cow::Borrowed(text.as_bytes())));
         match name {
-            HeaderKey::Method => HeaderValues::One(self.method.as_str().as_bytes()),
-            HeaderKey::Scheme => HeaderValues::One(self.scheme.as_bytes()),
-            HeaderKey::Authority => HeaderValues::One(self.authority.as_bytes()),
+            HeaderKey::Method => one(self.method.as_str()),
+            HeaderKey::Scheme => one(self.scheme),
+            HeaderKey::Authority => one(self.authority),
             HeaderKey::Path => match self.query {
-                None => HeaderValues::One(self.path.as_bytes()),
-                Some(query) => HeaderValues::Many([self.path, "?", query].concat().into_bytes()),
-            },
-            HeaderKey::Name(header::HOST) if !self.headers.contains_key(header::HOST) => {
-                HeaderValues::One(self.authority.as_bytes())
-            }
-            HeaderKey::Name(name) => {
-                let mut values = self.headers.get_all(name).iter();
-                match (values.next(), values.next()) {
-                    (None, _) => HeaderValues::Absent,
-                    (Some(one), None) => HeaderValues::One(one.as_bytes()),
-                    (Some(_), Some(_)) => HeaderValues::Many(joined(self.headers, name)),
+                None => one(self.path),
+                Some(query) => {
+                    let whole = [self.path, "?", query].concat();
+                    HeaderLines::One(Some(Cow::Owned(whole.into_bytes())))
                 }
-            }
+            },
+            // Envoy has one header for both.
+            HeaderKey::Name(name) if *name == HOST => one(self.authority),
+            HeaderKey::Name(name) => HeaderLines::All(self.headers.get_all(name).iter()),
+            HeaderKey::Unknown => HeaderLines::One(None),
         }
     }
 }
 
-/// Several values of one header are one, joined by a comma (Envoy and gRPC A28 agree).
-fn joined(headers: &HeaderMap, name: &http::HeaderName) -> Vec<u8> {
-    let values: Vec<&[u8]> = headers
-        .get_all(name)
-        .iter()
-        .map(http::HeaderValue::as_bytes)
-        .collect();
-    values.join(&b","[..])
-}
-
-/// What a header lookup found.
+/// The values of one header.
 #[derive(Debug)]
-pub enum HeaderValues<'a> {
-    /// The header is not there.
-    Absent,
-    /// It is there once.
-    One(&'a [u8]),
-    /// It is there several times; the values are joined.
-    Many(Vec<u8>),
+pub enum HeaderLines<'a> {
+    /// Of a pseudo-header, or of none.
+    One(Option<Cow<'a, [u8]>>),
+    /// Of a header proper.
+    All(ValueIter<'a, HeaderValue>),
 }
 
-impl HeaderValues<'_> {
-    /// The value, if present.
-    pub fn bytes(&self) -> Option<&[u8]> {
+impl<'a> Iterator for HeaderLines<'a> {
+    type Item = Cow<'a, [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Absent => None,
-            Self::One(value) => Some(value),
-            Self::Many(value) => Some(value),
+            Self::One(value) => value.take(),
+            Self::All(values) => values.next().map(|value| Cow::Borrowed(value.as_bytes())),
         }
     }
 }
@@ -97,17 +101,22 @@ pub enum HeaderKey {
     Path,
     /// Any other.
     Name(http::HeaderName),
+    /// A name that Envoy takes and no request has, as `:status`.
+    Unknown,
 }
 
 impl HeaderKey {
-    /// Parses the name in a rule. `None` when it can be no header's name.
+    /// Parses the name in a rule. `None` when Envoy would refuse it: it is empty or holds a line break.
     pub fn parse(name: &str) -> Option<Self> {
+        if name.is_empty() || name.contains(['\0', '\r', '\n']) {
+            return None;
+        }
         match name {
             ":method" => Some(Self::Method),
             ":scheme" => Some(Self::Scheme),
             ":authority" => Some(Self::Authority),
             ":path" => Some(Self::Path),
-            _ => http::HeaderName::try_from(name).ok().map(Self::Name),
+            _ => Some(http::HeaderName::try_from(name).map_or(Self::Unknown, Self::Name)),
         }
     }
 }

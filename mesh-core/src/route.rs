@@ -1,10 +1,28 @@
-//! Routes: which host, which rule, which cluster.
+//! Routes: which host, which rule, which cluster, and what is changed on the way.
 
 mod action;
 mod domain;
+mod forward;
+mod hash;
 mod index;
+mod mutate;
+mod redirect;
+mod rewrite;
+mod split;
+mod template;
+mod timeout;
 mod virtual_host;
 
-pub use action::{Action, ClusterIndex, DirectResponse, Split, SplitError};
+pub use action::{Action, ClusterIndex, DirectResponse};
 pub use domain::{Domain, DomainTable, InvalidDomain};
+pub use forward::{Choice, Forward, SplitBy};
+pub use hash::{HashPolicies, HashPolicy, Hashed};
+pub use mutate::{HeaderOp, Level, Mutation};
+pub use redirect::{Redirect, RedirectPath};
+pub use rewrite::{HostRewrite, InvalidRewrite, PathRewrite};
+pub use split::{Split, SplitError};
+pub use template::{Template, TemplateError, Values};
+pub use timeout::{
+    DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, Limits, MaxStream, Timeouts, grpc_timeout, is_grpc,
+};
 pub use virtual_host::{Route, RouteMatch, VirtualHost};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::cluster::Cluster;
 use crate::cow_map::CowMap;
+use crate::registry::Registry;
 use crate::request::split_port;
 use crate::route::{ClusterIndex, DomainTable, VirtualHost};
 
@@ -16,6 +17,8 @@ pub struct Snapshot<T = Arc<Target>> {
     pub generation: u64,
     /// Route tables by key.
     pub tables: CowMap<TableKey, Table<T>>,
+    /// The hosts that the control plane has clusters for.
+    pub registry: Arc<Registry>,
 }
 
 impl<T> Clone for Snapshot<T> {
@@ -23,6 +26,7 @@ impl<T> Clone for Snapshot<T> {
         Self {
             generation: self.generation,
             tables: self.tables.clone(),
+            registry: Arc::clone(&self.registry),
         }
     }
 }
@@ -32,6 +36,7 @@ impl<T> Default for Snapshot<T> {
         Self {
             generation: 0,
             tables: CowMap::new(),
+            registry: Arc::default(),
         }
     }
 }
@@ -123,6 +128,13 @@ impl<T: Clone> Table<T> {
     /// What a virtual host leads to, by its name.
     pub fn target(&self, name: &str) -> Option<&T> {
         self.targets.get(name)
+    }
+
+    /// The virtual host for hosts that no other one is for: istiod ends every table of a workload with `allow_any`,
+    /// or with `block_all` where the mesh's `outboundTrafficPolicy` is `REGISTRY_ONLY`.
+    pub fn catch_all(&self) -> Option<&T> {
+        self.target("allow_any")
+            .or_else(|| self.target("block_all"))
     }
 
     /// All of them.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 
 use mesh_core::cluster::{Endpoint, Health};
-use mesh_core::lb::{Balancer, Cursor, LbPolicy};
+use mesh_core::lb::{Balancer, Cursor, LbConfig, LbPolicy, Overprovisioning, Panic};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -34,7 +34,16 @@ fn endpoint(weight: u32) -> Endpoint {
 
 fn balancer(policy: LbPolicy, weights: &[u32]) -> Balancer {
     let endpoints: Vec<Endpoint> = weights.iter().map(|weight| endpoint(*weight)).collect();
-    Balancer::new(policy, &endpoints)
+    Balancer::new(&policy.into(), &endpoints)
+}
+
+/// All to the first priority with a healthy endpoint, so that it is known who is picked.
+fn strict(policy: LbPolicy, endpoints: &[Endpoint]) -> Balancer {
+    let config = LbConfig {
+        overprovisioning: Overprovisioning::Strict,
+        ..policy.into()
+    };
+    Balancer::new(&config, endpoints)
 }
 
 /// Picks with nothing in flight and nothing to avoid.
@@ -303,7 +312,7 @@ fn a_single_endpoint_is_picked_even_if_it_is_to_be_avoided() {
                 ..endpoint(1)
             },
         ];
-        let balancer = Balancer::new(policy, &endpoints);
+        let balancer = strict(policy, &endpoints);
         assert_eq!(balancer.eligible(), 1);
         let (cursor, mut rng) = (Cursor::default(), StdRng::seed_from_u64(730));
         for avoid in [None, Some(0), Some(1), Some(2), Some(99)] {
@@ -324,7 +333,14 @@ fn without_an_eligible_endpoint_nothing_is_picked() {
     };
     for policy in POLICIES {
         for endpoints in [vec![], vec![unhealthy.clone()], vec![unhealthy.clone(); 3]] {
-            let balancer = Balancer::new(policy, &endpoints);
+            let without_panic = LbConfig {
+                panic: Panic {
+                    threshold: 0,
+                    ..Panic::default()
+                },
+                ..policy.into()
+            };
+            let balancer = Balancer::new(&without_panic, &endpoints);
             assert_eq!(balancer.eligible(), 0);
             let (cursor, mut rng) = (Cursor::default(), StdRng::seed_from_u64(740));
             for avoid in [None, Some(0)] {
@@ -357,7 +373,7 @@ fn only_healthy_endpoints_of_the_first_priority_with_one_are_picked() {
         any::<u64>(),
     );
     property::holds(32, 500, &inputs, |(endpoints, policy, avoid, seed)| {
-        let balancer = Balancer::new(policy, &endpoints);
+        let balancer = strict(policy, &endpoints);
         let healthy = |at: &usize| endpoints[*at].health == Health::Healthy;
         let first = (0..endpoints.len())
             .filter(healthy)
@@ -399,7 +415,7 @@ fn least_request_asks_only_about_endpoints_that_may_be_picked() {
             ..endpoint(1)
         },
     ];
-    let balancer = Balancer::new(LbPolicy::LeastRequest { choices: 4 }, &endpoints);
+    let balancer = strict(LbPolicy::LeastRequest { choices: 4 }, &endpoints);
     let asked = RefCell::new(vec![0_u64; 4]);
     let load = |at: usize| {
         asked.borrow_mut()[at] += 1;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mesh_core::Registry;
 use mesh_core::cow_map::CowMap;
 use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target};
 
@@ -71,9 +72,23 @@ pub(crate) struct Assembler {
     clusters: Clusters,
     hosts: Hosts,
     snapshot: Snapshot,
+    /// Whose short names for hosts count.
+    namespace: Box<str>,
+    /// What differs from the published one.
+    registry: Option<Arc<Registry>>,
+    /// What each table asks for and does not get, in words.
+    ignored: BTreeMap<TableKey, Vec<Arc<str>>>,
 }
 
 impl Assembler {
+    /// An empty one, for a client of this namespace.
+    pub(crate) fn new(namespace: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            ..Self::default()
+        }
+    }
+
     /// Adds a table to what is wanted. Returns whether it is new.
     pub(crate) fn want(&mut self, table: TableKey) -> bool {
         self.hosts.want(table)
@@ -114,7 +129,11 @@ impl Assembler {
         clusters: BTreeMap<Arc<str>, Vec<u8>>,
         keep: bool,
     ) {
-        self.clusters.replace(version, clusters, keep);
+        if self.clusters.replace(version, clusters, keep) {
+            let registry = Registry::of_clusters(self.clusters.names(), &self.namespace);
+            let differs = registry != *self.snapshot.registry;
+            self.registry = differs.then(|| Arc::new(registry));
+        }
     }
 
     /// Records which load assignments the control plane is now asked for.
@@ -157,13 +176,22 @@ impl Assembler {
     }
 
     /// Takes a route configuration. Tables that nobody wants are ignored.
-    pub(crate) fn set_route(&mut self, version: &Arc<str>, route: RouteResource) {
-        match route.name.parse() {
-            Ok(key) if self.hosts.table(key).is_some() => {
-                self.hosts.set(key, version, route, &mut self.clusters)
-            }
-            _ => {}
+    pub(crate) fn set_route(&mut self, version: &Arc<str>, mut route: RouteResource) {
+        let Ok(key) = route.name.parse() else {
+            return;
+        };
+        if self.hosts.table(key).is_none() {
+            return;
         }
+        let ignored = std::mem::take(&mut route.ignored).into_iter();
+        let ignored = ignored.map(|what| format!("route configuration {:?}: {what}", route.name));
+        self.ignored.insert(key, ignored.map(Into::into).collect());
+        self.hosts.set(key, version, route, &mut self.clusters);
+    }
+
+    /// What the tables in force ask for and do not get.
+    pub(crate) fn ignored(&self) -> Vec<Arc<str>> {
+        self.ignored.values().flatten().cloned().collect()
     }
 
     /// Records that a table does not exist.
@@ -178,7 +206,9 @@ impl Assembler {
             name: table.to_string().into(),
             ignore_port: true,
             hosts: Vec::new(),
+            ignored: Vec::new(),
         };
+        self.ignored.remove(&table);
         if matches!(self.hosts.table(table), Some(TableState::Known { .. })) {
             self.hosts.set(table, &"".into(), empty, &mut self.clusters);
         }
@@ -203,8 +233,13 @@ impl Assembler {
         }
         let changes = self.hosts.settle(now, &mut self.clusters);
         let tables = self.hosts.take_changed_tables();
-        if changes.is_empty() && tables.is_empty() {
+        // Before the first table nobody asks for the registry.
+        let registry = self.registry.is_some() && self.snapshot.generation > 0;
+        if changes.is_empty() && tables.is_empty() && !registry {
             return None;
+        }
+        if let Some(registry) = self.registry.take() {
+            self.snapshot.registry = registry;
         }
         self.apply(&changes, &tables);
         self.snapshot.generation += 1;

@@ -3,10 +3,9 @@
 
 pub(crate) mod cluster;
 pub(crate) mod endpoints;
+mod faults;
 pub(crate) mod route;
-mod route_match;
 
-use std::fmt;
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::Resource;
@@ -14,6 +13,8 @@ use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
 use crate::resource::ResourceType;
+pub(crate) use faults::Faults;
+pub use faults::Invalid;
 
 /// A resource that was not accepted: goes into the NACK, the log and the status, in the same words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,44 +27,8 @@ pub struct Rejected {
     pub name: Arc<str>,
     /// `version_info` of the response that carried it.
     pub version: Arc<str>,
-    /// Field path and reason.
+    /// Field path and reason of every fault.
     pub reason: Invalid,
-}
-
-/// What is wrong inside a resource: where, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    path: String,
-    reason: String,
-}
-
-impl Invalid {
-    pub(crate) fn new(path: impl Into<String>, reason: impl fmt::Display) -> Self {
-        Self {
-            path: path.into(),
-            reason: reason.to_string(),
-        }
-    }
-
-    /// The same fault seen from one level further up.
-    pub(crate) fn within(self, parent: impl fmt::Display) -> Self {
-        let path = if self.path.is_empty() {
-            parent.to_string()
-        } else {
-            format!("{parent}.{}", self.path)
-        };
-        Self { path, ..self }
-    }
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.reason)
-        } else {
-            write!(f, "{}: {}", self.path, self.reason)
-        }
-    }
 }
 
 /// Takes the `discovery.v3.Resource` wrapper off, if there is one, and checks the type.

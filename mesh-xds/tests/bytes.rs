@@ -219,7 +219,7 @@ fn exploding_regex() -> Any {
 
 fn heavy_endpoints() -> Any {
     let mut one = wire::assignment("one", &[wire::addr(1), wire::addr(2)]);
-    one.endpoints[0].priority = u32::MAX;
+    one.endpoints[0].priority = 128;
     let weights = [u32::MAX, 1].map(|value| UInt32Value { value });
     for (endpoint, weight) in one.endpoints[0].lb_endpoints.iter_mut().zip(weights) {
         endpoint.load_balancing_weight = Some(weight);

@@ -150,7 +150,7 @@ fn an_answer_has_the_last_good_version_and_the_newest_nonce() {
     let bad = || {
         vec![wire::routes(
             "9080",
-            vec![wire::host_message("a", &["*a*"], &[("one", 1)])],
+            vec![wire::host_message("a", &["a\nb"], &[("one", 1)])],
         )]
     };
     let rows = [

@@ -1,7 +1,7 @@
 //! `envoy.config.route.v3.HeaderMatcher`.
 
 use super::string::StringMatcher;
-use crate::request::{HeaderKey, HeaderValues, RequestView};
+use crate::request::{HeaderKey, RequestView};
 
 /// A test of one header.
 #[derive(Debug, Clone)]
@@ -30,32 +30,37 @@ pub enum HeaderTest {
 impl HeaderMatcher {
     /// Whether the request passes.
     ///
-    /// An absent header fails every test but presence, and inversion does not turn that to true
-    /// (Envoy, gRPC A28), unless a missing header counts as empty.
+    /// Of a header that is there several times one value must pass, each looked at by itself; inverted,
+    /// none may (Envoy 1.40; gRPC A28 joins them by commas). An absent header fails every test but
+    /// presence, and inversion does not turn that to true, unless a missing header counts as empty.
     pub fn matches(&self, request: &RequestView<'_>) -> bool {
-        let found = request.header(&self.name);
-        let value = match (&self.test, &found) {
-            (HeaderTest::Present(wanted), found) => {
-                let present = !matches!(found, HeaderValues::Absent);
-                return (present == *wanted) != self.invert;
+        let mut values = request.header(&self.name);
+        let first = values.next();
+        if let HeaderTest::Present(wanted) = self.test {
+            let present = first.is_some() || self.missing_is_empty;
+            return (present == wanted) != self.invert;
+        }
+        let passes = match first {
+            Some(first) => {
+                self.value_matches(&first) || values.any(|value| self.value_matches(&value))
             }
-            (_, HeaderValues::Absent) if self.missing_is_empty => &[],
-            (_, found) => match found.bytes() {
-                Some(value) => value,
-                None => return false,
-            },
+            None if self.missing_is_empty => self.value_matches(b""),
+            None => return false,
         };
-        self.value_matches(value) != self.invert
+        passes != self.invert
     }
 
     fn value_matches(&self, value: &[u8]) -> bool {
         match &self.test {
             HeaderTest::Present(wanted) => *wanted,
             HeaderTest::String(matcher) => matcher.matches(value),
-            HeaderTest::Range(start, end) => std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok())
-                .is_some_and(|number| (*start..*end).contains(&number)),
+            HeaderTest::Range(start, end) => {
+                // Envoy skips blanks around the number, as they are left around a value in HTTP/2.
+                let number = std::str::from_utf8(value.trim_ascii()).ok();
+                number
+                    .and_then(|text| text.parse::<i64>().ok())
+                    .is_some_and(|number| (*start..*end).contains(&number))
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ pub enum PathMatcher {
     Prefix(Box<str>),
     /// `path_separated_prefix`: `/p` and `/p/...`, not `/pp`. Kept without a trailing slash.
     SegmentPrefix(Box<str>),
+    /// `path_separated_prefix` with `case_sensitive: false`; in lower case.
+    SegmentPrefixIgnoreCase(Box<str>),
     /// `safe_regex`: the whole path.
     Regex(FullRegex),
     /// `path` with `case_sensitive: false`; in lower case.
@@ -30,10 +32,17 @@ impl PathMatcher {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
             Self::Regex(regex) => regex.matches(path.as_bytes()),
             Self::ExactIgnoreCase(pattern) => path.eq_ignore_ascii_case(pattern),
-            Self::PrefixIgnoreCase(pattern) => path
-                .as_bytes()
-                .get(..pattern.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(pattern.as_bytes())),
+            Self::PrefixIgnoreCase(pattern) => after_ignoring_case(path, pattern).is_some(),
+            Self::SegmentPrefixIgnoreCase(pattern) => after_ignoring_case(path, pattern)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
         }
     }
+}
+
+/// What follows a pattern at the beginning of a path. Bytes: a pattern may end within a character of the path.
+fn after_ignoring_case<'a>(path: &'a str, pattern: &str) -> Option<&'a [u8]> {
+    let (start, rest) = path.as_bytes().split_at_checked(pattern.len())?;
+    start
+        .eq_ignore_ascii_case(pattern.as_bytes())
+        .then_some(rest)
 }

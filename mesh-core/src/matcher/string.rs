@@ -4,6 +4,8 @@ use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::re2::translated;
+
 /// The compiled size at which a pattern is refused: a control plane must not fill our memory.
 const REGEX_SIZE_LIMIT: usize = 256 * 1024;
 
@@ -70,25 +72,9 @@ impl FullRegex {
     /// When it is no regular expression in linear time, or compiles to more than 256 KiB.
     pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
         // The bare pattern first: wrapping would make an unbalanced `a)|(?:b` valid.
-        // RE2's \d, \w, \s and \b are ASCII; Rust's are Unicode unless told otherwise. A pattern
-        // with \p{..} compiles only with Unicode on.
-        let compile = |text: &str, unicode| {
-            RegexBuilder::new(text)
-                .unicode(unicode)
-                .size_limit(REGEX_SIZE_LIMIT)
-                .build()
-        };
-        let unicode = match compile(pattern, false) {
-            Ok(_) => false,
-            Err(first) => match compile(pattern, true) {
-                Ok(_) => true,
-                Err(_) => return Err(InvalidRegex::new(pattern, &first)),
-            },
-        };
-        let regex = compile(&format!(r"\A(?:{pattern})\z"), unicode)
-            .map_err(|error| InvalidRegex::new(pattern, &error))?;
+        compiled(pattern, |text| text.to_owned())?;
         Ok(Self {
-            regex,
+            regex: compiled(pattern, |text| format!(r"\A(?:{text})\z"))?,
             pattern: pattern.into(),
         })
     }
@@ -97,6 +83,24 @@ impl FullRegex {
     pub fn matches(&self, value: &[u8]) -> bool {
         self.regex.is_match(value)
     }
+}
+
+/// Compiles what is made of a pattern, as Envoy's RE2 understands it.
+pub(super) fn compiled(
+    pattern: &str,
+    made: impl Fn(&str) -> String,
+) -> Result<Regex, InvalidRegex> {
+    let Some(bytes) = translated(pattern) else {
+        return Err(InvalidRegex {
+            pattern: pattern.to_owned(),
+            reason: "RE2 has no such flag".to_owned(),
+        });
+    };
+    RegexBuilder::new(&made(&bytes))
+        .unicode(false)
+        .size_limit(REGEX_SIZE_LIMIT)
+        .build()
+        .map_err(|error| InvalidRegex::new(pattern, &error))
 }
 
 impl fmt::Debug for FullRegex {

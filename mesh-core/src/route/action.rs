@@ -1,10 +1,14 @@
-//! What a matched route does (`Route.action`), and the split over clusters (`WeightedCluster`, gRPC A28).
+//! What a matched route does (`Route.action`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use rand::{Rng, RngExt};
+use http::{HeaderValue, StatusCode};
+
+use super::forward::Forward;
+use super::mutate::Mutation;
+use super::redirect::Redirect;
+use crate::request::RequestView;
 
 /// Which of the virtual host's clusters: an index into [`VirtualHost::clusters`](super::VirtualHost).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,91 +18,42 @@ pub struct ClusterIndex(pub u32);
 #[derive(Debug, Clone)]
 pub enum Action {
     /// `route`: forward to one cluster of a split.
-    Forward(Split),
+    Forward(Box<Forward>),
+    /// `redirect`: answer 3xx here. The client does not follow it.
+    Redirect(Box<Redirect>),
     /// `direct_response`: answer here.
     DirectResponse(DirectResponse),
     /// An action that is known but not served; the text names it.
     Unsupported(Arc<str>),
 }
 
+impl Action {
+    /// Forwards everything to one cluster, and changes nothing on the way.
+    pub fn forward(cluster: ClusterIndex) -> Self {
+        Self::Forward(Box::new(Forward::to(cluster)))
+    }
+}
+
 /// An answer that the configuration itself gives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DirectResponse {
     /// Its status.
     pub status: StatusCode,
-    /// Its body, may be empty. Shared by all answers.
+    /// Its body, may be empty. Shared by all answers. One that is not empty is `text/plain`, unless
+    /// `headers` give it another type.
     pub body: Bytes,
+    /// What is done to its headers.
+    pub headers: Mutation,
 }
 
-/// Clusters by weight. One cluster is a split of one.
-///
-/// Weights need not add up to 100: the sum is what counts. Weight 0 gets nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split {
-    /// Each cluster with the upper end of its share of `0..total`, ascending.
-    shares: Box<[(ClusterIndex, u32)]>,
-    total: u32,
-}
-
-impl Split {
-    /// All to one cluster.
-    pub fn one(cluster: ClusterIndex) -> Self {
-        Self {
-            shares: Box::new([(cluster, 1)]),
-            total: 1,
+impl DirectResponse {
+    /// The `location` that an answer of status 201 or 3xx has in Envoy: the request's own URI. It is
+    /// there before `headers` are changed.
+    pub fn location(&self, request: &RequestView<'_>) -> Option<HeaderValue> {
+        if self.status == StatusCode::CREATED || self.status.is_redirection() {
+            Redirect::permanent().location(request)
+        } else {
+            None
         }
     }
-
-    /// By weights.
-    ///
-    /// # Errors
-    /// When the weights add up to 0 or to more than 2^32 - 1.
-    pub fn new(weights: impl IntoIterator<Item = (ClusterIndex, u32)>) -> Result<Self, SplitError> {
-        let mut total = 0_u32;
-        let mut shares = Vec::new();
-        for (cluster, weight) in weights.into_iter().filter(|(_, weight)| *weight > 0) {
-            total = total.checked_add(weight).ok_or(SplitError::TooLarge)?;
-            shares.push((cluster, total));
-        }
-        if total == 0 {
-            return Err(SplitError::NoWeight);
-        }
-        Ok(Self {
-            shares: shares.into(),
-            total,
-        })
-    }
-
-    /// Draws a cluster. One draw per request, never per attempt: a retry stays in its cluster.
-    pub fn draw(&self, rng: &mut impl Rng) -> ClusterIndex {
-        let (last, _) = self.shares[self.shares.len() - 1];
-        if self.shares.len() == 1 {
-            return last;
-        }
-        let drawn = rng.random_range(0..self.total);
-        self.shares
-            .iter()
-            .find(|(_, end)| drawn < *end)
-            .map_or(last, |(cluster, _)| *cluster)
-    }
-
-    /// Each cluster with its weight.
-    pub fn weights(&self) -> impl Iterator<Item = (ClusterIndex, u32)> {
-        let starts = std::iter::once(0).chain(self.shares.iter().map(|(_, end)| *end));
-        self.shares
-            .iter()
-            .zip(starts)
-            .map(|((cluster, end), start)| (*cluster, end - start))
-    }
-}
-
-/// Weights that make no split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SplitError {
-    /// Nothing would get a request.
-    #[error("the weights of weighted_clusters add up to 0; at least one must be positive")]
-    NoWeight,
-    /// The sum has to fit.
-    #[error("the weights of weighted_clusters add up to more than 4294967295")]
-    TooLarge,
 }

@@ -1,11 +1,11 @@
 //! Finds the first matching of many routes without trying each.
 //!
-//! Exact paths are hashed. Prefixes are hashed by length: one pass over the path gives the hash of
-//! each of its beginnings, and only lengths that occur are looked up. What can be neither (regex,
-//! ignored case) is tried in order. The candidates are then taken lowest first, so the outcome is
+//! Exact paths and prefixes of both kinds are hashed: one pass over the path gives the hash of each of
+//! its beginnings, and only lengths that occur are looked up. What can be neither (regex, ignored
+//! case) is tried in order. The candidates are then taken lowest first, so the outcome is
 //! that of the plain scan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::matcher::PathMatcher;
@@ -17,39 +17,53 @@ const ON_STACK: usize = 8;
 /// An index over the paths of an ordered list of routes.
 #[derive(Debug)]
 pub(super) struct RouteIndex {
-    exact: Hashed,
-    prefixes: Hashed,
-    /// The distinct lengths of prefixes, ascending.
+    texts: HashMap<u64, Box<[Text]>, BuildHasherDefault<AlreadyHashed>>,
+    /// The distinct lengths of prefixes of both kinds, ascending.
     lengths: Box<[usize]>,
+    has_exact: bool,
     /// Routes whose path no hash can find, in order, with their matcher.
     others: Box<[(u32, PathMatcher)]>,
 }
 
-/// Hash of a text -> the texts of this hash, each with its routes in order.
-type Hashed = HashMap<u64, Box<[Text]>, BuildHasherDefault<AlreadyHashed>>;
-
-/// A text with its routes.
-type Text = (Box<str>, Box<[u32]>);
+/// A text that rules name, with the routes that it leads to, in order.
+#[derive(Debug)]
+struct Text {
+    text: Box<str>,
+    exact: Vec<u32>,
+    prefix: Vec<u32>,
+    segments: Vec<u32>,
+}
 
 impl RouteIndex {
     pub(super) fn new<'a>(paths: impl Iterator<Item = &'a PathMatcher>) -> Self {
-        let mut exact = Vec::new();
-        let mut prefixes = Vec::new();
+        let mut texts: BTreeMap<&str, Text> = BTreeMap::new();
+        let mut lengths = BTreeSet::new();
         let mut others = Vec::new();
+        let mut has_exact = false;
         for (at, path) in (0_u32..).zip(paths) {
+            let (PathMatcher::Exact(text)
+            | PathMatcher::Prefix(text)
+            | PathMatcher::SegmentPrefix(text)) = path
+            else {
+                others.push((at, path.clone()));
+                continue;
+            };
+            let entry = texts.entry(text).or_insert_with(|| Text::new(text));
             match path {
-                PathMatcher::Exact(text) => exact.push((text.clone(), at)),
-                PathMatcher::Prefix(text) => prefixes.push((text.clone(), at)),
-                other => others.push((at, other.clone())),
+                PathMatcher::Prefix(_) => entry.prefix.push(at),
+                PathMatcher::SegmentPrefix(_) => entry.segments.push(at),
+                _ => entry.exact.push(at),
+            }
+            if matches!(path, PathMatcher::Exact(_)) {
+                has_exact = true;
+            } else {
+                lengths.insert(text.len());
             }
         }
-        let mut lengths: Vec<usize> = prefixes.iter().map(|(text, _)| text.len()).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
         Self {
-            exact: hashed(exact),
-            prefixes: hashed(prefixes),
-            lengths: lengths.into(),
+            texts: by_hash(texts.into_values()),
+            lengths: lengths.into_iter().collect(),
+            has_exact,
             others: others.into(),
         }
     }
@@ -63,24 +77,28 @@ impl RouteIndex {
         let mut candidates = Candidates::default();
         let mut hash = Fnv::default();
         let mut hashed_to = 0;
+        let bytes = path.as_bytes();
         for length in self
             .lengths
             .iter()
-            .take_while(|length| **length <= path.len())
+            .take_while(|length| **length < bytes.len())
         {
-            hash.update(&path.as_bytes()[hashed_to..*length]);
+            hash.update(&bytes[hashed_to..*length]);
             hashed_to = *length;
-            candidates.add(
-                self.prefixes.get(&hash.finish()).map(|texts| &**texts),
-                &path.as_bytes()[..*length],
-            );
+            if let Some(text) = self.text(&hash, &bytes[..*length]) {
+                candidates.add(&text.prefix);
+                if bytes[*length] == b'/' {
+                    candidates.add(&text.segments);
+                }
+            }
         }
-        if !self.exact.is_empty() {
-            hash.update(&path.as_bytes()[hashed_to..]);
-            candidates.add(
-                self.exact.get(&hash.finish()).map(|texts| &**texts),
-                path.as_bytes(),
-            );
+        if self.has_exact || self.lengths.contains(&bytes.len()) {
+            hash.update(&bytes[hashed_to..]);
+            if let Some(text) = self.text(&hash, bytes) {
+                candidates.add(&text.prefix);
+                candidates.add(&text.segments);
+                candidates.add(&text.exact);
+            }
         }
         let mut others = self.others.iter();
         let mut other = others.find(|(_, matcher)| matcher.matches(path));
@@ -99,25 +117,34 @@ impl RouteIndex {
             }
         }
     }
+
+    fn text(&self, hash: &Fnv, bytes: &[u8]) -> Option<&Text> {
+        self.texts
+            .get(&hash.finish())?
+            .iter()
+            .find(|text| text.text.as_bytes() == bytes)
+    }
 }
 
-fn hashed(mut entries: Vec<(Box<str>, u32)>) -> Hashed {
-    entries.sort();
-    let mut by_text: Vec<(Box<str>, Vec<u32>)> = Vec::new();
-    for (text, at) in entries {
-        match by_text.last_mut() {
-            Some((last, routes)) if *last == text => routes.push(at),
-            _ => by_text.push((text, vec![at])),
+impl Text {
+    fn new(text: &str) -> Self {
+        Self {
+            text: text.into(),
+            exact: Vec::new(),
+            prefix: Vec::new(),
+            segments: Vec::new(),
         }
     }
+}
+
+fn by_hash(
+    texts: impl Iterator<Item = Text>,
+) -> HashMap<u64, Box<[Text]>, BuildHasherDefault<AlreadyHashed>> {
     let mut by_hash: HashMap<u64, Vec<Text>> = HashMap::new();
-    for (text, routes) in by_text {
+    for text in texts {
         let mut hash = Fnv::default();
-        hash.update(text.as_bytes());
-        by_hash
-            .entry(hash.finish())
-            .or_default()
-            .push((text, routes.into()));
+        hash.update(text.text.as_bytes());
+        by_hash.entry(hash.finish()).or_default().push(text);
     }
     by_hash
         .into_iter()
@@ -134,12 +161,10 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn add(&mut self, found: Option<&'a [Text]>, text: &[u8]) {
-        let Some((_, routes)) =
-            found.and_then(|texts| texts.iter().find(|(t, _)| t.as_bytes() == text))
-        else {
+    fn add(&mut self, routes: &'a [u32]) {
+        if routes.is_empty() {
             return;
-        };
+        }
         match self.stack.get_mut(self.used) {
             Some(slot) => {
                 *slot = routes;

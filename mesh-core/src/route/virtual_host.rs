@@ -7,7 +7,7 @@ use rand::{Rng, RngExt};
 use super::action::{Action, ClusterIndex};
 use super::domain::Domain;
 use super::index::RouteIndex;
-use crate::matcher::{HeaderMatcher, PathMatcher};
+use crate::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::request::RequestView;
 
 /// A host and its routes, in order.
@@ -65,7 +65,7 @@ impl VirtualHost {
         &self.routes
     }
 
-    /// The first route that matches: by path, all headers and the fraction.
+    /// The first route that matches: by path, all headers, parameters and cookies, and the fraction.
     pub fn find(&self, request: &RequestView<'_>, rng: &mut impl Rng) -> Option<&Arc<Route>> {
         self.index.find(request.path, |at| {
             let route = &self.routes[at];
@@ -84,6 +84,9 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What it does.
     pub action: Action,
+    /// The configuration that it was made of, as Istio names it
+    /// (`/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews`).
+    pub source: Option<Arc<str>>,
 }
 
 /// When a route applies: all parts must hold.
@@ -93,6 +96,10 @@ pub struct RouteMatch {
     pub path: PathMatcher,
     /// Every header.
     pub headers: Box<[HeaderMatcher]>,
+    /// Every query parameter.
+    pub query: Box<[QueryMatcher]>,
+    /// Every cookie.
+    pub cookies: Box<[CookieMatcher]>,
     /// `runtime_fraction` in millionths; one draw per evaluation.
     pub fraction: Option<u32>,
 }
@@ -103,12 +110,19 @@ impl RouteMatch {
         Self {
             path,
             headers: Box::default(),
+            query: Box::default(),
+            cookies: Box::default(),
             fraction: None,
         }
     }
 
     fn rest_matches(&self, request: &RequestView<'_>, rng: &mut impl Rng) -> bool {
         self.headers.iter().all(|header| header.matches(request))
+            && self.query.iter().all(|query| query.matches(request.query))
+            && self
+                .cookies
+                .iter()
+                .all(|cookie| cookie.matches(request.headers))
             && self
                 .fraction
                 .is_none_or(|millionths| rng.random_range(0..1_000_000) < millionths)

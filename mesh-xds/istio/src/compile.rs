@@ -53,6 +53,9 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
                 let name = cluster_name(port.number, subset, &service.host);
                 let packed = cluster::outbound(&name, service, port, subset, &rules);
                 out.clusters.insert(name.clone(), packed);
+                if !service.has_addresses {
+                    continue;
+                }
                 let assignment = endpoints::assignment(&name, port, labels);
                 out.endpoints
                     .insert(name, proto::pack(ResourceType::Endpoints, &assignment));

@@ -5,6 +5,7 @@ pub(crate) mod gateway;
 pub(crate) mod header;
 pub(crate) mod http_match;
 pub(crate) mod http_route;
+pub(crate) mod mesh_config;
 pub(crate) mod service_entry;
 pub(crate) mod unserved;
 pub(crate) mod virtual_service;
@@ -22,6 +23,7 @@ pub(crate) enum Spec {
     DestinationRule(destination_rule::DestinationRule),
     VirtualService(virtual_service::VirtualService),
     Gateway(gateway::Gateway),
+    MeshConfig(mesh_config::MeshConfig),
     /// Accepted, without effect.
     Unserved,
 }
@@ -42,6 +44,7 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
         "DestinationRule" => destination_rule::decode(spec, sink).map(Spec::DestinationRule),
         "VirtualService" => virtual_service::decode(spec, sink).map(Spec::VirtualService),
         "Gateway" => gateway::decode(spec, sink).map(Spec::Gateway),
+        "MeshConfig" => mesh_config::decode(spec, sink).map(Spec::MeshConfig),
         _ => None,
     }
 }

@@ -7,7 +7,8 @@ use crate::decode::{Labels, selects};
 use crate::host;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
-use crate::kinds::service_entry::{Port, Protocol, ServiceEntry};
+use crate::kinds::mesh_config::MeshConfig;
+use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
 use crate::kinds::virtual_service::VirtualService;
 use crate::kinds::workload_entry::Endpoint;
 use crate::kinds::{ExportTo, Spec};
@@ -29,6 +30,8 @@ pub(crate) struct Service {
     pub(crate) host: String,
     pub(crate) namespace: String,
     pub(crate) ports: Vec<ServicePort>,
+    /// Whether it has addresses of its own; else callers dial the host that they asked for.
+    pub(crate) has_addresses: bool,
     export_to: ExportTo,
 }
 
@@ -148,6 +151,7 @@ pub(crate) struct Registry {
     /// In the order of namespace and name.
     pub(crate) virtual_services: Vec<Named<VirtualService>>,
     pub(crate) gateways: Vec<Named<Gateway>>,
+    pub(crate) mesh: MeshConfig,
 }
 
 impl Registry {
@@ -188,10 +192,12 @@ impl Registry {
                     namespace,
                     spec,
                 }),
+                Spec::MeshConfig(spec) => this.mesh = spec,
                 Spec::Unserved => {}
             }
         }
-        for entry in entries.into_iter().filter(|entry| entry.spec.is_static) {
+        let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::Dns;
+        for entry in entries.into_iter().filter(served) {
             this.add_service(&entry.namespace, entry.spec, &workloads);
         }
         this
@@ -204,8 +210,9 @@ impl Registry {
             endpoints,
             selector,
             export_to,
-            ..
+            resolution,
         } = entry;
+        let has_addresses = resolution == Resolution::Static;
         let members: Vec<Arc<Workload>> = match &selector {
             Some(selector) => workloads.selected(namespace, selector),
             None => endpoints
@@ -225,6 +232,7 @@ impl Registry {
                         host,
                         namespace: namespace.to_owned(),
                         ports: Vec::new(),
+                        has_addresses,
                         export_to,
                     });
                     of_host.len() - 1

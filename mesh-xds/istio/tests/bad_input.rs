@@ -150,14 +150,14 @@ fn kinds_that_nobody_knows() {
             "test.yaml:2:1: error: VirtualSevice default/x: Istio has no kind VirtualSevice in networking.istio.io/v1; \
            served are ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Gateway; known are also Sidecar, \
            EnvoyFilter, WorkloadGroup, ProxyConfig (networking.istio.io), PeerAuthentication, AuthorizationPolicy, \
-           RequestAuthentication (security.istio.io), Telemetry (telemetry.istio.io), WasmPlugin (extensions.istio.io)",
+           RequestAuthentication (security.istio.io), Telemetry (telemetry.istio.io), WasmPlugin (extensions.istio.io); and MeshConfig (mesh.istio.io)",
         ],
     );
     rejects(
         "apiVersion: example.com/v1\nkind: Foo\nmetadata: { name: x }\n",
         &[
             "test.yaml:2:1: error: Foo default/x: Foo of example.com/v1 is no kind of Istio (networking.istio.io, \
-           security.istio.io, telemetry.istio.io, extensions.istio.io, install.istio.io), Kubernetes or Gateway API",
+           security.istio.io, telemetry.istio.io, extensions.istio.io, install.istio.io, mesh.istio.io), Kubernetes or Gateway API",
         ],
     );
     rejects(
@@ -468,7 +468,7 @@ fn what_has_no_effect_is_noted() {
         );
     }
     assert!(notes.iter().any(|n| {
-        n.contains("spec.resolution DNS: the service is left out; only STATIC is served")
+        n.contains("spec.resolution DNS: the service is left out; only STATIC and NONE are served")
     }));
     for kind in [
         "Sidecar",

@@ -321,12 +321,20 @@ fn a_domain_stands_once() {
 #[test]
 fn ports_of_other_protocols_have_no_routes() {
     let tcp = REVIEWS.replace("protocol: HTTP", "protocol: TCP");
-    assert!(compile(&tcp).routes.is_empty());
+    let hosts = |resources: &mesh_xds::Resources| -> Vec<String> {
+        let hosts = routes(resources, "80").virtual_hosts;
+        hosts.into_iter().map(|host| host.name).collect()
+    };
+    let tcp = compile(&tcp);
+    assert_eq!(
+        (tcp.routes.len(), hosts(&tcp)),
+        (1, vec!["allow_any".to_owned()])
+    );
     // A protocol that is not said is detected per service.
     let unset = REVIEWS.replace(", protocol: HTTP", "");
     let resources = compile(&unset);
     let names: Vec<&String> = resources.routes.keys().collect();
-    assert_eq!(names, [&format!("{HOST}:9080")]);
+    assert_eq!(names, ["80", &format!("{HOST}:9080")]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Status {
     pub last_error: Option<Arc<str>>,
     /// The faults of the last response of each type that had any.
     pub rejected: Vec<Arc<str>>,
+    /// What the route configurations in force ask for and do not get, each kind once: how often, and where first.
+    pub ignored: Vec<Arc<str>>,
 }
 
 /// The protocol and the cache behind it.
@@ -69,8 +71,8 @@ impl Machine {
             ..Status::default()
         };
         Self {
+            assembler: Assembler::new(&node.namespace),
             node,
-            assembler: Assembler::default(),
             subscriptions: ResourceType::ALL.map(Subscription::new),
             connected: false,
             introduced: false,
@@ -159,6 +161,9 @@ impl Machine {
         let errors = (!texts.is_empty()).then(|| told(&texts));
         self.rejected.insert(resource_type, texts);
         self.status.rejected = self.rejected.values().flatten().cloned().collect();
+        if resource_type == ResourceType::Route {
+            self.status.ignored = self.assembler.ignored();
+        }
         self.subscriptions[resource_type as usize].received(&version, response.nonce, errors);
         self.deadlines.retain(|(of, name), _| {
             *of != resource_type || !is_answered(&self.assembler, *of, name)
@@ -169,6 +174,7 @@ impl Machine {
     pub fn replaced(&mut self, version: &Arc<str>, resources: &Resources) {
         let rejected = accept_all(&mut self.assembler, version, resources);
         self.status.connected = true;
+        self.status.ignored = self.assembler.ignored();
         self.status.rejected = rejected
             .iter()
             .map(|rejected| rejected.to_string().into())

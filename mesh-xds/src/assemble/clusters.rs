@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mesh_core::cluster::{Cluster, Endpoint};
+use mesh_core::lb::{LbConfig, Overprovisioning};
 
-use crate::decode::cluster::{self, ClusterResource, Discovery};
+use crate::decode::cluster::{self, ClusterResource, Discovery, LbRules};
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::resource::ResourceType;
@@ -98,12 +99,21 @@ impl Clusters {
         self.requested = names;
     }
 
+    /// The names of the last CDS.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.wire
+            .iter()
+            .flat_map(BTreeMap::keys)
+            .map(|name| &**name)
+    }
+
+    /// Returns whether a cluster came or went.
     pub(super) fn replace(
         &mut self,
         version: &Arc<str>,
         mut clusters: BTreeMap<Arc<str>, Vec<u8>>,
         keep: bool,
-    ) {
+    ) -> bool {
         if keep && let Some(wire) = &self.wire {
             for (name, former) in wire {
                 clusters
@@ -112,11 +122,16 @@ impl Clusters {
             }
         }
         self.version = Arc::clone(version);
+        let renamed = self
+            .wire
+            .as_ref()
+            .is_none_or(|former| !former.keys().eq(clusters.keys()));
         let former = self.wire.replace(clusters);
         let names: Vec<Arc<str>> = self.referenced.keys().cloned().collect();
         for name in names {
             self.renew(name, former.as_ref());
         }
+        renamed
     }
 
     /// Compares one cluster that is in use with the former CDS.
@@ -266,6 +281,10 @@ impl Clusters {
             Discovery::Static(endpoints) => {
                 Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
             }
+            Discovery::OriginalDestination { callers_version } => {
+                let cluster = passing_through(name, &resource, *callers_version);
+                Resolution::Ready(Arc::new(cluster))
+            }
             Discovery::Unsupported(why) => {
                 Resolution::Ready(Arc::new(Cluster::faulty(Arc::clone(name), why.as_str())))
             }
@@ -348,6 +367,21 @@ impl Clusters {
     }
 }
 
+fn passing_through(name: &Arc<str>, resource: &ClusterResource, callers_version: bool) -> Cluster {
+    Cluster {
+        discovery: mesh_core::cluster::Discovery::OriginalDestination {
+            // The endpoint has no metadata: it is not in any load assignment.
+            transport: resource.transport.of(&BTreeMap::new()),
+            callers_version,
+        },
+        ..Cluster::original_destination(
+            Arc::clone(name),
+            resource.protocol,
+            resource.connect_timeout,
+        )
+    }
+}
+
 fn cluster_of(
     name: &Arc<str>,
     resource: &ClusterResource,
@@ -360,6 +394,7 @@ fn cluster_of(
             address: endpoint.address,
             weight: endpoint.weight,
             priority: endpoint.priority,
+            locality: endpoint.locality.clone(),
             health: endpoint.health,
             transport: resource.transport.of(&endpoint.socket_match),
         })
@@ -368,7 +403,19 @@ fn cluster_of(
         Arc::clone(name),
         resource.protocol,
         resource.connect_timeout,
-        resource.policy,
+        lb_of(&resource.lb, sent),
         endpoints,
     )
+}
+
+/// What the cluster and its assignment say about balancing.
+fn lb_of(rules: &LbRules, sent: Option<&EndpointsResource>) -> LbConfig {
+    LbConfig {
+        policy: rules.policy,
+        overprovisioning: sent.map_or_else(Overprovisioning::default, |sent| sent.overprovisioning),
+        panic: rules.panic,
+        locality_weights: sent
+            .filter(|_| rules.locality_weighted)
+            .map(|sent| sent.locality_weights.clone()),
+    }
 }

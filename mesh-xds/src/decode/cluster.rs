@@ -3,19 +3,21 @@
 //! On arrival only the name and the wire form are looked at: a sidecar's CDS holds every service of
 //! the mesh. The content is decoded when a route first refers to the cluster.
 
+mod lb;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
-use envoy_types::pb::envoy::extensions::load_balancing_policies::least_request::v3::LeastRequest;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::{Struct, value::Kind};
 use http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use mesh_core::cluster::{Protocol, Transport};
-use mesh_core::lb::LbPolicy;
 use prost::Message;
+
+pub(crate) use lb::LbRules;
 
 use super::endpoints::{self, EndpointsResource};
 use super::{Invalid, message};
@@ -31,15 +33,21 @@ pub(crate) struct ClusterResource {
     pub(crate) discovery: Discovery,
     pub(crate) protocol: Protocol,
     pub(crate) connect_timeout: Duration,
-    pub(crate) policy: LbPolicy,
+    pub(crate) lb: LbRules,
     pub(crate) transport: TransportRules,
 }
 
 /// Where a cluster's endpoints come from.
 #[derive(Debug)]
 pub(crate) enum Discovery {
-    Eds { service_name: Arc<str> },
+    Eds {
+        service_name: Arc<str>,
+    },
     Static(EndpointsResource),
+    /// The host that the caller asked for; `callers_version`: in the caller's HTTP version.
+    OriginalDestination {
+        callers_version: bool,
+    },
     Unsupported(String),
 }
 
@@ -90,7 +98,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
         discovery: discovery(&cluster)?,
         protocol: protocol(&cluster)?,
         connect_timeout: connect_timeout(&cluster)?,
-        policy: policy(&cluster)?,
+        lb: lb::rules(&cluster)?,
         transport: transport(&cluster),
     })
 }
@@ -139,9 +147,12 @@ fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
                 endpoints::from_proto(assignment).map_err(|e| e.within("load_assignment"))?
             }
         }),
-        DiscoveryType::OriginalDst => Discovery::Unsupported(
-            "the host is not in the mesh's registry, and passing through to unknown hosts (type ORIGINAL_DST) is not supported yet; add a ServiceEntry for it".to_owned(),
-        ),
+        DiscoveryType::OriginalDst => Discovery::OriginalDestination {
+            callers_version: matches!(
+                http_options(cluster)?.and_then(|options| options.upstream_protocol_options),
+                Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_))
+            ),
+        },
         other => Discovery::Unsupported(format!(
             "cluster type {} is not supported yet",
             other.as_str_name()
@@ -149,18 +160,22 @@ fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
     })
 }
 
+fn http_options(cluster: &pb::Cluster) -> Result<Option<http::HttpProtocolOptions>, Invalid> {
+    let any = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS);
+    any.map(|any| message(&any.value).map_err(|e| e.within("typed_extension_protocol_options")))
+        .transpose()
+}
+
 fn protocol(cluster: &pb::Cluster) -> Result<Protocol, Invalid> {
     #[allow(deprecated, reason = "the older form is still sent")]
     let old = cluster.http2_protocol_options.is_some();
-    let Some(any) = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS) else {
+    let Some(options) = http_options(cluster)? else {
         return Ok(if old {
             Protocol::Http2
         } else {
             Protocol::Http1
         });
     };
-    let options: http::HttpProtocolOptions =
-        message(&any.value).map_err(|e| e.within("typed_extension_protocol_options"))?;
     let explicit = match options.upstream_protocol_options {
         Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => explicit.protocol_config,
         // The caller's own version, or TLS negotiation: over plaintext HTTP/1.1 is what is understood.
@@ -170,55 +185,6 @@ fn protocol(cluster: &pb::Cluster) -> Result<Protocol, Invalid> {
         Some(ProtocolConfig::Http2ProtocolOptions(_)) => Protocol::Http2,
         _ => Protocol::Http1,
     })
-}
-
-fn policy(cluster: &pb::Cluster) -> Result<LbPolicy, Invalid> {
-    if let Some(policies) = &cluster.load_balancing_policy {
-        let extensions = policies
-            .policies
-            .iter()
-            .filter_map(|p| p.typed_extension_config.as_ref()?.typed_config.as_ref());
-        for any in extensions {
-            match any.type_url.rsplit('/').next().unwrap_or_default() {
-                "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
-                    return Ok(LbPolicy::RoundRobin);
-                }
-                "envoy.extensions.load_balancing_policies.random.v3.Random" => {
-                    return Ok(LbPolicy::Random);
-                }
-                "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest" => {
-                    let config: LeastRequest =
-                        message(&any.value).map_err(|e| e.within("load_balancing_policy"))?;
-                    return least_request(config.choice_count.map(|c| c.value));
-                }
-                _ => {}
-            }
-        }
-    }
-    use pb::cluster::{LbConfig, LbPolicy as Enum};
-    match Enum::try_from(cluster.lb_policy) {
-        Ok(Enum::RoundRobin) => Ok(LbPolicy::RoundRobin),
-        Ok(Enum::LeastRequest) => least_request(match &cluster.lb_config {
-            Some(LbConfig::LeastRequestLbConfig(config)) => config.choice_count.map(|c| c.value),
-            _ => None,
-        }),
-        // Hashing policies and what is unknown spread evenly until they are served.
-        Ok(_) => Ok(LbPolicy::Random),
-        Err(_) => Err(Invalid::new(
-            "lb_policy",
-            format_args!("{} is no policy", cluster.lb_policy),
-        )),
-    }
-}
-
-/// Envoy: at least 2, and 2 is the default. gRPC A48 caps at 10.
-fn least_request(choices: Option<u32>) -> Result<LbPolicy, Invalid> {
-    match choices.unwrap_or(2) {
-        0 | 1 => Err(Invalid::new("choice_count", "must be at least 2")),
-        choices => Ok(LbPolicy::LeastRequest {
-            choices: choices.min(10),
-        }),
-    }
 }
 
 fn transport(cluster: &pb::Cluster) -> TransportRules {

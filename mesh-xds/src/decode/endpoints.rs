@@ -9,14 +9,22 @@ use envoy_types::pb::envoy::config::core::v3::{
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
 use mesh_core::cluster::Health;
+use mesh_core::lb::Overprovisioning;
+use mesh_core::lb::locality::{Locality, LocalityWeights};
 
 use super::cluster::labels;
 use super::{Invalid, message};
+
+/// Envoy's bound of `LocalityLbEndpoints.priority`.
+const LOWEST_PRIORITY: u32 = 128;
 
 /// The endpoints of a cluster, as they were sent.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct EndpointsResource {
     pub(crate) endpoints: Vec<EndpointResource>,
+    /// They count only if the cluster says so.
+    pub(crate) locality_weights: LocalityWeights,
+    pub(crate) overprovisioning: Overprovisioning,
 }
 
 /// One endpoint, before its cluster has said how it must be reached.
@@ -25,6 +33,7 @@ pub(crate) struct EndpointResource {
     pub(crate) address: SocketAddr,
     pub(crate) weight: u32,
     pub(crate) priority: u32,
+    pub(crate) locality: Option<Arc<Locality>>,
     pub(crate) health: Health,
     pub(crate) socket_match: BTreeMap<String, String>,
 }
@@ -45,22 +54,75 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc
 pub(crate) fn from_proto(
     assignment: &pb::ClusterLoadAssignment,
 ) -> Result<EndpointsResource, Invalid> {
-    let mut endpoints = Vec::new();
+    let mut resource = EndpointsResource {
+        overprovisioning: overprovisioning(assignment).map_err(|e| e.within("policy"))?,
+        ..EndpointsResource::default()
+    };
     let mut seen = HashSet::new();
-    for (at, locality) in assignment.endpoints.iter().enumerate() {
-        for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
-            let endpoint = one(endpoint, locality.priority)
-                .map_err(|e| e.within(format_args!("endpoints[{at}].lb_endpoints[{index}]")))?;
+    for (at, group) in assignment.endpoints.iter().enumerate() {
+        let within = format!("endpoints[{at}]");
+        if group.priority > LOWEST_PRIORITY {
+            let reason = format_args!("{} is above {LOWEST_PRIORITY}", group.priority);
+            return Err(Invalid::new("priority", reason).within(within));
+        }
+        let locality = locality(group);
+        if let Some(weight) = locality_weight(group).map_err(|e| e.within(&within))? {
+            let weights = &mut resource.locality_weights;
+            weights.insert(group.priority, locality.clone(), weight);
+        }
+        for (index, endpoint) in group.lb_endpoints.iter().enumerate() {
+            let endpoint = one(endpoint, group.priority, locality.clone())
+                .map_err(|e| e.within(format_args!("{within}.lb_endpoints[{index}]")))?;
             // The same address twice would be picked twice as often, yet it is one process.
             if seen.insert(endpoint.address) {
-                endpoints.push(endpoint);
+                resource.endpoints.push(endpoint);
             }
         }
     }
-    Ok(EndpointsResource { endpoints })
+    Ok(resource)
 }
 
-fn one(endpoint: &pb::LbEndpoint, priority: u32) -> Result<EndpointResource, Invalid> {
+fn overprovisioning(assignment: &pb::ClusterLoadAssignment) -> Result<Overprovisioning, Invalid> {
+    let policy = assignment.policy.as_ref();
+    match policy.and_then(|policy| policy.overprovisioning_factor) {
+        None => Ok(Overprovisioning::default()),
+        Some(factor) if factor.value == 0 => Err(Invalid::new(
+            "overprovisioning_factor",
+            "must be at least 1 (percent)",
+        )),
+        Some(factor) => Ok(Overprovisioning::Envoy {
+            factor: factor.value,
+        }),
+    }
+}
+
+/// `{}` and none at all are the same place.
+fn locality(group: &pb::LocalityLbEndpoints) -> Option<Arc<Locality>> {
+    let sent = group.locality.as_ref()?;
+    let locality = Locality {
+        region: sent.region.as_str().into(),
+        zone: sent.zone.as_str().into(),
+        sub_zone: sent.sub_zone.as_str().into(),
+    };
+    (locality != Locality::default()).then(|| Arc::new(locality))
+}
+
+/// Envoy takes a weight only together with a `locality`, which may be empty.
+fn locality_weight(group: &pb::LocalityLbEndpoints) -> Result<Option<u32>, Invalid> {
+    match group.load_balancing_weight {
+        Some(weight) if weight.value == 0 => {
+            Err(Invalid::new("load_balancing_weight", "must be at least 1"))
+        }
+        Some(weight) if group.locality.is_some() => Ok(Some(weight.value)),
+        _ => Ok(None),
+    }
+}
+
+fn one(
+    endpoint: &pb::LbEndpoint,
+    priority: u32,
+    locality: Option<Arc<Locality>>,
+) -> Result<EndpointResource, Invalid> {
     let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else {
         return Err(Invalid::new("endpoint", "is missing"));
     };
@@ -75,10 +137,6 @@ fn one(endpoint: &pb::LbEndpoint, priority: u32) -> Result<EndpointResource, Inv
     if weight == 0 {
         return Err(Invalid::new("load_balancing_weight", "must be at least 1"));
     }
-    let health = match HealthStatus::try_from(endpoint.health_status) {
-        Ok(HealthStatus::Unknown | HealthStatus::Healthy) => Health::Healthy,
-        _ => Health::Unhealthy,
-    };
     let metadata = endpoint
         .metadata
         .as_ref()
@@ -88,9 +146,20 @@ fn one(endpoint: &pb::LbEndpoint, priority: u32) -> Result<EndpointResource, Inv
         address,
         weight,
         priority,
-        health,
+        locality,
+        health: health(endpoint.health_status),
         socket_match,
     })
+}
+
+/// Envoy takes a status that it does not know for healthy.
+fn health(status: i32) -> Health {
+    match HealthStatus::try_from(status) {
+        Ok(HealthStatus::Unknown | HealthStatus::Healthy) | Err(_) => Health::Healthy,
+        Ok(HealthStatus::Degraded) => Health::Degraded,
+        Ok(HealthStatus::Draining) => Health::Draining,
+        Ok(HealthStatus::Unhealthy | HealthStatus::Timeout) => Health::Unhealthy,
+    }
 }
 
 fn socket_addr(socket: &SocketAddress) -> Result<SocketAddr, Invalid> {

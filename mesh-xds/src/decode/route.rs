@@ -1,19 +1,34 @@
-//! `envoy.config.route.v3.RouteConfiguration`: hosts and actions.
+//! `envoy.config.route.v3.RouteConfiguration`: hosts.
+
+mod action;
+mod clusters;
+mod direct_response;
+mod hash;
+mod header_matcher;
+mod headers;
+mod ignored;
+mod matches;
+mod one;
+mod redirect;
+mod rewrite;
+mod timeout;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::config::route::v3::{
-    self as pb, route, route_action::ClusterSpecifier,
-};
-use http::StatusCode;
-use mesh_core::route::{Action, ClusterIndex, DirectResponse, Domain, Route, Split, VirtualHost};
+use envoy_types::pb::envoy::config::route::v3 as pb;
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+use mesh_core::matcher::Substitution;
+use mesh_core::route::{Domain, VirtualHost};
 use prost::Message;
 
-use super::route_match::{self, Matched};
-use super::{Invalid, message};
+use super::{Faults, Invalid, message};
+use clusters::Clusters;
+use headers::Changes;
+use ignored::Ignored;
+
+/// `max_direct_response_body_size_bytes` when it is not set.
+const LARGEST_BODY: usize = 4096;
 
 /// A route configuration, host by host.
 #[derive(Debug)]
@@ -22,190 +37,201 @@ pub(crate) struct RouteResource {
     pub(crate) ignore_port: bool,
     /// Each host with its wire form, by which an unchanged host is known again.
     pub(crate) hosts: Vec<(Arc<VirtualHost>, Vec<u8>)>,
+    /// What is in it and has no effect here, in words.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// What the routes of a configuration have in common.
+struct Common {
+    changes: Changes,
+    /// `most_specific_header_mutations_wins`
+    most_specific_wins: bool,
+    largest_body: usize,
+    /// The wire form of all this: with another, every host is another.
+    wire: Vec<u8>,
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<RouteResource, (Arc<str>, Invalid)> {
-    let configuration: pb::RouteConfiguration =
+    let mut configuration: pb::RouteConfiguration =
         message(bytes).map_err(|error| ("".into(), error))?;
     let name: Arc<str> = configuration.name.as_str().into();
     if name.is_empty() {
         return Err((name, Invalid::new("name", "is empty")));
     }
-    let mut hosts = Vec::with_capacity(configuration.virtual_hosts.len());
-    let (mut names, mut domains) = (HashSet::new(), HashSet::new());
-    for (at, host) in configuration.virtual_hosts.iter().enumerate() {
-        let checked = virtual_host(host).and_then(|host| {
-            if !names.insert(Arc::clone(host.name())) {
-                return Err(Invalid::new(
-                    "name",
-                    format_args!("{:?} is used twice", host.name()),
-                ));
-            }
-            match host
-                .domains()
-                .iter()
-                .find(|domain| !domains.insert((*domain).clone()))
-            {
-                Some(twice) => Err(Invalid::new(
-                    "domains",
-                    format_args!("{twice:?} belongs to two virtual hosts"),
-                )),
-                None => Ok(host),
-            }
-        });
-        match checked {
-            Ok(checked) => hosts.push((Arc::new(checked), host.encode_to_vec())),
-            Err(error) => return Err((name, error.within(format_args!("virtual_hosts[{at}]")))),
+    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
+    let mut ignored = Ignored::default();
+    let mut faults = Faults::default();
+    let common = faults.take(common(&configuration, &mut ignored));
+    let Some(common) = common else {
+        return Err((name, faults.or(None::<()>).err().unwrap_or_else(nothing)));
+    };
+    let mut hosts = Vec::with_capacity(virtual_hosts.len());
+    let mut seen = Seen::default();
+    for (at, host) in virtual_hosts.iter().enumerate() {
+        let unique = seen.check(host);
+        let decoded = virtual_host(host, seen.name(&host.name), &common, &mut ignored);
+        let within = |error: Invalid| error.within(format_args!("virtual_hosts[{at}]"));
+        faults.take(unique.map_err(within));
+        if let Some(decoded) = faults.take(decoded.map_err(within)) {
+            let mut wire = host.encode_to_vec();
+            wire.extend_from_slice(&common.wire);
+            hosts.push((Arc::new(decoded), wire));
         }
     }
-    Ok(RouteResource {
-        name,
+    let resource = RouteResource {
+        name: Arc::clone(&name),
         ignore_port: configuration.ignore_port_in_host_matching,
         hosts,
+        ignored: ignored.told(),
+    };
+    faults.or(Some(resource)).map_err(|error| (name, error))
+}
+
+fn nothing() -> Invalid {
+    Invalid::new("", "could not be decoded")
+}
+
+fn common(
+    configuration: &pb::RouteConfiguration,
+    ignored: &mut Ignored,
+) -> Result<Common, Invalid> {
+    ignored.configuration(configuration);
+    let largest = configuration.max_direct_response_body_size_bytes;
+    let largest = largest.map_or(LARGEST_BODY, |bytes| {
+        usize::try_from(bytes.value).unwrap_or(usize::MAX)
+    });
+    Ok(Common {
+        changes: Changes::decode(
+            (
+                &configuration.request_headers_to_add,
+                &configuration.request_headers_to_remove,
+            ),
+            (
+                &configuration.response_headers_to_add,
+                &configuration.response_headers_to_remove,
+            ),
+            ignored,
+        )?,
+        most_specific_wins: configuration.most_specific_header_mutations_wins,
+        largest_body: largest,
+        wire: pb::RouteConfiguration {
+            name: String::new(),
+            ..configuration.clone()
+        }
+        .encode_to_vec(),
     })
 }
 
-fn virtual_host(host: &pb::VirtualHost) -> Result<VirtualHost, Invalid> {
-    if host.domains.is_empty() {
-        return Err(Invalid::new("domains", "is empty"));
+/// The names and domains of the hosts so far.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<String, usize>,
+    domains: HashSet<Domain>,
+}
+
+impl Seen {
+    /// Every domain belongs to one host, and only once.
+    fn check(&mut self, host: &pb::VirtualHost) -> Result<(), Invalid> {
+        let mut faults = Faults::default();
+        for (at, text) in host.domains.iter().enumerate() {
+            // A malformed one is told elsewhere.
+            let Ok(domain) = Domain::parse(text) else {
+                continue;
+            };
+            if !self.domains.insert(domain) {
+                faults.add(Invalid::new(
+                    format!("domains[{at}]"),
+                    format_args!("{text:?} is there twice; it belongs to one virtual host, once"),
+                ));
+            }
+        }
+        faults.or(Some(()))
     }
-    let domains: Vec<Domain> = host
-        .domains
-        .iter()
-        .map(|domain| Domain::parse(domain).map_err(|error| Invalid::new("domains", error)))
-        .collect::<Result<_, _>>()?;
+
+    /// Envoy takes two hosts of one name. Here the name is the host's key, so the second gets a number.
+    fn name(&mut self, name: &str) -> Arc<str> {
+        let count = self.names.entry(name.to_owned()).or_default();
+        *count += 1;
+        match *count {
+            1 => name.into(),
+            count => format!("{name} ({count})").into(),
+        }
+    }
+}
+
+fn virtual_host(
+    host: &pb::VirtualHost,
+    name: Arc<str>,
+    common: &Common,
+    ignored: &mut Ignored,
+) -> Result<VirtualHost, Invalid> {
+    let mut faults = Faults::default();
+    if host.name.is_empty() {
+        faults.add(Invalid::new("name", "is empty"));
+    }
+    if host.domains.is_empty() {
+        faults.add(Invalid::new("domains", "is empty"));
+    }
+    let domains: Vec<Domain> = (0..)
+        .zip(&host.domains)
+        .filter_map(|(at, text): (usize, _)| {
+            let domain = Domain::parse(text);
+            faults.take(domain.map_err(|error| Invalid::new(format!("domains[{at}]"), error)))
+        })
+        .collect();
+    ignored.virtual_host(host);
+    let changes = faults.take(Changes::decode(
+        (
+            &host.request_headers_to_add,
+            &host.request_headers_to_remove,
+        ),
+        (
+            &host.response_headers_to_add,
+            &host.response_headers_to_remove,
+        ),
+        ignored,
+    ));
+    let changes = changes.unwrap_or_default();
     let mut clusters = Clusters::default();
     let mut routes = Vec::with_capacity(host.routes.len());
     for (at, route) in host.routes.iter().enumerate() {
-        let decoded =
-            one(route, &mut clusters).map_err(|e| e.within(format_args!("routes[{at}]")))?;
-        routes.extend(decoded);
-    }
-    Ok(VirtualHost::new(
-        host.name.as_str().into(),
-        domains,
-        clusters.names,
-        routes,
-    ))
-}
-
-/// `None` when the rule can never be evaluated here; gRPC A28 skips such routes, it does not reject them.
-fn one(route: &pb::Route, clusters: &mut Clusters) -> Result<Option<Route>, Invalid> {
-    let wanted = route
-        .r#match
-        .as_ref()
-        .ok_or_else(|| Invalid::new("match", "is missing"))?;
-    let matches = match route_match::decode(wanted).map_err(|e| e.within("match"))? {
-        Matched::By(matches) => matches,
-        Matched::Unknowable(what) => {
-            tracing::debug!(
-                route = route.name,
-                "route skipped: {what} in its match is not supported yet"
-            );
-            return Ok(None);
-        }
-    };
-    let Some(action) = action(route, clusters)? else {
-        tracing::debug!(
-            route = route.name,
-            "route skipped: its cluster specifier is not supported yet"
+        let mut around = one::Around {
+            common,
+            host: &changes,
+            clusters: &mut clusters,
+            ignored,
+        };
+        let decoded = one::decode(route, &mut around);
+        routes.extend(
+            faults
+                .take(decoded.map_err(|error| error.within(format_args!("routes[{at}]"))))
+                .flatten(),
         );
-        return Ok(None);
-    };
-    let name = if route.name.is_empty() {
-        "-"
-    } else {
-        &route.name
-    };
-    Ok(Some(Route {
-        name: name.into(),
-        matches,
-        action,
-    }))
-}
-
-fn action(route: &pb::Route, clusters: &mut Clusters) -> Result<Option<Action>, Invalid> {
-    let unsupported = |what: &str| Action::Unsupported(what.into());
-    Ok(Some(match &route.action {
-        Some(route::Action::Route(action)) => match &action.cluster_specifier {
-            Some(ClusterSpecifier::Cluster(name)) if name.is_empty() => {
-                return Err(Invalid::new("route.cluster", "is empty"));
-            }
-            Some(ClusterSpecifier::Cluster(name)) => {
-                Action::Forward(Split::one(clusters.index(name)?))
-            }
-            Some(ClusterSpecifier::WeightedClusters(weighted)) => Action::Forward(
-                split(weighted, clusters).map_err(|e| e.within("route.weighted_clusters"))?,
-            ),
-            _ => return Ok(None),
-        },
-        Some(route::Action::DirectResponse(direct)) => {
-            Action::DirectResponse(direct_response(direct)?)
-        }
-        Some(route::Action::Redirect(_)) => unsupported("redirect"),
-        Some(route::Action::FilterAction(_)) => unsupported("filter_action"),
-        Some(route::Action::NonForwardingAction(_)) => unsupported("non_forwarding_action"),
-        None => return Err(Invalid::new("action", "is missing")),
-    }))
-}
-
-fn split(weighted: &pb::WeightedCluster, clusters: &mut Clusters) -> Result<Split, Invalid> {
-    let mut weights = Vec::with_capacity(weighted.clusters.len());
-    for (at, entry) in weighted.clusters.iter().enumerate() {
-        let weight = entry.weight.map_or(0, |weight| weight.value);
-        if weight == 0 {
-            continue;
-        }
-        if entry.name.is_empty() {
-            return Err(Invalid::new(format!("clusters[{at}].name"), "is empty"));
-        }
-        weights.push((clusters.index(&entry.name)?, weight));
     }
-    Split::new(weights).map_err(|error| Invalid::new("", error))
+    faults.or(Some(VirtualHost::new(
+        name,
+        domains,
+        clusters.into_names(),
+        routes,
+    )))
 }
 
-fn direct_response(direct: &pb::DirectResponseAction) -> Result<DirectResponse, Invalid> {
-    let status = u16::try_from(direct.status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok());
-    let status = status.filter(|status| (200..600).contains(&status.as_u16()));
-    let status = status.ok_or_else(|| {
-        Invalid::new(
-            "direct_response.status",
-            format_args!("{} is not in 200..600", direct.status),
-        )
-    })?;
-    let body = match direct
-        .body
-        .as_ref()
-        .and_then(|body| body.specifier.as_ref())
-    {
-        Some(Specifier::InlineString(text)) => Bytes::copy_from_slice(text.as_bytes()),
-        Some(Specifier::InlineBytes(bytes)) => Bytes::copy_from_slice(bytes),
-        // A control plane must not make us read files or variables.
-        Some(_) => return Err(Invalid::new("direct_response.body", "must be inline")),
-        None => Bytes::new(),
-    };
-    Ok(DirectResponse { status, body })
-}
-
-/// The clusters that a virtual host's routes name, each once.
-#[derive(Default)]
-struct Clusters {
-    names: Vec<Arc<str>>,
-    indices: HashMap<Arc<str>, ClusterIndex>,
-}
-
-impl Clusters {
-    fn index(&mut self, name: &str) -> Result<ClusterIndex, Invalid> {
-        if let Some(index) = self.indices.get(name) {
-            return Ok(*index);
-        }
-        let index =
-            u32::try_from(self.names.len()).map_err(|_| Invalid::new("", "too many clusters"))?;
-        let name: Arc<str> = name.into();
-        self.names.push(Arc::clone(&name));
-        self.indices.insert(name, ClusterIndex(index));
-        Ok(ClusterIndex(index))
+/// Envoy refuses texts that would break a line of a message.
+fn one_line(field: &str, text: &str) -> Result<(), Invalid> {
+    if text.contains(['\0', '\r', '\n']) {
+        return Err(Invalid::new(
+            field,
+            format_args!("{text:?} holds a line break or a null byte"),
+        ));
     }
+    Ok(())
+}
+
+fn substitution(field: &str, rewrite: &RegexMatchAndSubstitute) -> Result<Substitution, Invalid> {
+    one_line(field, &rewrite.substitution)?;
+    let pattern = rewrite.pattern.as_ref();
+    let pattern = pattern.filter(|pattern| !pattern.regex.is_empty());
+    let pattern = pattern.ok_or_else(|| Invalid::new(format!("{field}.pattern"), "is missing"))?;
+    Substitution::new(&pattern.regex, &rewrite.substitution)
+        .map_err(|error| Invalid::new(format!("{field}.pattern"), error))
 }

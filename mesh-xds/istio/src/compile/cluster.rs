@@ -30,22 +30,30 @@ pub(super) fn outbound(
     rules: &[&Named<DestinationRule>],
 ) -> Any {
     let lb_policy = match balancer(port.number, subset, rules) {
+        _ if !service.has_addresses => pb::cluster::LbPolicy::ClusterProvided,
         Balancer::LeastRequest => pb::cluster::LbPolicy::LeastRequest,
         Balancer::RoundRobin => pb::cluster::LbPolicy::RoundRobin,
         Balancer::Random => pb::cluster::LbPolicy::Random,
     };
     let ads =
         core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource::default());
+    let discovery = if service.has_addresses {
+        pb::cluster::DiscoveryType::Eds
+    } else {
+        pb::cluster::DiscoveryType::OriginalDst
+    };
     let cluster = pb::Cluster {
-        eds_cluster_config: Some(pb::cluster::EdsClusterConfig {
-            eds_config: Some(core::ConfigSource {
-                initial_fetch_timeout: Some(proto::duration(Duration::ZERO)),
-                resource_api_version: core::ApiVersion::V3.into(),
-                config_source_specifier: Some(ads),
-                ..core::ConfigSource::default()
+        eds_cluster_config: service
+            .has_addresses
+            .then(|| pb::cluster::EdsClusterConfig {
+                eds_config: Some(core::ConfigSource {
+                    initial_fetch_timeout: Some(proto::duration(Duration::ZERO)),
+                    resource_api_version: core::ApiVersion::V3.into(),
+                    config_source_specifier: Some(ads),
+                    ..core::ConfigSource::default()
+                }),
+                service_name: name.to_owned(),
             }),
-            service_name: name.to_owned(),
-        }),
         lb_policy: lb_policy.into(),
         typed_extension_protocol_options: match port.protocol {
             Protocol::Http2 => {
@@ -54,7 +62,7 @@ pub(super) fn outbound(
             _ => HashMap::new(),
         },
         common_lb_config: Some(pb::cluster::CommonLbConfig::default()),
-        ..base(name, pb::cluster::DiscoveryType::Eds)
+        ..base(name, discovery)
     };
     let mut packed = proto::pack(ResourceType::Cluster, &cluster);
     // A message may be written in parts: the bytes of its fields one after the other.

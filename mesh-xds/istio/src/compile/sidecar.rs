@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use envoy_types::pb::envoy::config::route::v3 as pb;
 
 use crate::host;
+use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Protocol;
 use crate::kinds::virtual_service::{MESH, VirtualService};
 use crate::registry::{Named, Service};
@@ -50,8 +51,10 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
             by_port.entry(DEFAULT_PORT).or_default().push(host);
         }
     }
+    // Also without a service on it: clients look there for what holds on ports that have no table.
+    by_port.entry(DEFAULT_PORT).or_default();
     for (port, mut hosts) in by_port {
-        hosts.push(allow_any());
+        hosts.push(catch_all(view.registry.mesh.outbound));
         out.push(route::configuration(
             port.to_string(),
             unique_domains(hosts),
@@ -77,10 +80,13 @@ fn service_routes(
     }
 }
 
-fn allow_any() -> pb::VirtualHost {
-    let name = "allow_any";
-    let route = route::plain_route(name, cluster::PASSTHROUGH);
-    route::virtual_host(name.to_owned(), vec!["*".to_owned()], vec![route])
+/// The virtual host for all other hosts.
+fn catch_all(policy: OutboundPolicy) -> pb::VirtualHost {
+    let route = match policy {
+        OutboundPolicy::AllowAny => route::plain_route("allow_any", cluster::PASSTHROUGH),
+        OutboundPolicy::RegistryOnly => route::answer_route("block_all", 502),
+    };
+    route::virtual_host(route.name.clone(), vec!["*".to_owned()], vec![route])
 }
 
 /// Envoy rejects a route configuration in which a domain stands twice: the first keeps it.

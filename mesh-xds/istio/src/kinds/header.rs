@@ -40,12 +40,12 @@ impl Header {
 
     /// What makes two documents the same object.
     pub(crate) fn key(&self) -> (String, String, String, String) {
-        (
-            self.group().to_owned(),
-            self.kind.clone(),
-            self.namespace.clone(),
-            self.name.clone(),
-        )
+        let (group, kind) = (self.group().to_owned(), self.kind.clone());
+        if kind == "MeshConfig" {
+            // There is one of it, whatever it is called.
+            return (group, kind, String::new(), String::new());
+        }
+        (group, kind, self.namespace.clone(), self.name.clone())
     }
 }
 

@@ -14,11 +14,21 @@ use super::workload_entry::{self, Endpoint};
 pub(crate) struct ServiceEntry {
     pub(crate) hosts: Vec<String>,
     pub(crate) ports: Vec<Port>,
-    /// Whether this version can serve it (`resolution: STATIC`).
-    pub(crate) is_static: bool,
+    pub(crate) resolution: Resolution,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) selector: Option<Labels>,
     pub(crate) export_to: ExportTo,
+}
+
+/// How the addresses of a service are found (`resolution`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    /// `STATIC`: they are listed, or selected by labels.
+    Static,
+    /// `NONE`: the caller's own; clients dial what they asked for.
+    None,
+    /// The names are resolved, which is not served: the service is left out.
+    Dns,
 }
 
 /// A port of a service.
@@ -117,14 +127,13 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
         .word("resolution", resolutions, sink)
         .unwrap_or("NONE");
     let is_static = resolution == "STATIC";
-    if !is_static
-        && (fields.get("resolution").is_none()
-            || fields.get("resolution").and_then(Value::as_str) == Some(resolution))
-    {
+    if resolution.contains("DNS") {
         let at = fields.place("resolution");
         sink.note(
             at,
-            format!("spec.resolution {resolution}: the service is left out; only STATIC is served"),
+            format!(
+                "spec.resolution {resolution}: the service is left out; only STATIC and NONE are served"
+            ),
         );
     }
     let selector = fields.get("workloadSelector").and_then(|v| {
@@ -149,7 +158,11 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
     Some(ServiceEntry {
         hosts,
         ports,
-        is_static,
+        resolution: match resolution {
+            "STATIC" => Resolution::Static,
+            "NONE" => Resolution::None,
+            _ => Resolution::Dns,
+        },
         endpoints,
         selector,
         export_to,

@@ -31,6 +31,7 @@ const ISTIO_GROUPS: &[&str] = &[
     "telemetry.istio.io",
     "extensions.istio.io",
     "install.istio.io",
+    "mesh.istio.io",
 ];
 /// Kubernetes' groups without a dot in them; the others end in `k8s.io`, Gateway API's too.
 const KUBERNETES_GROUPS: &[&str] = &["", "apps", "batch", "autoscaling", "policy", "extensions"];
@@ -52,6 +53,9 @@ pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Op
             return version(header, sink).then_some(Class::Served);
         }
         "networking.istio.io" => NETWORKING.contains(&kind),
+        "mesh.istio.io" if kind == "MeshConfig" => {
+            return mesh_version(header, sink).then_some(Class::Served);
+        }
         "security.istio.io" if SECURITY.contains(&kind) => return security(header, document, sink),
         "telemetry.istio.io" => kind == "Telemetry",
         "extensions.istio.io" => matches!(kind, "WasmPlugin" | "TrafficExtension"),
@@ -91,7 +95,7 @@ fn unknown(header: &Header) -> String {
         format!(
             "Istio has no kind {kind} in {api_version}; served are {served}; known are also {networking} \
              (networking.istio.io), {security} (security.istio.io), Telemetry (telemetry.istio.io), \
-             WasmPlugin (extensions.istio.io)"
+             WasmPlugin (extensions.istio.io); and MeshConfig (mesh.istio.io)"
         )
     } else {
         format!(
@@ -113,6 +117,18 @@ fn version(header: &Header, sink: &mut Sink) -> bool {
                 header.api_version
             ),
         );
+    }
+    good
+}
+
+fn mesh_version(header: &Header, sink: &mut Sink) -> bool {
+    let good = header.version() == "v1alpha1";
+    if !good {
+        let message = format!(
+            "apiVersion must be mesh.istio.io/v1alpha1, not {:?}",
+            header.api_version
+        );
+        sink.error(header.at, message);
     }
     good
 }

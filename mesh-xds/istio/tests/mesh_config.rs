@@ -1,0 +1,134 @@
+//! `MeshConfig`: what holds for hosts that the mesh does not know.
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, LbPolicy,
+};
+use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, route::Action};
+use mesh_istio::Config;
+use mesh_xds::{Node, Resources};
+use prost::Message as _;
+
+const REVIEWS: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: reviews }
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  resolution: STATIC
+  ports: [ { number: 9080, name: http, protocol: HTTP } ]
+  endpoints: [ { address: 127.0.0.1 } ]
+";
+
+fn mesh_config(spec: &str) -> String {
+    format!(
+        "---\napiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{ name: mesh }}\nspec: {spec}\n"
+    )
+}
+
+fn parse(text: &str) -> Result<mesh_istio::Loaded, String> {
+    Config::parse([("mesh.yaml".into(), text.to_owned())]).map_err(|rejected| rejected.to_string())
+}
+
+fn resources(text: &str) -> Resources {
+    let loaded = parse(text).expect("accepted");
+    loaded
+        .config
+        .resources(&Node::sidecar("productpage", "default"))
+}
+
+/// Name and action of the last virtual host of each table.
+fn last(resources: &Resources, table: &str) -> (String, Action) {
+    let any = &resources.routes[table];
+    let table = RouteConfiguration::decode(&*any.value).expect("a table");
+    let host = table.virtual_hosts.last().expect("a host").clone();
+    assert_eq!(host.domains, ["*"]);
+    let action = host.routes[0].action.clone().expect("an action");
+    (host.name, action)
+}
+
+#[test]
+fn the_policy_stands_at_the_end_of_every_table() {
+    for allowing in [
+        String::new(),
+        mesh_config("{}"),
+        mesh_config("{ outboundTrafficPolicy: {} }"),
+        mesh_config("{ outboundTrafficPolicy: { mode: ALLOW_ANY } }"),
+    ] {
+        let resources = resources(&format!("{REVIEWS}{allowing}"));
+        for table in ["80", "9080"] {
+            let (name, action) = last(&resources, table);
+            assert_eq!(name, "allow_any");
+            assert!(matches!(action, Action::Route(_)));
+        }
+    }
+    let only = mesh_config("{ outboundTrafficPolicy: { mode: REGISTRY_ONLY } }");
+    let resources = resources(&format!("{REVIEWS}{only}"));
+    for table in ["80", "9080"] {
+        let (name, action) = last(&resources, table);
+        assert_eq!(name, "block_all");
+        assert!(matches!(action, Action::DirectResponse(answer) if answer.status == 502));
+    }
+}
+
+#[test]
+fn fields_of_istio_are_noted_and_others_refused() {
+    let loaded = parse(&mesh_config("{ trustDomain: example.com }")).expect("accepted");
+    assert_eq!(loaded.notes.len(), 1, "{:?}", loaded.notes);
+    for (spec, wanted) in [
+        (
+            "{ outboundTrafficPolicies: {} }",
+            "unknown field \"outboundTrafficPolicies\"",
+        ),
+        (
+            "{ outboundTrafficPolicy: { mod: ALLOW_ANY } }",
+            "unknown field \"mod\"",
+        ),
+        (
+            "{ outboundTrafficPolicy: { mode: REGISTRY } }",
+            "spec.outboundTrafficPolicy.mode must be one of ALLOW_ANY, REGISTRY_ONLY",
+        ),
+        (
+            "{ outboundTrafficPolicy: REGISTRY_ONLY }",
+            "must be a mapping",
+        ),
+    ] {
+        let said = parse(&mesh_config(spec)).expect_err("refused");
+        assert!(said.contains(wanted), "{said}");
+    }
+    let other = mesh_config("{}").replace("v1alpha1", "v1");
+    assert!(parse(&other).is_err_and(|said| said.contains("mesh.istio.io/v1alpha1")));
+}
+
+#[test]
+fn there_is_one_of_it() {
+    let another = mesh_config("{}").replace("name: mesh", "name: other");
+    let said = parse(&format!("{}{another}", mesh_config("{}"))).expect_err("refused");
+    assert!(said.contains("the same object stands in"), "{said}");
+}
+
+/// `resolution: NONE`: a host that callers may dial, and that has no addresses here.
+#[test]
+fn a_host_without_addresses_is_dialled_by_its_callers() {
+    let outside = REVIEWS
+        .replace("name: reviews }", "name: outside }")
+        .replace(
+            "hosts: [reviews.default.svc.cluster.local]",
+            "hosts: [api.example.com]",
+        )
+        .replace("resolution: STATIC", "resolution: NONE")
+        .replace("  endpoints: [ { address: 127.0.0.1 } ]\n", "");
+    let name = "outbound|9080||api.example.com";
+    let resources = resources(&format!("{outside}---{REVIEWS}"));
+    let cluster = Cluster::decode(&*resources.clusters[name].value).expect("a cluster");
+    let dialled = ClusterDiscoveryType::Type(DiscoveryType::OriginalDst.into());
+    assert_eq!(cluster.cluster_discovery_type, Some(dialled));
+    assert_eq!(cluster.lb_policy(), LbPolicy::ClusterProvided);
+    assert!(cluster.eds_cluster_config.is_none() && !resources.endpoints.contains_key(name));
+    let table = RouteConfiguration::decode(&*resources.routes["9080"].value).expect("a table");
+    let host = &table.virtual_hosts[0];
+    assert_eq!(
+        (host.name.as_str(), &*host.domains[0]),
+        ("api.example.com:9080", "api.example.com")
+    );
+}
