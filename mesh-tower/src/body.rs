@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,14 +10,19 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::client::{Expired, Trail, Watch};
 use crate::error::{BoxError, Error, Kind, Place, Sent};
-use crate::pool::Lease;
+use crate::pool::{Lease, Tied};
 
 /// A body: empty, bytes at hand, or a stream.
 pub struct Body {
     inner: Inner,
     /// What is given back when a response has been read: the connection and the in-flight counts.
     lease: Option<Lease>,
+    /// Whom the body of a request tells how far it is, when its call has a limit of time.
+    upload: Option<Arc<Trail>>,
+    /// Tells the body of a gRPC request that its call has ended.
+    tied: Option<Tied>,
 }
 
 enum Inner {
@@ -29,10 +35,7 @@ enum Inner {
 impl Body {
     /// No body.
     pub const fn empty() -> Self {
-        Self {
-            inner: Inner::Empty,
-            lease: None,
-        }
+        Self::of(Inner::Empty)
     }
 
     /// Any body of bytes.
@@ -51,7 +54,16 @@ impl Body {
         let inner = body.map_or(Inner::Empty, |body| {
             Inner::Boxed(Box::pin(body.map_err(Into::into)))
         });
-        Self { inner, lease: None }
+        Self::of(inner)
+    }
+
+    const fn of(inner: Inner) -> Self {
+        Self {
+            inner,
+            lease: None,
+            upload: None,
+            tied: None,
+        }
     }
 
     /// The body of a response, with what it holds until it has been read.
@@ -60,6 +72,8 @@ impl Body {
         let mut body = Self {
             inner: Inner::Incoming(incoming),
             lease: Some(lease),
+            upload: None,
+            tied: None,
         };
         if ended {
             body.finish();
@@ -89,15 +103,98 @@ impl Body {
         }
     }
 
+    /// Whether it comes bit by bit, and may keep its reader waiting.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.inner, Inner::Incoming(_) | Inner::Boxed(_)) && !self.is_end_stream()
+    }
+
+    /// Lets the body of a request tell how far it is.
+    pub(crate) fn upload(&mut self, trail: Arc<Trail>) {
+        self.upload = Some(trail);
+    }
+
+    /// Lets the body of a request end with its call.
+    pub(crate) fn tie(&mut self, tied: Tied) {
+        self.tied = Some(tied);
+    }
+
+    /// Lets a timer watch over the rest of a response. One that has ended needs none.
+    pub(crate) fn watch(&mut self, watch: Pin<Box<Watch>>) {
+        if let Some(lease) = &mut self.lease {
+            lease.watch(watch);
+        }
+    }
+
     fn failed(&mut self, cause: BoxError) -> Error {
         let reason = format!("the body ended before it was complete: {cause}");
         match self.lease.take() {
-            Some(lease) => {
-                Error::new(Kind::Body, lease.failed(), reason).caused(Sent::Processed, cause)
-            }
+            Some(lease) => lease.failed(|place| {
+                let kind = match is_ours(&*cause) {
+                    true => Kind::Upload,
+                    false => Kind::Body,
+                };
+                Error::new(kind, place, reason).caused(Sent::Processed, cause)
+            }),
             // A body of the caller's own: whoever sends it knows how far it came.
             None => Error::new(Kind::Upload, Place::default(), reason)
                 .caused(Sent::MaybeProcessed, cause),
+        }
+    }
+
+    /// A limit has passed: what is left of the response is given up, and its connection with it.
+    fn expired(&mut self, expired: Expired) -> Error {
+        self.inner = Inner::Empty;
+        match self.lease.take() {
+            Some(lease) => lease.failed(|place| expired.error(place, Sent::Processed)),
+            None => expired.error(Place::default(), Sent::Processed),
+        }
+    }
+
+    /// Whether the call of which this is the request has ended, at a limit or because nobody waits for it.
+    fn is_abandoned(&self, cx: &Context<'_>) -> bool {
+        self.upload.as_ref().is_some_and(|trail| trail.is_over(cx))
+            || self.tied.as_ref().is_some_and(|tied| tied.is_over(cx))
+    }
+
+    fn abandoned(&mut self) -> Error {
+        self.inner = Inner::Empty;
+        self.upload = None;
+        self.tied = None;
+        let reason = "the call ended before its request was whole";
+        // The reason with which hyper resets the stream; it would be INTERNAL_ERROR.
+        let cancel = h2::Error::from(h2::Reason::CANCEL);
+        Error::new(Kind::Upload, Place::default(), reason).caused(Sent::MaybeProcessed, cancel)
+    }
+
+    fn limit(&mut self, cx: &mut Context<'_>, frame: bool) -> Poll<Expired> {
+        match &mut self.lease {
+            Some(lease) => lease.limit(cx, frame),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Whether it was this side that reset the stream: hyper does so when the body of the request fails.
+pub(crate) fn is_ours(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(cause), |error| error.source());
+    chain
+        .filter_map(|error| error.downcast_ref::<h2::Error>())
+        .any(|error| error.is_reset() && !error.is_remote() && !error.is_library())
+}
+
+impl Inner {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Once(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Incoming(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BoxError::from))),
+            Self::Boxed(boxed) => boxed.as_mut().poll_frame(cx),
         }
     }
 }
@@ -110,26 +207,22 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = match &mut self.inner {
-            Inner::Empty => None,
-            Inner::Once(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.inner = Inner::Empty;
-                Some(Ok(Frame::data(bytes)))
-            }
-            Inner::Incoming(incoming) => match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(frame) => frame.map(|frame| frame.map_err(BoxError::from)),
-            },
-            Inner::Boxed(boxed) => match boxed.as_mut().poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(frame) => frame,
-            },
+        if self.is_abandoned(cx) {
+            return Poll::Ready(Some(Err(self.abandoned())));
+        }
+        let Poll::Ready(frame) = self.inner.poll(cx) else {
+            return self.limit(cx, false).map(|at| Some(Err(self.expired(at))));
         };
+        let last = self.is_end_stream();
+        if let Some(trail) = &self.upload {
+            trail.upload(last || frame.is_none());
+        }
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                if self.is_end_stream() {
+                if last {
                     self.finish();
+                } else if let Poll::Ready(expired) = self.limit(cx, true) {
+                    return Poll::Ready(Some(Err(self.expired(expired))));
                 }
                 Some(Ok(frame))
             }
@@ -190,16 +283,13 @@ impl From<Bytes> for Body {
         } else {
             Inner::Once(bytes)
         };
-        Self { inner, lease: None }
+        Self::of(inner)
     }
 }
 
 impl From<Incoming> for Body {
     fn from(incoming: Incoming) -> Self {
-        Self {
-            inner: Inner::Incoming(incoming),
-            lease: None,
-        }
+        Self::of(Inner::Incoming(incoming))
     }
 }
 

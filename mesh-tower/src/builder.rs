@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::{InvalidServer, Server, Status};
 use mesh_xds::{Bootstrap, BootstrapError, Node};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::control::{self, Source};
 use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
+use crate::outside::{self, Outside, Resolve, Resolver};
 use crate::random::Randomness;
 
 /// Builds a [`Mesh`].
@@ -23,11 +25,15 @@ pub struct Builder {
     node: Option<Node>,
     seed: Option<u64>,
     declared: Vec<TableKey>,
+    normalization: PathNormalization,
+    outside: outside::Settings,
 }
 
 #[derive(Debug, Clone)]
 enum Rules {
     None,
+    /// Every call goes where it asks to.
+    Direct,
     Xds(String),
     Server(Box<Server>),
     #[cfg(feature = "yaml")]
@@ -35,18 +41,20 @@ enum Rules {
 }
 
 impl Builder {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             rules: Rules::None,
             node: None,
             seed: None,
             declared: Vec::new(),
+            normalization: PathNormalization::Base,
+            outside: outside::Settings::default(),
         }
     }
 
     pub(crate) fn from_env() -> Result<Self, StartError> {
         if std::env::var("MESH").is_ok_and(|value| value == "off") {
-            return Ok(Self::new());
+            return Ok(Self::new().direct());
         }
         let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
         Ok(Self {
@@ -75,6 +83,44 @@ impl Builder {
         }
     }
 
+    /// No mesh: every call goes where it asks to, as a plain client's does, with names resolved by DNS and `https`
+    /// verified by the platform's roots. What `MESH=off` gives.
+    #[must_use]
+    pub fn direct(self) -> Self {
+        Self {
+            rules: Rules::Direct,
+            ..self
+        }
+    }
+
+    /// Looks up the names of hosts outside of the mesh. By default the platform does.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.outside.resolver = Resolver::new(resolver);
+        self
+    }
+
+    /// Trusts the certificates of a PEM text, beside the platform's roots, for `https` to hosts outside of the mesh:
+    /// a company's own authority. Several calls add up.
+    ///
+    /// # Errors
+    /// When the text holds no certificate, or one that cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn outside_roots(mut self, pem: impl AsRef<[u8]>) -> Result<Self, StartError> {
+        let added = self.outside.tls.add_roots(pem.as_ref());
+        added.map_err(StartError::OutsideRoots)?;
+        Ok(self)
+    }
+
+    /// The cryptography of TLS. By default the process's (`CryptoProvider::install_default`) if it has one, else
+    /// what is compiled in: aws-lc-rs, or ring where only that feature is on.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn crypto_provider(mut self, provider: Arc<crate::CryptoProvider>) -> Self {
+        self.outside.tls.provider = Some(provider);
+        self
+    }
+
     /// Who we are. By default a sidecar called `mesh-tower` in namespace `default`.
     #[must_use]
     pub fn node(self, node: Node) -> Self {
@@ -100,6 +146,18 @@ impl Builder {
         self
     }
 
+    /// How the paths of requests are normalised. The rules are matched against the result, and it is what
+    /// is sent; the query is left alone. By default `BASE`, as in Istio's
+    /// `MeshConfig.pathNormalization`. A mesh without rules, and `https`, whose path a mesh does not
+    /// see, leave paths as they are.
+    #[must_use]
+    pub fn path_normalization(self, normalization: PathNormalization) -> Self {
+        Self {
+            normalization,
+            ..self
+        }
+    }
+
     /// Starts the mesh. It takes its rules on a thread of its own; this returns at once.
     ///
     /// # Errors
@@ -109,11 +167,13 @@ impl Builder {
             .node
             .unwrap_or_else(|| Node::sidecar("mesh-tower", "default"));
         let seed = self.seed.unwrap_or_else(seed_from_time);
-        let live = Arc::new(Live::new());
+        let errors = Arc::default();
+        let live = Arc::new(Live::new(Arc::clone(&errors)));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
+        let is_direct = matches!(self.rules, Rules::Direct);
         let source = match self.rules {
-            Rules::None => None,
+            Rules::None | Rules::Direct => None,
             Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?)),
             Rules::Server(server) => Some(Source::xds(*server)),
             #[cfg(feature = "yaml")]
@@ -131,11 +191,17 @@ impl Builder {
             live,
             random: Randomness::new(seed),
             cells: Default::default(),
-            errors: Default::default(),
+            outside: Outside::new(self.outside, &errors),
+            errors,
             drain: Default::default(),
             wanted,
             status,
             declared: self.declared,
+            normalization: match is_direct {
+                true => PathNormalization::None,
+                false => self.normalization,
+            },
+            is_direct,
         };
         for table in &shared.declared {
             shared.want(*table);
@@ -178,6 +244,10 @@ pub enum StartError {
         /// What is wrong with it.
         rejected: mesh_istio::Rejected,
     },
+    /// The certificates that were given to [`Builder::outside_roots`] cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("outside_roots: {0}")]
+    OutsideRoots(String),
     /// The operating system gave no thread.
     #[error("cannot start the mesh-control thread: {0}")]
     Thread(#[source] std::io::Error),

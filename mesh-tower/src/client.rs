@@ -1,7 +1,11 @@
 //! The client: layers with typed seams, assembled into [`MeshClient`].
 
+mod answer;
 mod dispatch;
+mod head;
+mod limit;
 mod mesh_client;
+mod options;
 mod retry;
 mod route;
 mod seam;
@@ -9,7 +13,9 @@ mod seam;
 pub use crate::pool::Failed;
 pub use crate::telemetry::{Telemetry, TelemetryLayer};
 pub use dispatch::Dispatch;
+pub(crate) use limit::{Expired, Limit, Trail, Watch};
 pub use mesh_client::{MeshClient, ResponseFuture};
+pub use options::CallOptions;
 pub use retry::{Retry, RetryFuture, RetryLayer};
 pub(crate) use route::Scope;
 pub use route::{Route, RouteFuture, RouteLayer};

@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{Response, StatusCode};
 
 use crate::body::Body;
+use crate::client::Limit;
 
 /// Any error of the user's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -20,8 +21,10 @@ struct Inner {
     sent: Sent,
     place: Place,
     reason: String,
-    /// What generated gRPC clients look for in the source chain; the cause is its source.
-    status: tonic::Status,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// What generated gRPC clients look for in the source chain; the cause is its source. Made when it is first
+    /// looked for: its message is the whole sentence, which is known at the end.
+    status: OnceLock<tonic::Status>,
 }
 
 /// Where a call was when it failed.
@@ -55,12 +58,19 @@ pub(crate) enum Kind {
     NoRoute,
     NoCluster,
     NoEndpoint,
+    Blocked,
+    Full,
     Unsupported,
     TlsDemanded,
     Connect,
     Reset,
     Upload,
     Body,
+    /// A limit of the call's time. `uploaded` is whether the request was whole.
+    Timeout {
+        limit: Limit,
+        uploaded: bool,
+    },
 }
 
 impl Kind {
@@ -73,32 +83,65 @@ impl Kind {
             Self::NoRoute => (StatusCode::NOT_FOUND, "NR"),
             Self::NoCluster => (StatusCode::SERVICE_UNAVAILABLE, "NC"),
             Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "UH"),
+            // What istiod's `block_all` answers, and the flag of its cluster without endpoints.
+            Self::Blocked => (StatusCode::BAD_GATEWAY, "UH"),
+            // Envoy's overflow.
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "UO"),
             Self::Unsupported => (StatusCode::SERVICE_UNAVAILABLE, "NR"),
             Self::TlsDemanded | Self::Connect => (StatusCode::SERVICE_UNAVAILABLE, "UF"),
             Self::Reset => (StatusCode::SERVICE_UNAVAILABLE, "UC"),
             // The caller's side broke off: Envoy's downstream remote reset.
             Self::Upload => (StatusCode::BAD_REQUEST, "DR"),
             Self::Body => (StatusCode::BAD_GATEWAY, "UPE"),
+            Self::Timeout { limit, uploaded } => (
+                match (limit, uploaded) {
+                    // Envoy blames the peer of a whole request, and the caller of half a one.
+                    (Limit::Whole | Limit::Idle, false) => StatusCode::REQUEST_TIMEOUT,
+                    _ => StatusCode::GATEWAY_TIMEOUT,
+                },
+                match limit {
+                    Limit::Route | Limit::Caller | Limit::Deadline => "UT",
+                    Limit::Idle => "SI",
+                    // Envoy sets no flag here; this is the one of its other limits of duration.
+                    Limit::Whole => "DT",
+                },
+            ),
+        }
+    }
+}
+
+impl Kind {
+    /// What gRPC calls it.
+    const fn code(self) -> tonic::Code {
+        match self {
+            Self::Timeout { .. } => tonic::Code::DeadlineExceeded,
+            Self::Upload => tonic::Code::Cancelled,
+            _ => tonic::Code::Unavailable,
         }
     }
 }
 
 impl Error {
     pub(crate) fn new(kind: Kind, place: Place, reason: impl Into<String>) -> Self {
-        let reason = reason.into();
-        let status = tonic::Status::unavailable(reason.clone());
         Self(Box::new(Inner {
             kind,
             sent: Sent::NotSent,
             place,
-            reason,
-            status,
+            reason: reason.into(),
+            cause: None,
+            status: OnceLock::new(),
         }))
     }
 
     pub(crate) fn caused(mut self, sent: Sent, cause: impl Into<BoxError>) -> Self {
         self.0.sent = sent;
-        self.0.status.set_source(Arc::from(cause.into()));
+        self.0.cause = Some(Arc::from(cause.into()));
+        self
+    }
+
+    /// The same, where there is nothing below that caused it.
+    pub(crate) fn came(mut self, sent: Sent) -> Self {
+        self.0.sent = sent;
         self
     }
 
@@ -117,7 +160,9 @@ impl Error {
         self.0.kind.answer().0
     }
 
-    /// Envoy's response flag: `NR`, `NC`, `UH`, `UF`, `UC`, ...
+    /// Envoy's response flag: `NR`, `NC`, `UH`, `UF`, `UC`, ... Of the limits of time: `UT` is the
+    /// route's `timeout` and the caller's own, `SI` is `idle_timeout`, `DT` is `max_stream_duration` (Envoy
+    /// itself sets none there).
     pub fn flags(&self) -> &'static str {
         self.0.kind.answer().1
     }
@@ -162,6 +207,11 @@ impl Error {
         self.0.kind == Kind::NoEndpoint
     }
 
+    /// The outbound policy `REGISTRY_ONLY` lets no call leave to a host that the mesh does not know.
+    pub fn is_blocked(&self) -> bool {
+        self.0.kind == Kind::Blocked
+    }
+
     /// The request itself cannot be sent: its URI, method or Host header.
     pub fn is_invalid_request(&self) -> bool {
         self.0.kind == Kind::InvalidRequest
@@ -180,6 +230,13 @@ impl Error {
     /// The connection ended before the response did.
     pub fn is_reset(&self) -> bool {
         matches!(self.0.kind, Kind::Reset | Kind::Body)
+    }
+
+    /// A limit of the call's time has passed: of its route, or of its own
+    /// [`CallOptions`](crate::CallOptions). [`Self::sent`] tells how far the request had come. That no
+    /// connection came about in time is [`Self::is_connect`].
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.0.kind, Kind::Timeout { .. })
     }
 
     /// No connection came about.
@@ -244,14 +301,20 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.0.status)
+        let made = || {
+            let mut status = tonic::Status::new(self.0.kind.code(), self.to_string());
+            if let Some(cause) = &self.0.cause {
+                status.set_source(Arc::clone(cause));
+            }
+            status
+        };
+        Some(self.0.status.get_or_init(made))
     }
 }
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
-        let text = error.to_string();
-        let mut status = Self::unavailable(text);
+        let mut status = Self::new(error.0.kind.code(), error.to_string());
         status.set_source(Arc::new(error));
         status
     }

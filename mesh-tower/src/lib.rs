@@ -21,19 +21,34 @@ mod builder;
 pub mod client;
 mod control;
 mod error;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod live;
 mod mesh;
+mod outside;
 mod pool;
 mod random;
 mod server;
+mod span;
 mod telemetry;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use body::Body;
 pub use builder::{Builder, StartError};
-pub use client::{CallInfo, MeshClient};
+pub use client::{CallInfo, CallOptions, MeshClient};
 pub use error::{BoxError, Error, Sent};
+#[cfg(feature = "grpc")]
+pub use grpc::{InvalidTarget, MeshChannel};
 pub use mesh::Mesh;
+pub use mesh_core::request::PathNormalization;
 pub use mesh_xds::ads::Status;
 pub use mesh_xds::{Node, NodeType};
-pub use server::{ListenError, MeshListener, PeerIdentity};
+pub use outside::{Resolve, Resolving};
+pub use server::{
+    Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
+    PeerIdentity, SignalError,
+};
 pub use telemetry::{EdgeStats, Stats};
+#[cfg(feature = "tls")]
+pub use tls::CryptoProvider;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
-use mesh_core::cluster::Cluster;
+use mesh_core::cluster::{Cluster, Discovery, Transport};
 use mesh_core::lb::Cursor;
 use mesh_core::route::{ClusterIndex, VirtualHost};
 use mesh_core::snapshot::{Snapshot, Table, TableKey, Target};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::pool::EndpointPool;
 use crate::random::SplitMix;
-use crate::telemetry::Cells;
+use crate::telemetry::{Cells, Errors};
 
 /// What requests read: one load, then no lock and no look-up by name.
 pub(crate) type LiveSnapshot = Snapshot<Arc<LiveTarget>>;
@@ -45,7 +45,12 @@ pub(crate) struct LiveCluster {
 
 impl LiveCluster {
     /// The new version of a cluster keeps what its endpoints had, where they are still the same.
-    fn new(model: &Arc<Cluster>, former: Option<&Self>, rng: &mut SplitMix) -> Self {
+    fn new(
+        model: &Arc<Cluster>,
+        former: Option<&Self>,
+        errors: &Arc<Errors>,
+        rng: &mut SplitMix,
+    ) -> Self {
         let mut kept: HashMap<_, _> = former
             .into_iter()
             .flat_map(|former| former.endpoints.iter().map(|pool| (pool.address, pool)))
@@ -64,10 +69,25 @@ impl LiveCluster {
                 || Arc::new(Cursor::starting_at(rng.next_u64() >> 32)),
                 |former| Arc::clone(&former.cursor),
             ),
-            cells: former
-                .map(|former| Arc::clone(&former.cells))
-                .unwrap_or_default(),
+            cells: former.map_or_else(
+                || Arc::new(Cells::of_cluster(Arc::clone(errors))),
+                |former| Arc::clone(&former.cells),
+            ),
         }
+    }
+}
+
+impl LiveCluster {
+    /// A cluster of no configuration: calls go where the caller asks, in the caller's HTTP version.
+    pub(crate) fn following_the_caller(model: Cluster, errors: &Arc<Errors>) -> Self {
+        let model = Cluster {
+            discovery: Discovery::OriginalDestination {
+                transport: Transport::Plaintext,
+                callers_version: true,
+            },
+            ..model
+        };
+        Self::new(&Arc::new(model), None, errors, &mut SplitMix::default())
     }
 }
 
@@ -77,11 +97,13 @@ pub(crate) struct Live {
     current: ArcSwap<LiveSnapshot>,
     generation: watch::Sender<u64>,
     clusters: Mutex<Known>,
+    errors: Arc<Errors>,
 }
 
 impl Live {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(errors: Arc<Errors>) -> Self {
         Self {
+            errors,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
             clusters: Mutex::default(),
@@ -110,6 +132,7 @@ impl Live {
     pub(crate) fn publish(&self, assembled: &Assembled, rng: &mut SplitMix) {
         let mut next = LiveSnapshot::clone(&self.current.load());
         next.generation = assembled.snapshot.generation;
+        next.registry = Arc::clone(&assembled.snapshot.registry);
         let mut touched: HashMap<TableKey, Table<Arc<LiveTarget>>> = HashMap::new();
         for key in assembled
             .tables
@@ -190,7 +213,12 @@ impl Live {
         {
             return Arc::clone(same);
         }
-        let cluster = Arc::new(LiveCluster::new(model, former.as_deref(), rng));
+        let cluster = Arc::new(LiveCluster::new(
+            model,
+            former.as_deref(),
+            &self.errors,
+            rng,
+        ));
         known
             .by_name
             .insert(Arc::clone(&model.name), Arc::downgrade(&cluster));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::Status;
 use tokio::sync::{mpsc, watch};
@@ -14,12 +15,13 @@ use crate::client::MeshClient;
 use crate::client::Scope;
 use crate::error::{Error, Kind, Place};
 use crate::live::Live;
+use crate::outside::Outside;
 use crate::random::Randomness;
 use crate::server::Drain;
 use crate::telemetry::{Cells, EdgeStats, Errors, Stats};
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many rejected resources an error quotes; a control plane can send any number of bad ones.
 const MOST_QUOTED: usize = 5;
@@ -38,12 +40,16 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) random: Randomness,
     pub(crate) cells: Cells,
-    pub(crate) errors: Errors,
+    pub(crate) errors: Arc<Errors>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<TableKey>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) declared: Vec<TableKey>,
+    pub(crate) normalization: PathNormalization,
+    /// Without rules: every call goes where it asks to.
+    pub(crate) is_direct: bool,
+    pub(crate) outside: Outside,
 }
 
 impl Shared {
@@ -56,7 +62,7 @@ impl Shared {
     pub(crate) fn why_not_ready(&self, missing: &str, waited: Duration) -> String {
         let status = self.status.borrow();
         if self.wanted.is_closed() && status.server.is_empty() {
-            return "this mesh has no source of rules; set GRPC_XDS_BOOTSTRAP, or give the builder a control plane or a folder".to_owned();
+            return "this mesh has no source of rules; set GRPC_XDS_BOOTSTRAP, or give the builder a control plane or a folder; with MESH=off, or `Builder::direct`, calls go where they ask to without a mesh".to_owned();
         }
         if self.wanted.is_closed() {
             return format!(
@@ -91,7 +97,7 @@ impl Mesh {
     }
 
     /// A mesh as the environment says: `GRPC_XDS_BOOTSTRAP` names a bootstrap file,
-    /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one. `MESH=off` gives a mesh without rules.
+    /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one. With `MESH=off` calls go where they ask to, as [`Builder::direct`] says.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
@@ -101,16 +107,28 @@ impl Mesh {
         Builder::from_env()?.build()
     }
 
+    /// [`Self::from_env`], but without a mesh where the environment names no control plane: the same program on a
+    /// laptop. A bootstrap that is named and broken is an error here too.
+    ///
+    /// # Errors
+    /// When the bootstrap cannot be used.
+    pub async fn from_env_or_direct() -> Result<Self, StartError> {
+        match Builder::from_env() {
+            Err(StartError::NoBootstrap) => Builder::new().direct().build(),
+            builder => builder?.build(),
+        }
+    }
+
     /// A client of this mesh: a workload's routes.
     pub fn client(&self) -> MeshClient {
-        MeshClient::new(Arc::clone(&self.shared), Scope::Mesh, false)
+        MeshClient::new(Arc::clone(&self.shared), Scope::Mesh)
     }
 
     /// A gateway's client: the routes of the `Gateway` servers of this port number, whatever port is
     /// really listened on. The mesh's node must be a [`Node::router`](crate::Node::router).
     pub fn gateway(&self, port: u16) -> MeshClient {
         self.shared.want(TableKey::Gateway(port));
-        MeshClient::new(Arc::clone(&self.shared), Scope::Gateway(port), false)
+        MeshClient::new(Arc::clone(&self.shared), Scope::Gateway(port))
     }
 
     /// Waits until everything that was declared to the builder is configured; with nothing declared,
@@ -121,7 +139,7 @@ impl Mesh {
     pub async fn ready(&self, timeout: Duration) -> Result<(), Error> {
         let mut generations = self.shared.live.subscribe();
         let mut status = self.shared.status.clone();
-        let deadline = tokio::time::Instant::now() + timeout;
+        let deadline = tokio::time::Instant::now() + crate::span::bounded(timeout);
         loop {
             generations.borrow_and_update();
             status.borrow_and_update();
@@ -143,6 +161,9 @@ impl Mesh {
 
     /// What [`Self::ready`] still waits for.
     fn missing(&self) -> Option<String> {
+        if self.shared.is_direct {
+            return None;
+        }
         let snapshot = self.shared.live.load();
         if self.shared.declared.is_empty() {
             return (!self.shared.status.borrow().connected).then(|| "the first answer".to_owned());
@@ -186,20 +207,31 @@ impl Mesh {
                 .live
                 .clusters()
                 .iter()
+                .chain(self.shared.outside.counted())
                 .flat_map(|cluster| EdgeStats::of(cluster))
                 .collect(),
         }
     }
 
-    /// Stops every listener of this mesh: no new connections; requests that run may end within 10 s,
-    /// then their connections are closed.
+    /// Drains every listener of this mesh: no new connections, GOAWAY on HTTP/2, `connection: close` on HTTP/1;
+    /// requests that run may end within 10 s, then their connections are closed as they are.
+    ///
+    /// Returns when the last connection has ended, at most 1 s after that time. It is for good: a listener that is
+    /// bound later accepts nothing.
     pub async fn shutdown(&self) {
         self.shutdown_within(DRAIN_TIMEOUT).await;
     }
 
-    /// [`Self::shutdown`] with another time for requests that run.
+    /// [`Self::shutdown`] with another time for requests that run. While another runs, the shorter of the two counts.
     pub async fn shutdown_within(&self, timeout: Duration) {
         self.shared.drain.run(timeout).await;
+    }
+
+    /// Resolves when [`Self::shutdown`] begins: for `with_graceful_shutdown` of `axum::serve` and
+    /// `serve_with_incoming_shutdown` of tonic's server.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut drain = self.shared.drain.watcher();
+        async move { drain.draining().await }
     }
 }
 

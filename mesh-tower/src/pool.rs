@@ -5,24 +5,31 @@ mod connect;
 mod http1;
 mod http2;
 mod lease;
+mod stream;
+mod tether;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use mesh_core::cluster::{Cluster, Endpoint, Protocol, Transport};
+use mesh_core::route::is_grpc;
 
-use crate::body::Body;
+use crate::body::{Body, is_ours};
 use crate::client::Answered;
 use crate::error::{Error, Kind, Place, Sent};
+use crate::span::bounded;
 use crate::telemetry::Cells;
-use connect::Peer;
+pub(crate) use connect::{ConnectError, Open, Peer};
+pub(crate) use http1::Pool as Http1Pool;
+pub(crate) use http2::Pool as Http2Pool;
 use lease::Connection;
 pub(crate) use lease::{Counted, Lease};
+pub(crate) use tether::Tied;
 
 /// The connections to one endpoint of one cluster, and what is counted of it.
 #[derive(Debug)]
@@ -36,7 +43,11 @@ pub(crate) struct EndpointPool {
 
 #[derive(Debug)]
 enum Connections {
-    Http1(Arc<http1::Pool>),
+    Http1 {
+        http: Arc<http1::Pool>,
+        /// gRPC is HTTP/2, whatever the port is called. Made when the first such request comes.
+        grpc: OnceLock<Arc<http2::Pool>>,
+    },
     Http2(Arc<http2::Pool>),
 }
 
@@ -49,9 +60,9 @@ pub struct Failed {
 
 impl EndpointPool {
     pub(crate) fn new(endpoint: &Endpoint, cluster: &Cluster) -> Self {
-        let peer = Peer {
+        let peer = Peer::Endpoint {
             address: endpoint.address,
-            connect_timeout: cluster.connect_timeout,
+            connect_timeout: bounded(cluster.connect_timeout),
         };
         Self {
             address: endpoint.address,
@@ -59,7 +70,10 @@ impl EndpointPool {
             transport: endpoint.transport.clone(),
             connect_timeout: cluster.connect_timeout,
             connections: match cluster.protocol {
-                Protocol::Http1 => Connections::Http1(Arc::new(http1::Pool::new(peer))),
+                Protocol::Http1 => Connections::Http1 {
+                    http: Arc::new(http1::Pool::new(peer)),
+                    grpc: OnceLock::new(),
+                },
                 Protocol::Http2 => Connections::Http2(Arc::new(http2::Pool::new(peer))),
             },
         }
@@ -68,7 +82,7 @@ impl EndpointPool {
     /// Whether connections of this pool are what a new version of the endpoint asks for.
     pub(crate) fn fits(&self, endpoint: &Endpoint, cluster: &Cluster) -> bool {
         let protocol = match self.connections {
-            Connections::Http1(_) => Protocol::Http1,
+            Connections::Http1 { .. } => Protocol::Http1,
             Connections::Http2(_) => Protocol::Http2,
         };
         self.address == endpoint.address
@@ -87,7 +101,11 @@ impl EndpointPool {
             return refused(Error::new(Kind::TlsDemanded, place, reason));
         }
         match &self.connections {
-            Connections::Http1(pool) => pool.send(request, counted, place),
+            Connections::Http1 { http, grpc } if is_grpc(request.headers()) => {
+                let new = || Arc::new(http2::Pool::new(http.peer().clone()));
+                grpc.get_or_init(new).send(request, counted, place)
+            }
+            Connections::Http1 { http, .. } => http.send(request, counted, place),
             Connections::Http2(pool) => pool.send(request, counted, place),
         }
     }
@@ -111,6 +129,7 @@ async fn response(
     counted: Counted,
     place: Place,
 ) -> Result<Answered, Failed> {
+    counted.handed_over();
     match sending.await {
         Ok(response) => {
             let endpoint = place.endpoint;
@@ -126,8 +145,14 @@ async fn response(
 }
 
 /// The error of a connection that did not come about.
-fn connect_failed(error: connect::ConnectError, place: Place) -> Error {
-    Error::new(Kind::Connect, place, error.to_string()).caused(Sent::NotSent, error)
+pub(crate) fn connect_failed(error: ConnectError, place: Place) -> Error {
+    let mut reason = error.to_string();
+    if place.cluster.as_deref() == Some(crate::outside::PASSTHROUGH) {
+        reason.push_str(
+            "; the mesh has no route for this host and port, so the call was passed through",
+        );
+    }
+    Error::new(Kind::Connect, place, reason).caused(Sent::NotSent, error)
 }
 
 /// What hyper says when a request fails: the request itself, if it was never written.
@@ -140,7 +165,7 @@ fn failed(mut error: TrySendError<Request<Body>>, place: Place) -> Failed {
             Sent::NotSent,
             "the connection was closed before the request was sent",
         ),
-        None if cause.is_user() => (
+        None if cause.is_user() || is_ours(&cause) => (
             Kind::Upload,
             Sent::MaybeProcessed,
             "the request's own body failed",

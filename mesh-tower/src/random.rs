@@ -25,7 +25,7 @@ impl Randomness {
 }
 
 /// SplitMix64: two multiplications a number, and good enough to split traffic.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SplitMix(u64);
 
 impl TryRng for SplitMix {

@@ -9,8 +9,10 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use allocation_counter::measure;
+use mesh_tower::{Body, CallOptions};
 use support::{Backend, Folder, URL};
 use tokio::runtime::Builder;
 
@@ -34,8 +36,17 @@ fn backend() -> SocketAddr {
     address.recv().unwrap()
 }
 
+/// What a limit of its time adds: the timer, and what it shares with the request's body and the attempts.
+const LIMIT: u64 = 2;
+
 /// Allocations of each of 50 warm calls.
 fn allocations(routes: usize) -> Vec<u64> {
+    measured(routes, &|| {
+        http::Request::get(URL).body(Body::empty()).unwrap()
+    })
+}
+
+fn measured(routes: usize, request: &dyn Fn() -> http::Request<Body>) -> Vec<u64> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let folder = Folder::reviews("HTTP", &[("v1", backend())]);
     let mut http: String = (0..routes)
@@ -44,22 +55,22 @@ fn allocations(routes: usize) -> Vec<u64> {
     http.push_str("  - route:\n    - destination: { host: reviews, subset: v1 }\n");
     folder.routes(&http);
     let client = runtime.block_on(async { folder.mesh(1).client() });
-    let call = || {
+    let call = |request| {
         runtime.block_on(async {
-            drop(
-                client
-                    .get(URL)
-                    .await
-                    .unwrap()
-                    .into_body()
-                    .bytes()
-                    .await
-                    .unwrap(),
-            )
+            let response = client.send(request).await.unwrap();
+            drop(response.into_body().bytes().await.unwrap());
         })
     };
-    (0..50).for_each(|_| call());
-    (0..50).map(|_| measure(call).count_total).collect()
+    (0..50).for_each(|_| call(request()));
+    (0..50)
+        .map(|_| measure(|| call(request())).count_total)
+        .collect()
+}
+
+fn usual(counts: &[u64]) -> u64 {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
 }
 
 #[test]
@@ -67,11 +78,6 @@ fn a_warm_call_allocates_a_fixed_number_of_times() {
     let one = allocations(1);
     let many = allocations(1_000);
     println!("allocations per call: {one:?} with one route, {many:?} with 1,000");
-    let usual = |counts: &[u64]| {
-        let mut sorted = counts.to_vec();
-        sorted.sort_unstable();
-        sorted[sorted.len() / 2]
-    };
     assert_eq!(
         usual(&one),
         usual(&many),
@@ -79,4 +85,24 @@ fn a_warm_call_allocates_a_fixed_number_of_times() {
     );
     assert!(usual(&one) <= MOST, "{} allocations", usual(&one));
     assert!(usual(&one) > 4, "the counter counts");
+}
+
+#[test]
+fn a_limit_of_its_time_costs_a_call_two_allocations() {
+    let limited = || {
+        let mut request = http::Request::get(URL).body(Body::empty()).unwrap();
+        let options = CallOptions::new().timeout(Duration::from_secs(60));
+        request.extensions_mut().insert(options);
+        request
+    };
+    let unlimited = || {
+        let mut request = http::Request::get(URL).body(Body::empty()).unwrap();
+        request.extensions_mut().insert(CallOptions::new());
+        request
+    };
+    let (with, without) = (
+        usual(&measured(1, &limited)),
+        usual(&measured(1, &unlimited)),
+    );
+    assert_eq!(with, without + LIMIT);
 }

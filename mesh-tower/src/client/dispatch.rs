@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Response;
-use mesh_core::route::Action;
+use mesh_core::cluster::{Cluster, Discovery, Protocol};
 use tower_service::Service;
 
+use super::answer::answer;
 use super::seam::{Answered, Attempt, Destination, Goal};
-use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::live::LiveCluster;
 use crate::mesh::Shared;
@@ -40,12 +39,21 @@ impl Service<Attempt> for Dispatch {
         let Destination { goal, mut place } = attempt.destination;
         let cluster = match goal {
             Goal::Cluster(cluster) => cluster,
+            Goal::Outside(cluster, to) => {
+                let cells = (Arc::clone(&cluster.cells), Arc::clone(&to.cells));
+                let counted = Counted::start(cells.0, cells.1, attempt.trail);
+                let protocol = version_outside(&cluster.model);
+                return to.send(attempt.request, protocol, counted, place);
+            }
             Goal::Answer(route) => {
-                let answered = answer(&route.action);
-                return Box::pin(std::future::ready(Ok(Answered {
-                    response: answered,
+                let answered = answer(&route, &attempt.request, place).map(|response| Answered {
+                    response,
                     endpoint: None,
                     attempts: 0,
+                });
+                return Box::pin(std::future::ready(answered.map_err(|error| Failed {
+                    error,
+                    unsent: None,
                 })));
             }
         };
@@ -59,8 +67,26 @@ impl Service<Attempt> for Dispatch {
         };
         let pool = &cluster.endpoints[at];
         place.endpoint = Some(pool.address);
-        let counted = Counted::start(Arc::clone(&cluster.cells), Arc::clone(&pool.cells));
+        if let Some(trail) = &attempt.trail {
+            trail.tried(pool.address);
+        }
+        let counted = Counted::start(
+            Arc::clone(&cluster.cells),
+            Arc::clone(&pool.cells),
+            attempt.trail,
+        );
         pool.send(attempt.request, counted, place)
+    }
+}
+
+/// The HTTP version to a host that the caller asked for; `None` is the caller's own.
+const fn version_outside(cluster: &Cluster) -> Option<Protocol> {
+    match cluster.discovery {
+        Discovery::OriginalDestination {
+            callers_version: true,
+            ..
+        } => None,
+        _ => Some(cluster.protocol),
     }
 }
 
@@ -87,14 +113,4 @@ fn no_endpoint(cluster: &LiveCluster) -> String {
         0 => "the cluster has no endpoints; check that a workload carries the labels that the service and the subset select".to_owned(),
         all => format!("none of the cluster's {all} endpoints is healthy"),
     }
-}
-
-/// A direct response. Other actions have become errors or clusters before.
-fn answer(action: &Action) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    if let Action::DirectResponse(direct) = action {
-        *response.status_mut() = direct.status;
-        *response.body_mut() = Body::from(direct.body.clone());
-    }
-    response
 }

@@ -28,25 +28,40 @@ type Stack = Telemetry<Route<Retry<Dispatch>>>;
 ///
 /// # What a request may be
 /// Its URI is absolute (`http://host[:port]/path`, port 80 by default) or a path beside one `Host`
-/// header. Where both name a host, the URI wins and the header is rewritten. `https`, CONNECT and
+/// header. Where both name a host, the URI wins and the header is rewritten. A call to a host that the mesh does not
+/// know is passed through if its outbound policy allows that; so is every call to `https://`, which no rule for HTTP
+/// is for, with TLS verified by the host's name (port 443 by default). CONNECT and
 /// Upgrade are refused: they are not served yet. Bodies of [`send`](Self::send) are any
 /// `http_body::Body` of bytes; [`Body`] is made from strings, bytes and `()`. Trailers pass.
 #[derive(Clone)]
 pub struct MeshClient {
     shared: Arc<Shared>,
     scope: Scope,
+    /// Whether a request's `grpc-timeout` limits it on this side, whatever the route admits.
+    deadlines: bool,
     stack: Stack,
 }
 
 impl MeshClient {
-    pub(crate) fn new(shared: Arc<Shared>, scope: Scope, call_info: bool) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, scope: Scope) -> Self {
+        Self::assemble(shared, scope, false, false)
+    }
+
+    /// What stands under generated clients.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn for_grpc(shared: Arc<Shared>) -> Self {
+        Self::assemble(shared, Scope::Mesh, true, false)
+    }
+
+    fn assemble(shared: Arc<Shared>, scope: Scope, deadlines: bool, call_info: bool) -> Self {
         let dispatch = Dispatch::new(Arc::clone(&shared));
-        let routed = RouteLayer::new(Arc::clone(&shared), scope, call_info)
+        let routed = RouteLayer::new(Arc::clone(&shared), scope, deadlines, call_info)
             .layer(RetryLayer.layer(dispatch));
         let stack = TelemetryLayer::new(Arc::clone(&shared)).layer(routed);
         Self {
             shared,
             scope,
+            deadlines,
             stack,
         }
     }
@@ -54,7 +69,7 @@ impl MeshClient {
     /// The same client, whose responses carry a [`CallInfo`](super::CallInfo) in their extensions.
     #[must_use]
     pub fn with_call_info(self) -> Self {
-        Self::new(self.shared, self.scope, true)
+        Self::assemble(self.shared, self.scope, self.deadlines, true)
     }
 
     /// Sends a GET.

@@ -1,15 +1,19 @@
 //! Repeats a request once when it provably was not sent: nothing can be processed twice by that.
 //! The repeat stays in the cluster that was chosen, and goes to another endpoint if there is one; a
 //! failed connect to the only endpoint is not repeated, since that would only wait twice.
+//!
+//! Owns the limits of the call's time: they hold over all attempts, and go on with the response's body.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::limit::{Trail, Watch};
 use super::seam::{Answered, Attempt, Destination, Routed};
 use crate::error::Error;
 use crate::pool::Failed;
@@ -50,18 +54,23 @@ where
     fn call(
         &mut self,
         Routed {
-            request,
+            mut request,
             destination,
+            limits,
+            due,
         }: Routed,
     ) -> Self::Future {
+        let watch = Watch::start(limits, due, request.body_mut());
         let mut inner = self.inner.clone();
         let attempt = Attempt {
             request,
             destination: destination.clone(),
             avoid: None,
+            trail: trail(watch.as_ref()),
         };
         RetryFuture {
-            call: inner.call(attempt),
+            call: Some(inner.call(attempt)),
+            watch,
             inner,
             destination,
             attempts: 1,
@@ -75,8 +84,10 @@ pin_project! {
         inner: S,
         destination: Destination,
         attempts: u32,
+        watch: Option<Pin<Box<Watch>>>,
+        // None once a limit has ended it: what it holds goes at once, even if the future is kept.
         #[pin]
-        call: S::Future,
+        call: Option<S::Future>,
     }
 }
 
@@ -89,13 +100,21 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let Failed { error, unsent } = match ready!(this.call.as_mut().poll(cx)) {
-                Ok(answered) => {
-                    let attempts = answered.endpoint.map_or(0, |_| *this.attempts);
-                    return Poll::Ready(Ok(Answered {
-                        attempts,
-                        ..answered
-                    }));
+            let Some(call) = this.call.as_mut().as_pin_mut() else {
+                return Poll::Pending;
+            };
+            let Poll::Ready(result) = call.poll(cx) else {
+                let error = ready!(out_of_time(this.watch, this.destination, cx));
+                this.call.set(None);
+                return Poll::Ready(Err(error));
+            };
+            let Failed { error, unsent } = match result {
+                Ok(mut answered) => {
+                    answered.attempts = answered.endpoint.map_or(0, |_| *this.attempts);
+                    if let Some(watch) = this.watch.take() {
+                        Watch::answered(watch, answered.response.body_mut());
+                    }
+                    return Poll::Ready(Ok(answered));
                 }
                 Err(failed) => failed,
             };
@@ -106,15 +125,32 @@ where
             };
             tracing::debug!(%error, "repeated: the request was not sent");
             *this.attempts += 1;
-            let destination = this.destination.clone();
             let attempt = Attempt {
                 request,
-                destination,
+                destination: this.destination.clone(),
                 avoid: error.endpoint(),
+                trail: trail(this.watch.as_ref()),
             };
-            this.call.set(this.inner.call(attempt));
+            this.call.set(Some(this.inner.call(attempt)));
         }
     }
+}
+
+/// The error of a call one of whose limits has passed. A call without limits has no timer.
+fn out_of_time(
+    watch: &mut Option<Pin<Box<Watch>>>,
+    destination: &Destination,
+    cx: &mut Context<'_>,
+) -> Poll<Error> {
+    let Some(watch) = watch else {
+        return Poll::Pending;
+    };
+    let expired = ready!(watch.as_mut().poll(cx));
+    Poll::Ready(watch.error(expired, destination.place.clone()))
+}
+
+fn trail(watch: Option<&Pin<Box<Watch>>>) -> Option<Arc<Trail>> {
+    watch.map(|watch| Arc::clone(watch.trail()))
 }
 
 impl<S: Service<Attempt>> fmt::Debug for RetryFuture<S> {

@@ -1,7 +1,9 @@
 //! Chooses the route and the cluster. The snapshot is loaded once and let go before anything waits.
 
 mod asked;
+mod change;
 mod decide;
+mod outside;
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,13 +16,16 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::head::Head;
+use super::options::Due;
 use super::seam::{Answered, CallInfo, Routed};
 use crate::body::Body;
-use crate::error::{Error, Place};
+use crate::error::{Error, Kind, Place};
 use crate::mesh::Shared;
 use asked::Asked;
 pub(crate) use asked::invalid;
-use decide::{Decision, Head, decide, wait};
+use change::Change;
+use decide::{Chosen, Decision, decide, wait};
 
 /// Which routes a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +41,22 @@ pub(crate) enum Scope {
 pub struct RouteLayer {
     shared: Arc<Shared>,
     scope: Scope,
+    deadlines: bool,
     call_info: bool,
 }
 
 impl RouteLayer {
-    pub(crate) const fn new(shared: Arc<Shared>, scope: Scope, call_info: bool) -> Self {
+    /// With `deadlines`, a request's `grpc-timeout` limits it whatever the route admits.
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        scope: Scope,
+        deadlines: bool,
+        call_info: bool,
+    ) -> Self {
         Self {
             shared,
             scope,
+            deadlines,
             call_info,
         }
     }
@@ -84,43 +97,91 @@ where
         let RouteLayer {
             shared,
             scope,
+            deadlines,
             call_info,
         } = &self.layer;
         let call_info = *call_info;
-        let asked = match Asked::of(&mut request, *scope) {
+        let due = Due::of(&request, *deadlines);
+        let asked = match Asked::of(&mut request, *scope, shared.normalization) {
             Ok(asked) => asked,
             Err(error) => return RouteFuture::Refused { error: Some(error) },
         };
-        let authority = request.uri().authority().cloned();
         match decide(shared, asked, Head::of(&request)) {
-            Decision::To(destination) => RouteFuture::Calling {
-                authority,
-                place: call_info.then(|| destination.place.clone()),
-                call: self.inner.call(Routed {
-                    request,
-                    destination,
-                }),
+            Decision::To(chosen) => match begin(request, chosen, due, call_info) {
+                Ok((routed, ending)) => RouteFuture::Calling {
+                    call: self.inner.call(routed),
+                    ending,
+                },
+                Err(error) => RouteFuture::Refused { error: Some(error) },
             },
             Decision::Fail(error) => RouteFuture::Refused { error: Some(error) },
-            Decision::Wait(_) => {
+            Decision::Wait(..) => {
                 let (shared, mut inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
-                    let destination = wait(&shared, asked, &head).await?;
+                    let chosen = wait(&shared, asked, &head, due).await?;
                     let request = Request::from_parts(head, body);
-                    let place = call_info.then(|| destination.place.clone());
-                    let call = inner.call(Routed {
-                        request,
-                        destination,
-                    });
-                    let answered = call
-                        .await
-                        .map_err(|error| error.called(authority.as_ref()))?;
-                    Ok(informed(answered, place))
+                    let (routed, mut ending) = begin(request, chosen, due, call_info)?;
+                    let result = inner.call(routed).await;
+                    ending.of(result)
                 });
                 RouteFuture::Waiting { waiting }
             }
         }
+    }
+}
+
+/// Makes a request ready to go, and what is to be done when its response comes.
+fn begin(
+    mut request: Request<Body>,
+    chosen: Chosen,
+    due: Option<Due>,
+    call_info: bool,
+) -> Result<(Routed, Ending), Error> {
+    let Chosen {
+        destination,
+        limits,
+        change,
+    } = chosen;
+    // Errors name the authority that was routed by, whatever a rewrite sends.
+    let authority = request.uri().authority().cloned();
+    let change = match change.map(|change| change.request(&mut request)) {
+        None => None,
+        Some(Ok(change)) => change,
+        Some(Err(error)) => {
+            let error = Error::new(Kind::InvalidRequest, destination.place, error.to_string());
+            return Err(error.called(authority.as_ref()));
+        }
+    };
+    let ending = Ending {
+        authority,
+        place: call_info.then(|| destination.place.clone()),
+        change,
+    };
+    let routed = Routed {
+        request,
+        destination,
+        limits,
+        due,
+    };
+    Ok((routed, ending))
+}
+
+/// What is left to do at the end of a call.
+#[derive(Debug)]
+pub struct Ending {
+    authority: Option<Authority>,
+    place: Option<Place>,
+    change: Option<Change>,
+}
+
+impl Ending {
+    fn of(&mut self, result: Result<Answered, Error>) -> Result<Response<Body>, Error> {
+        let mut answered = result.map_err(|error| error.called(self.authority.as_ref()))?;
+        if let Some(change) = &self.change {
+            change.response(&mut answered);
+        }
+        Ok(informed(answered, self.place.take()))
     }
 }
 
@@ -133,7 +194,7 @@ pin_project! {
         #[doc(hidden)]
         Refused { error: Option<Error> },
         #[doc(hidden)]
-        Calling { #[pin] call: F, authority: Option<Authority>, place: Option<Place> },
+        Calling { #[pin] call: F, ending: Ending },
         #[doc(hidden)]
         Waiting { waiting: Waiting },
     }
@@ -148,14 +209,7 @@ impl<F: Future<Output = Result<Answered, Error>>> Future for RouteFuture<F> {
             Step::Refused { error } => error
                 .take()
                 .map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
-            Step::Calling {
-                call,
-                authority,
-                place,
-            } => Poll::Ready(match ready!(call.poll(cx)) {
-                Ok(answered) => Ok(informed(answered, place.take())),
-                Err(error) => Err(error.called(authority.as_ref())),
-            }),
+            Step::Calling { call, ending } => Poll::Ready(ending.of(ready!(call.poll(cx)))),
             Step::Waiting { waiting } => waiting.as_mut().poll(cx),
         }
     }

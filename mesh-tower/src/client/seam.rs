@@ -4,10 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use mesh_core::route::Limits;
 
+use super::limit::Trail;
+use super::options::Due;
 use crate::body::Body;
 use crate::error::Place;
 use crate::live::LiveCluster;
+use crate::outside;
 
 /// A request whose route and cluster are chosen. It holds what it needs and no configuration: a
 /// stream may last a day and pins nothing.
@@ -15,6 +19,10 @@ use crate::live::LiveCluster;
 pub struct Routed {
     pub(crate) request: Request<Body>,
     pub(crate) destination: Destination,
+    /// What the route says of its time.
+    pub(crate) limits: Limits,
+    /// What the caller says of it.
+    pub(crate) due: Option<Due>,
 }
 
 /// One try of a routed request.
@@ -24,6 +32,8 @@ pub struct Attempt {
     pub(crate) destination: Destination,
     /// The endpoint that the former attempt failed on.
     pub(crate) avoid: Option<SocketAddr>,
+    /// Where a call with limits of time notes how far it came.
+    pub(crate) trail: Option<Arc<Trail>>,
 }
 
 /// Where a request goes, and by which rule: the same for all its attempts.
@@ -37,13 +47,20 @@ pub(crate) struct Destination {
 impl Destination {
     /// Whether there is but one endpoint to go to.
     pub(crate) fn is_single(&self) -> bool {
-        matches!(&self.goal, Goal::Cluster(cluster) if cluster.model.balancer.eligible() == 1)
+        match &self.goal {
+            Goal::Cluster(cluster) => cluster.model.balancer.eligible() == 1,
+            // It has tried all addresses itself.
+            Goal::Outside(..) => true,
+            Goal::Answer(_) => false,
+        }
     }
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
     Cluster(Arc<LiveCluster>),
+    /// The host that the caller asked for, counted on this cluster.
+    Outside(Arc<LiveCluster>, Arc<outside::Destination>),
     Answer(Arc<mesh_core::route::Route>),
 }
 

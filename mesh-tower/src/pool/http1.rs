@@ -1,6 +1,7 @@
 //! HTTP/1.1: a stack of idle connections. The last one used is taken first, so that few stay warm.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use tokio::time::Instant;
 
-use super::connect::{self, ConnectError, Peer};
+use super::connect::{ConnectError, Open, Peer};
 use super::lease::{Connection, Counted};
 use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
@@ -18,10 +19,20 @@ use crate::error::{Error, Kind, Place};
 /// request that races with that close has to be repeated.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
 
-pub(super) type Sender = SendRequest<Body>;
+/// How many idle connections one host outside of the mesh keeps. Those hosts are as many as callers name, and what
+/// many calls at once have opened must not stay open for the one call that follows.
+const MOST_IDLE_OUTSIDE: usize = 32;
+
+/// A connection that takes one request at a time.
+#[derive(Debug)]
+pub(super) struct Sender {
+    http: SendRequest<Body>,
+    /// Where it leads.
+    address: SocketAddr,
+}
 
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     peer: Peer,
     idle: Mutex<VecDeque<Idle>>,
 }
@@ -33,24 +44,39 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(peer: Peer) -> Self {
+    pub(crate) fn new(peer: Peer) -> Self {
         Self {
             peer,
             idle: Mutex::default(),
         }
     }
 
-    pub(super) fn send(
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Takes an open connection over.
+    pub(crate) async fn adopt(&self, open: Open) -> Result<(), ConnectError> {
+        let mut sender = introduced(open).await?;
+        // Only what is ready counts as idle.
+        let ready = sender.http.ready().await;
+        ready.map_err(|error| ConnectError::Http(sender.address, error))?;
+        self.put(sender);
+        Ok(())
+    }
+
+    pub(crate) fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
         counted: Counted,
-        place: Place,
+        mut place: Place,
     ) -> Sending {
         if let Err(reason) = to_origin_form(&mut request) {
             return refused(Error::new(Kind::InvalidRequest, place, reason));
         }
         if let Some(mut sender) = self.take() {
-            let sending = sender.try_send_request(request);
+            place.endpoint = Some(sender.address);
+            let sending = sender.http.try_send_request(request);
             return Box::pin(response(
                 sending,
                 Connection::Http1(sender, Arc::downgrade(self)),
@@ -59,7 +85,7 @@ impl Pool {
             ));
         }
         let pool = Arc::downgrade(self);
-        let peer = self.peer;
+        let peer = self.peer.clone();
         Box::pin(async move {
             let mut sender = match connect(peer).await {
                 Ok(sender) => sender,
@@ -70,7 +96,8 @@ impl Pool {
                     });
                 }
             };
-            let sending = sender.try_send_request(request);
+            place.endpoint = Some(sender.address);
+            let sending = sender.http.try_send_request(request);
             response(sending, Connection::Http1(sender, pool), counted, place).await
         })
     }
@@ -86,7 +113,7 @@ impl Pool {
             idle.clear();
         }
         while let Some(Idle { sender, .. }) = idle.pop_back() {
-            if sender.is_ready() {
+            if sender.http.is_ready() {
                 return Some(sender);
             }
         }
@@ -95,36 +122,54 @@ impl Pool {
 
     /// Takes a connection back whose response has been read.
     pub(super) fn give_back(self: Arc<Self>, mut sender: Sender) {
-        if sender.is_ready() {
+        if sender.http.is_ready() {
             self.put(sender);
-        } else if !sender.is_closed() {
+        } else if !sender.http.is_closed() {
             // The connection's task has not seen the end yet; it is about to.
             tokio::spawn(async move {
-                if sender.ready().await.is_ok() {
+                if sender.http.ready().await.is_ok() {
                     self.put(sender);
                 }
             });
         }
     }
 
-    /// Keeps a connection that can take the next request, and closes the coldest if it is too old.
+    /// Keeps a connection that can take the next request, and closes the coldest: the old ones, and what is more
+    /// than there may be.
     fn put(&self, sender: Sender) {
-        let now = Instant::now();
+        let since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push_back(Idle { sender, since: now });
-        while idle
-            .front()
-            .is_some_and(|coldest| now - coldest.since > IDLE_TIMEOUT)
-        {
+        idle.push_back(Idle { sender, since });
+        if !self.peer.is_ours() && idle.len() > MOST_IDLE_OUTSIDE {
             idle.pop_front();
         }
+        close_old(&mut idle);
+    }
+
+    /// Closes what has been idle for too long, for pools that are not called any more.
+    pub(crate) fn sweep(&self) {
+        close_old(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn close_old(idle: &mut VecDeque<Idle>) {
+    let now = Instant::now();
+    while idle
+        .front()
+        .is_some_and(|coldest| now - coldest.since > IDLE_TIMEOUT)
+    {
+        idle.pop_front();
     }
 }
 
 async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
-    let address = peer.address;
-    let stream = connect::tcp(peer).await?;
-    let (sender, connection) = handshake(stream)
+    introduced(peer.open().await?).await
+}
+
+/// Begins HTTP on an open connection.
+async fn introduced(open: Open) -> Result<Sender, ConnectError> {
+    let Open { io, address } = open;
+    let (http, connection) = handshake(io)
         .await
         .map_err(|error| ConnectError::Http(address, error))?;
     tokio::spawn(async move {
@@ -132,7 +177,7 @@ async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
             tracing::debug!(%address, %error, "HTTP/1.1 connection ended");
         }
     });
-    Ok(sender)
+    Ok(Sender { http, address })
 }
 
 /// A request to a server names its host in `Host` and its path alone in the request line (RFC 9112, 3.2.1).
@@ -142,7 +187,8 @@ fn to_origin_form(request: &mut Request<Body>) -> Result<(), String> {
     if let Some(authority) = request.uri().authority() {
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|error| format!("the authority is no Host header: {error}"))?;
-        request.headers_mut().insert(header::HOST, host);
+        let inserted = request.headers_mut().try_insert(header::HOST, host);
+        inserted.map_err(|error| format!("there is no room for the Host header: {error}"))?;
     }
     let path = std::mem::take(request.uri_mut())
         .into_parts()

@@ -2,6 +2,7 @@
 //! limit, because h2 reports no saturation and requests beyond the limit would hang unseen.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,23 +11,42 @@ use std::time::Duration;
 use http::{Request, Version};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use mesh_core::route::is_grpc;
 
-use super::connect::{self, ConnectError, Peer};
+use super::connect::{ConnectError, Open, Peer};
 use super::lease::{Connection, Counted};
+use super::tether::Tether;
 use super::{Failed, Sending, connect_failed, response};
 use crate::body::Body;
 use crate::error::Place;
 
-/// Finds half-open connections, also when they are idle.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How half-open connections are found.
+struct KeepAlive {
+    interval: Duration,
+    timeout: Duration,
+    while_idle: bool,
+}
+
+/// Endpoints of the mesh are set up for this, also when they are idle.
+const INSIDE: KeepAlive = KeepAlive {
+    interval: Duration::from_secs(10),
+    timeout: Duration::from_secs(5),
+    while_idle: true,
+};
+/// What gRPC servers bear that were set up for nothing: they close connections on which pings come more often than
+/// every five minutes, or without open streams (gRPC A8).
+const OUTSIDE: KeepAlive = KeepAlive {
+    interval: Duration::from_secs(5 * 60),
+    timeout: Duration::from_secs(20),
+    while_idle: false,
+};
 /// How many streams a connection may carry before the peer has told its limit.
 const FIRST_STREAMS: usize = 10;
 /// How many connections one endpoint gets at most.
 const MOST_CONNECTIONS: usize = 100;
 
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     peer: Peer,
     open: Mutex<Vec<Shared>>,
     /// One connection is opened at a time; whoever waited looks again before opening another.
@@ -37,10 +57,15 @@ pub(super) struct Pool {
 #[derive(Debug, Clone)]
 struct Shared {
     sender: SendRequest<Body>,
+    /// Where it leads.
+    address: SocketAddr,
     streams: Arc<AtomicUsize>,
     /// The peer's limit, as the connection's task last saw it.
     limit: Arc<AtomicUsize>,
 }
+
+/// A connection with room, where it leads, and the place on it.
+type Reserved = (SendRequest<Body>, SocketAddr, Stream);
 
 /// One open stream; counts until it is dropped.
 #[derive(Debug)]
@@ -53,7 +78,7 @@ impl Drop for Stream {
 }
 
 impl Pool {
-    pub(super) fn new(peer: Peer) -> Self {
+    pub(crate) fn new(peer: Peer) -> Self {
         Self {
             peer,
             open: Mutex::default(),
@@ -61,31 +86,44 @@ impl Pool {
         }
     }
 
-    pub(super) fn send(
+    /// Takes an open connection over.
+    pub(crate) async fn adopt(&self, open: Open) -> Result<(), ConnectError> {
+        let shared = introduced(open, &self.peer).await?;
+        self.keep(shared);
+        Ok(())
+    }
+
+    fn keep(&self, shared: Shared) {
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(shared);
+    }
+
+    pub(crate) fn send(
         self: &Arc<Self>,
         mut request: Request<Body>,
         counted: Counted,
-        place: Place,
+        mut place: Place,
     ) -> Sending {
         *request.version_mut() = Version::HTTP_2;
         // What names the host is :authority; a second name for it would only invite disagreement.
         request.headers_mut().remove(http::header::HOST);
-        if let Some((mut sender, stream)) = self.reserve() {
+        if let Some((mut sender, address, stream)) = self.reserve() {
+            place.endpoint = Some(address);
+            let connection = Connection::Http2(stream, tether(&mut request));
             let sending = sender.try_send_request(request);
-            return Box::pin(response(sending, Connection::Http2(stream), counted, place));
+            return Box::pin(response(sending, connection, counted, place));
         }
         let pool = Arc::clone(self);
         Box::pin(async move {
             // Waiting for another's attempt counts: nobody waits for a queue of failing ones.
-            let Peer {
-                address,
-                connect_timeout,
-            } = pool.peer;
-            let opening = tokio::time::timeout(connect_timeout, pool.stream());
-            let opened = opening
-                .await
-                .unwrap_or(Err(ConnectError::Timeout(address, connect_timeout)));
-            let (mut sender, stream) = match opened {
+            let limit = pool.peer.connect_timeout();
+            let opened = match tokio::time::timeout(limit, pool.stream()).await {
+                Ok(opened) => opened,
+                Err(_) => Err(ConnectError::Timeout(pool.peer.clone(), limit)),
+            };
+            let (mut sender, address, stream) = match opened {
                 Ok(stream) => stream,
                 Err(error) => {
                     return Err(Failed {
@@ -94,28 +132,27 @@ impl Pool {
                     });
                 }
             };
+            place.endpoint = Some(address);
+            let connection = Connection::Http2(stream, tether(&mut request));
             let sending = sender.try_send_request(request);
-            response(sending, Connection::Http2(stream), counted, place).await
+            response(sending, connection, counted, place).await
         })
     }
 
-    async fn stream(&self) -> Result<(SendRequest<Body>, Stream), ConnectError> {
+    async fn stream(&self) -> Result<Reserved, ConnectError> {
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(found) = self.reserve() {
             return Ok(found);
         }
-        let shared = connect(self.peer).await?;
+        let shared = introduced(self.peer.open().await?, &self.peer).await?;
         let found = shared.reserve();
-        self.open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(shared);
+        self.keep(shared);
         Ok(found)
     }
 
     /// A stream on an open connection that has room. With as many connections as there may be, one
     /// on the connection with the fewest: a peer that allows no streams must not get ever more connections.
-    fn reserve(&self) -> Option<(SendRequest<Body>, Stream)> {
+    fn reserve(&self) -> Option<Reserved> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|shared| !shared.sender.is_closed());
         let streams = |shared: &Shared| shared.streams.load(Relaxed);
@@ -130,22 +167,35 @@ impl Pool {
 }
 
 impl Shared {
-    fn reserve(&self) -> (SendRequest<Body>, Stream) {
+    fn reserve(&self) -> Reserved {
         self.streams.fetch_add(1, Relaxed);
-        (self.sender.clone(), Stream(Arc::clone(&self.streams)))
+        let stream = Stream(Arc::clone(&self.streams));
+        (self.sender.clone(), self.address, stream)
     }
 }
 
-async fn connect(peer: Peer) -> Result<Shared, ConnectError> {
-    let address = peer.address;
-    let stream = connect::tcp(peer).await?;
+/// Ties the upload of gRPC to the call: there, the end of the response is the end of all. In HTTP, an
+/// upload may go on after its response.
+fn tether(request: &mut Request<Body>) -> Option<Tether> {
+    if !is_grpc(request.headers()) || !request.body().is_stream() {
+        return None;
+    }
+    let (tether, tied) = Tether::new();
+    request.body_mut().tie(tied);
+    Some(tether)
+}
+
+/// Begins HTTP on an open connection.
+async fn introduced(open: Open, peer: &Peer) -> Result<Shared, ConnectError> {
+    let Open { io, address } = open;
+    let keep_alive = if peer.is_ours() { INSIDE } else { OUTSIDE };
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_max_send_streams(FIRST_STREAMS)
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .handshake(stream)
+        .keep_alive_interval(keep_alive.interval)
+        .keep_alive_timeout(keep_alive.timeout)
+        .keep_alive_while_idle(keep_alive.while_idle)
+        .handshake(io)
         .await
         .map_err(|error| ConnectError::Http(address, error))?;
     let limit = Arc::new(AtomicUsize::new(FIRST_STREAMS));
@@ -163,6 +213,7 @@ async fn connect(peer: Peer) -> Result<Shared, ConnectError> {
     });
     Ok(Shared {
         sender,
+        address,
         streams: Arc::default(),
         limit,
     })

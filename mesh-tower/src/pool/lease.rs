@@ -1,13 +1,17 @@
 //! What a running request holds, and what becomes of it at its end: the connection goes back only
 //! when the response was read to its end, the counts always go back.
 
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 
 use http::StatusCode;
 
 use super::http1::{self, Sender};
 use super::http2::Stream;
-use crate::error::Place;
+use super::tether::Tether;
+use crate::client::{Expired, Trail, Watch};
+use crate::error::{Error, Place};
 use crate::telemetry::{Cells, Outcome};
 
 /// A request that is counted on its cluster and endpoint, until dropped.
@@ -16,16 +20,30 @@ pub(crate) struct Counted {
     cluster: Arc<Cells>,
     endpoint: Arc<Cells>,
     outcome: Outcome,
+    /// Of a call with limits of time.
+    trail: Option<Arc<Trail>>,
 }
 
 impl Counted {
-    pub(crate) fn start(cluster: Arc<Cells>, endpoint: Arc<Cells>) -> Self {
+    pub(crate) fn start(
+        cluster: Arc<Cells>,
+        endpoint: Arc<Cells>,
+        trail: Option<Arc<Trail>>,
+    ) -> Self {
         cluster.start();
         endpoint.start();
         Self {
             cluster,
             endpoint,
             outcome: Outcome::Failed,
+            trail,
+        }
+    }
+
+    /// The request was handed to a connection.
+    pub(super) fn handed_over(&self) {
+        if let Some(trail) = &self.trail {
+            trail.handed_over();
         }
     }
 
@@ -51,14 +69,15 @@ struct Held {
     connection: Connection,
     counted: Counted,
     place: Place,
+    watch: Option<Pin<Box<Watch>>>,
 }
 
 #[derive(Debug)]
 pub(super) enum Connection {
     /// The pool only if it is still in use: a stream may last a day and must not keep idle sockets open.
     Http1(Sender, Weak<http1::Pool>),
-    /// Held for its drop: a stream is open until its body ends or is dropped.
-    Http2(Stream),
+    /// Held for their drop: a stream is open until its body ends or is dropped, and the upload of gRPC until then.
+    Http2(Stream, Option<Tether>),
 }
 
 impl Lease {
@@ -67,6 +86,7 @@ impl Lease {
             connection,
             counted,
             place,
+            watch: None,
         }))
     }
 
@@ -78,13 +98,30 @@ impl Lease {
                     pool.give_back(sender);
                 }
             }
-            Connection::Http2(stream) => drop(stream),
+            Connection::Http2(stream, tether) => drop((tether, stream)),
         }
     }
 
-    /// The response broke off: the connection is not used again. Tells where that was.
-    pub(crate) fn failed(mut self) -> Place {
+    /// The response broke off: the connection is not used again, and the error is counted.
+    pub(crate) fn failed(mut self, error: impl FnOnce(Place) -> Error) -> Error {
         self.0.counted.outcome = Outcome::Failed;
-        std::mem::take(&mut self.0.place)
+        let error = error(std::mem::take(&mut self.0.place));
+        self.0.counted.cluster.broken_off(error.flags());
+        error
+    }
+
+    /// Lets a timer watch over the rest of the response.
+    pub(crate) fn watch(&mut self, watch: Pin<Box<Watch>>) {
+        self.0.watch = Some(watch);
+    }
+
+    /// Ready when a limit has passed: asked when the response keeps its reader waiting, and when a
+    /// frame of it came.
+    pub(crate) fn limit(&mut self, cx: &mut Context<'_>, frame: bool) -> Poll<Expired> {
+        match &mut self.0.watch {
+            None => Poll::Pending,
+            Some(watch) if frame => watch.as_mut().frame(cx),
+            Some(watch) => watch.as_mut().poll(cx),
+        }
     }
 }

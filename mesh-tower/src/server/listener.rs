@@ -4,22 +4,70 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::Incoming as RequestBody;
 use tokio::net::TcpListener;
 use tower_service::Service;
 
+use super::drain::Member;
 use super::serve;
+use super::stream::MeshStream;
 use crate::error::BoxError;
 use crate::mesh::{Mesh, Shared};
 
+/// The pause after an accept that failed for lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
 /// Accepts connections for a mesh. Bound, and not yet serving.
+///
+/// There are three ways to serve, and [`Mesh::shutdown`] drains each of them:
+/// * [`serve`](Self::serve): HTTP/1.1 and HTTP/2 for any tower service.
+/// * `axum::serve(listener, app)`, with feature `axum`:
+///
+/// ```no_run
+/// # #[cfg(feature = "axum")]
+/// # async fn example(mesh: mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+/// use axum::extract::ConnectInfo;
+/// use mesh_tower::PeerIdentity;
+///
+/// let hello = |ConnectInfo(peer): ConnectInfo<PeerIdentity>| async move { peer.address.to_string() };
+/// let app = axum::Router::new().fallback(hello).layer(mesh.inbound());
+/// let app = app.into_make_service_with_connect_info::<PeerIdentity>();
+/// let listener = mesh.listen("0.0.0.0:9080").await?;
+/// axum::serve(listener, app).with_graceful_shutdown(mesh.draining()).await?;
+/// # Ok(()) }
+/// ```
+///
+/// * tonic's server with [`incoming`](Self::incoming), with feature `tonic-server`:
+///
+/// ```no_run
+/// # #[cfg(feature = "tonic-server")]
+/// # async fn example(mesh: mesh_tower::Mesh, routes: tonic::service::Routes) -> Result<(), Box<dyn std::error::Error>> {
+/// let incoming = mesh.listen("0.0.0.0:9080").await?.incoming();
+/// tonic::transport::Server::builder()
+///     .layer(mesh.inbound())
+///     .serve_with_incoming_shutdown(routes, incoming, mesh.draining())
+///     .await?;
+/// # Ok(()) }
+/// ```
+///
+/// Without [`Mesh::draining`], axum and tonic do not learn of a drain: nothing new is accepted, but idle connections
+/// stay until the time for draining is up. axum's loop then never returns, and tonic's returns at once.
 #[derive(Debug)]
 pub struct MeshListener {
-    listener: TcpListener,
+    /// None when draining has begun: the address is given back.
+    open: Option<Open>,
     address: SocketAddr,
     shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Open {
+    socket: TcpListener,
+    /// From the first accept on; a drain does not wait for a listener that nobody asks.
+    member: Option<Member>,
 }
 
 /// An address that could not be bound.
@@ -48,22 +96,34 @@ impl Mesh {
             address: address.to_owned(),
             cause,
         };
-        let listener = TcpListener::bind(address).await.map_err(error)?;
-        let bound = listener.local_addr().map_err(error)?;
+        let socket = TcpListener::bind(address).await.map_err(error)?;
+        let bound = socket.local_addr().map_err(error)?;
         Ok(MeshListener {
-            listener,
+            open: Some(Open {
+                socket,
+                member: None,
+            }),
             address: bound,
             shared: Arc::clone(&self.shared),
         })
     }
 
-    /// Binds and serves until [`Self::shutdown`].
+    /// Binds and serves until [`Self::shutdown`]; see [`MeshListener::serve`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mesh = mesh_tower::Mesh::from_env().await?;
+    /// mesh.drain_on_signal()?;
+    /// let app = axum::Router::new().fallback(|| async { "hello" });
+    /// mesh.serve("0.0.0.0:9080", app).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub async fn serve<S, B>(&self, address: &str, service: S) -> Result<(), ListenError>
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
@@ -81,20 +141,54 @@ impl MeshListener {
     }
 
     /// Serves HTTP/1.1 and HTTP/2 (told apart by the first bytes) until [`Mesh::shutdown`]. Takes any
-    /// tower service: an axum router, tonic's routes, your own.
+    /// tower service: an axum router, tonic's routes, your own. [`Mesh::inbound`] is in front of it.
+    ///
+    /// Returns when draining has begun and its last connection has ended, so that a `main` that awaits it cuts no
+    /// request.
     ///
     /// # Errors
     /// None yet; listeners that take their security from the configuration can refuse to open.
     pub async fn serve<S, B>(self, service: S) -> Result<(), ListenError>
     where
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        serve::run(self.listener, service, self.shared.drain.member()).await;
+        let drain = self.shared.drain.begun();
+        serve::run(self, service, drain).await;
         Ok(())
+    }
+
+    /// The next connection; none when draining has begun, and then the socket is closed.
+    pub(super) async fn next(&mut self) -> Option<MeshStream> {
+        let Open { socket, member } = self.open.as_mut()?;
+        let member = member.get_or_insert_with(|| self.shared.drain.member());
+        let accepted = tokio::select! {
+            biased;
+            () = member.watcher.draining() => None,
+            accepted = accept(socket) => Some(accepted),
+        };
+        let Some((stream, peer)) = accepted else {
+            self.open = None;
+            return None;
+        };
+        let member = self.shared.drain.member();
+        Some(MeshStream::plain(stream, peer, member))
+    }
+}
+
+/// A failure to accept is of the machine's, not of the listener's: it passes.
+async fn accept(socket: &TcpListener) -> (tokio::net::TcpStream, SocketAddr) {
+    loop {
+        match socket.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
 }

@@ -1,6 +1,5 @@
-//! The accept loop.
+//! The ready-made loop: HTTP/1.1 and HTTP/2 on each connection of a listener.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,10 +10,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tower_layer::Layer;
 use tower_service::Service;
 
-use super::drain::Member;
+use super::drain::Begun;
+use super::inbound::InboundLayer;
+use super::listener::MeshListener;
+use super::stream::MeshStream;
 use crate::error::BoxError;
 
 /// How long a peer may take for its first request, and for the head of each: half-open and slow peers hold no task for ever.
@@ -22,18 +25,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Finds peers that are gone without a word: an HTTP/2 connection can stay open for days.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause after an accept that failed for lack of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Who is on the other end of a connection; in the extensions of each request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PeerIdentity {
-    /// The peer's address.
-    pub address: SocketAddr,
-}
-
-pub(super) async fn run<S, B>(listener: TcpListener, service: S, mut member: Member)
+/// Until draining has begun and the last connection has ended.
+pub(super) async fn run<S, B>(mut listener: MeshListener, service: S, drain: Begun)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -42,26 +36,20 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = member.draining() => return,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let service = service.clone();
-                let member = member.clone();
-                tokio::spawn(connection(stream, peer, service, member));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    let service = InboundLayer { drain }.layer(service);
+    let open = watch::Sender::new(());
+    while let Some(stream) = listener.next().await {
+        let service = service.clone();
+        let counted = open.subscribe();
+        tokio::spawn(async move {
+            connection(stream, service).await;
+            drop(counted);
+        });
     }
+    open.closed().await;
 }
 
-async fn connection<S, B>(stream: TcpStream, peer: SocketAddr, service: S, mut member: Member)
+async fn connection<S, B>(stream: MeshStream, service: S)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -70,15 +58,14 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    // A response head and a short body are one write; a dead socket says so on its first use.
-    drop(stream.set_nodelay(true));
+    let peer = stream.peer().clone();
+    let address = peer.address;
+    let mut drain = stream.watcher();
     let begun = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&begun);
     let answer = service_fn(move |mut request: Request<Incoming>| {
         asked.store(true, Relaxed);
-        request
-            .extensions_mut()
-            .insert(PeerIdentity { address: peer });
+        request.extensions_mut().insert(peer.clone());
         let mut service = service.clone();
         async move {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
@@ -108,16 +95,16 @@ where
                     return;
                 }
             }
-            () = member.draining() => {
+            () = drain.draining() => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = serving.as_mut() => break served,
-                    () = member.over() => return,
+                    () = drain.over() => return,
                 }
             }
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%peer, %error, "connection ended with an error");
+        tracing::debug!(peer = %address, %error, "connection ended with an error");
     }
 }

@@ -1,5 +1,6 @@
 //! Counters that the request path owns: made at publish, updated without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::StatusCode;
@@ -15,6 +16,8 @@ pub(crate) struct Cells {
     classes: [AtomicU64; 5],
     /// Ended without a response.
     failed: AtomicU64,
+    /// Where responses that break off are counted by flag; a cluster's cells know.
+    errors: Option<Arc<Errors>>,
 }
 
 /// How a request ended.
@@ -25,6 +28,21 @@ pub(crate) enum Outcome {
 }
 
 impl Cells {
+    /// The cells of a cluster.
+    pub(crate) fn of_cluster(errors: Arc<Errors>) -> Self {
+        Self {
+            errors: Some(errors),
+            ..Self::default()
+        }
+    }
+
+    /// A response broke off after it had begun.
+    pub(crate) fn broken_off(&self, flags: &str) {
+        if let Some(errors) = &self.errors {
+            errors.count(flags);
+        }
+    }
+
     pub(crate) fn start(&self) {
         self.started.fetch_add(1, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
@@ -63,7 +81,9 @@ impl Cells {
 pub(crate) struct Errors([AtomicU64; FLAGS.len()]);
 
 /// Every flag that an error can carry.
-const FLAGS: [&str; 9] = ["DPE", "NFCF", "NR", "NC", "UH", "UF", "UC", "DR", "UPE"];
+const FLAGS: [&str; 13] = [
+    "DPE", "NFCF", "NR", "NC", "UH", "UO", "UF", "UC", "DR", "UPE", "UT", "SI", "DT",
+];
 
 impl Errors {
     pub(crate) fn count(&self, flags: &str) {

@@ -17,7 +17,8 @@ pub struct Stats {
     pub requests: u64,
     /// Of those, how many run now.
     pub in_flight: u64,
-    /// Calls that failed inside the mesh, by Envoy's response flag; only flags that occurred.
+    /// Calls that failed inside the mesh, by Envoy's response flag; only flags that occurred. A
+    /// response that breaks off after it has begun counts when its reader finds out.
     pub errors: BTreeMap<&'static str, u64>,
     /// One edge for each cluster that the configuration reaches, with one for each of its endpoints.
     pub edges: Vec<EdgeStats>,

@@ -6,6 +6,14 @@
 )]
 
 pub(crate) mod ads;
+pub(crate) mod frozen;
+#[cfg(feature = "grpc")]
+pub(crate) mod grpc;
+pub(crate) mod outside;
+pub(crate) mod rules;
+pub(crate) mod stage;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -117,6 +125,8 @@ impl Folder {
             .yaml(self.path())
             .node(node())
             .seed(seed)
+            // No test asks the resolver of the machine that it runs on.
+            .resolver(outside::Names::default())
             .build()
             .unwrap()
     }

@@ -1,12 +1,15 @@
 //! Where a request asks to go, settled once: scheme, authority, host and port.
 
+use std::borrow::Cow;
+
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, header};
-use mesh_core::request::split_port;
+use mesh_core::request::{PathNormalization, normalized, split_port};
 use mesh_core::snapshot::TableKey;
 
 use super::Scope;
 use crate::body::Body;
+use crate::client::head::Head;
 use crate::error::{Error, Kind, Place};
 
 /// The table of a request, and how much of its authority is the host.
@@ -14,11 +17,20 @@ use crate::error::{Error, Kind, Place};
 pub(super) struct Asked {
     pub(super) table: TableKey,
     pub(super) host_length: usize,
+    /// The port, 80 or 443 where none is said.
+    pub(super) port: u16,
+    /// Whether it asks for TLS.
+    pub(super) secure: bool,
 }
 
 impl Asked {
-    /// Reads the destination; completes the URI of a request that names its host in a header only.
-    pub(super) fn of(request: &mut Request<Body>, scope: Scope) -> Result<Self, Error> {
+    /// Reads the destination; completes the URI of a request that names its host in a header only, and
+    /// gives its path the one form in which it is matched and sent.
+    pub(super) fn of(
+        request: &mut Request<Body>,
+        scope: Scope,
+        normalization: PathNormalization,
+    ) -> Result<Self, Error> {
         if request.uri().authority().is_none() {
             let absolute = absolute(request)?;
             *request.uri_mut() = absolute;
@@ -29,14 +41,32 @@ impl Asked {
             return Err(invalid(request.uri(), reason));
         }
         let (host, port) = split_port(authority);
+        let secure = uri.scheme() == Some(&Scheme::HTTPS);
+        let port = port.unwrap_or(if secure { 443 } else { 80 });
         let table = match scope {
+            Scope::Gateway(_) if secure => {
+                return Err(invalid(uri, "https is not among the routes of a gateway"));
+            }
             Scope::Gateway(port) => TableKey::Gateway(port),
-            Scope::Mesh => TableKey::Port(port.unwrap_or(80)),
+            Scope::Mesh => TableKey::Port(port),
         };
+        let host_length = host.len();
+        // Of https a sidecar sees no path.
+        if !secure && let Cow::Owned(path) = normalized(uri.path(), normalization) {
+            let normal = with_path(uri, path)?;
+            *request.uri_mut() = normal;
+        }
         Ok(Self {
             table,
-            host_length: host.len(),
+            host_length,
+            port,
+            secure,
         })
+    }
+
+    /// The host, without the port.
+    pub(super) fn host<'a>(&self, head: Head<'a>) -> &'a str {
+        head.authority().get(..self.host_length).unwrap_or_default()
     }
 }
 
@@ -49,11 +79,15 @@ fn refusal(
 ) -> Option<&'static str> {
     match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => {}
+        Some(scheme) if *scheme == Scheme::HTTPS && cfg!(feature = "tls") => {}
+        Some(scheme) if *scheme == Scheme::HTTPS => {
+            return Some(
+                "its scheme is https and this build has no TLS; switch on the feature `tls` of mesh-tower, which is on by default",
+            );
+        }
         None => return Some("it has no scheme; write http:// in front of the host"),
         Some(_) => {
-            return Some(
-                "its scheme is not http; originated TLS is not served yet, and plaintext in its place would be unsafe",
-            );
+            return Some("its scheme is neither http nor https");
         }
     }
     if authority.contains('@') {
@@ -63,6 +97,20 @@ fn refusal(
         return Some("CONNECT and Upgrade are not served yet");
     }
     None
+}
+
+/// The same URI with another path.
+fn with_path(uri: &Uri, mut path: String) -> Result<Uri, Error> {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    let invalid = |error: &dyn std::fmt::Display| {
+        invalid(uri, &format!("its path has no normal form: {error}"))
+    };
+    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|error| invalid(&error))?);
+    Uri::from_parts(parts).map_err(|error| invalid(&error))
 }
 
 fn absolute(request: &Request<Body>) -> Result<Uri, Error> {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Uri};
-use mesh_core::RequestView;
-use mesh_core::route::Action;
-use mesh_core::snapshot::Missing;
+use mesh_core::route::{Action, Limits};
+use mesh_core::snapshot::{Missing, TableKey};
 
 use super::asked::Asked;
-use crate::body::Body;
+use super::change::Change;
+use super::outside::{self, CatchAll};
+use crate::client::head::Head;
+use crate::client::limit::Expired;
+use crate::client::options::Due;
 use crate::client::seam::{Destination, Goal};
-use crate::error::{Error, Kind, Place};
+use crate::error::{Error, Kind, Place, Sent};
 use crate::live::LiveTarget;
 use crate::mesh::Shared;
 
@@ -21,38 +23,47 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the configuration of this moment says of a request.
 pub(super) enum Decision {
-    To(Destination),
+    To(Chosen),
     Fail(Error),
-    /// It says nothing yet; the text names what is missing.
-    Wait(String),
+    /// It says nothing yet; what is missing belongs to this table, and the text names it.
+    Wait(TableKey, String),
 }
 
-/// The parts of a request by which it is routed.
-#[derive(Clone, Copy)]
-pub(super) struct Head<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
+impl Decision {
+    pub(super) fn waiting_for(table: TableKey) -> Self {
+        Self::Wait(
+            table,
+            format!("route configuration {:?} (RDS)", table.to_string()),
+        )
+    }
 }
 
-impl<'a> Head<'a> {
-    pub(super) fn of(request: &'a Request<Body>) -> Self {
+/// Where a request goes, how long that may take, and what is changed on the way.
+pub(super) struct Chosen {
+    pub(super) destination: Destination,
+    pub(super) limits: Limits,
+    pub(super) change: Option<Change>,
+}
+
+impl Chosen {
+    fn answer(route: &Arc<mesh_core::route::Route>, place: Place) -> Self {
         Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
+            destination: Destination {
+                goal: Goal::Answer(Arc::clone(route)),
+                place,
+            },
+            limits: Limits::default(),
+            change: None,
         }
     }
 }
 
 pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision {
+    if shared.is_direct {
+        return outside::direct(shared, asked, head);
+    }
     let key = asked.table;
-    let Head {
-        method,
-        uri,
-        headers,
-    } = head;
-    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let authority = head.authority();
     let snapshot = shared.live.load();
     let place = || Place {
         authority: Some(authority.into()),
@@ -60,9 +71,21 @@ pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision 
         ..Place::default()
     };
     let Some(table) = snapshot.tables.get(&key) else {
-        return Decision::Wait(format!("route configuration {:?} (RDS)", key.to_string()));
+        return Decision::waiting_for(key);
     };
-    let Some(target) = table.find_split(authority, &authority[..asked.host_length]) else {
+    if asked.secure {
+        return outside::secure(shared, &snapshot, table, asked, head);
+    }
+    let mut found = table.find_split(authority, asked.host(head));
+    if found.is_none() && !matches!(table.missing, Some(Missing::NotReceived(_))) {
+        match outside::catch_all(&snapshot, key, table) {
+            CatchAll::Target(target) => found = Some(target),
+            CatchAll::Wait(key) => return Decision::waiting_for(key),
+            CatchAll::Unknown(reason) => return Decision::Fail(outside::unknown(reason, place())),
+            CatchAll::Nothing => {}
+        }
+    }
+    let Some(target) = found else {
         let (kind, reason) = match &table.missing {
             Some(Missing::NoSuch(reason)) => (Kind::NoRoute, format!("no routes: {reason}")),
             Some(Missing::NotReceived(reason)) => (Kind::NotReady, format!("no routes: {reason}")),
@@ -77,18 +100,10 @@ pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision 
         return Decision::Fail(Error::new(kind, place(), reason));
     };
     if let Some(missing) = &target.waiting_for {
-        return Decision::Wait(missing.to_string());
+        return Decision::Wait(key, missing.to_string());
     }
-    let view = RequestView {
-        method,
-        scheme: uri.scheme_str().unwrap_or("http"),
-        authority,
-        path: uri.path(),
-        query: uri.query(),
-        headers,
-    };
-    match routed(shared, target, &view, snapshot.generation) {
-        Ok(destination) => Decision::To(destination),
+    match routed(shared, target, asked, head, snapshot.generation) {
+        Ok(chosen) => Decision::To(chosen),
         Err((kind, place_of_route, reason)) => {
             let place = Place {
                 authority: Some(authority.into()),
@@ -99,12 +114,14 @@ pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision 
     }
 }
 
-fn routed(
+pub(super) fn routed(
     shared: &Shared,
     target: &LiveTarget,
-    view: &RequestView<'_>,
+    asked: Asked,
+    head: Head<'_>,
     generation: u64,
-) -> Result<Destination, (Kind, Place, String)> {
+) -> Result<Chosen, (Kind, Place, String)> {
+    let view = &head.view();
     let mut rng = shared.random.next();
     let mut place = Place {
         generation,
@@ -120,34 +137,33 @@ fn routed(
         return Err((Kind::NoRoute, place, reason));
     };
     place.route = Some(Arc::clone(&route.name));
-    let index = match &route.action {
-        Action::Forward(split) => split.draw(&mut rng),
-        Action::DirectResponse(_) => {
-            return Ok(Destination {
-                goal: Goal::Answer(Arc::clone(route)),
-                place,
-            });
-        }
+    let forward = match &route.action {
+        Action::Forward(forward) => forward,
+        Action::DirectResponse(_) | Action::Redirect(_) => return Ok(Chosen::answer(route, place)),
         Action::Unsupported(what) => {
-            return Err((
-                Kind::Unsupported,
-                place,
-                format!("the route's action {what} is not supported yet"),
-            ));
+            let reason = format!("the route's action {what} is not supported yet");
+            return Err((Kind::Unsupported, place, reason));
         }
     };
-    place.cluster = target.host.cluster(index).cloned();
-    let Some(cluster) = target.cluster(index) else {
+    let choice = forward.choose(view, &mut rng);
+    let name = target.host.cluster(choice.cluster);
+    place.cluster = name.cloned();
+    let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
         let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
         return Err((Kind::NoCluster, place, reason.to_owned()));
     };
-    match &cluster.model.fault {
-        Some(fault) => Err((Kind::NoCluster, place, fault.to_string())),
-        None => Ok(Destination {
-            goal: Goal::Cluster(Arc::clone(cluster)),
-            place,
-        }),
+    if let Some(fault) = &cluster.model.fault {
+        return Err((Kind::NoCluster, place, fault.to_string()));
     }
+    let goal = match outside::goal(shared, cluster, asked, head) {
+        Ok(goal) => goal,
+        Err((kind, reason)) => return Err((kind, place, reason)),
+    };
+    Ok(Chosen {
+        destination: Destination { goal, place },
+        limits: forward.timeouts.of(view.headers),
+        change: Change::of(route, forward, choice, name, view.headers),
+    })
 }
 
 /// Waits until the configuration says something of the request, and then what it says.
@@ -155,40 +171,40 @@ pub(super) async fn wait(
     shared: &Shared,
     asked: Asked,
     parts: &Parts,
-) -> Result<Destination, Error> {
-    let head = Head {
-        method: &parts.method,
-        uri: &parts.uri,
-        headers: &parts.headers,
-    };
+    due: Option<Due>,
+) -> Result<Chosen, Error> {
+    let head = Head::of_parts(parts);
     let mut generations = shared.live.subscribe();
-    shared.want(asked.table);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let patience = tokio::time::Instant::now() + PATIENCE;
+    let impatient = due.filter(|due| due.at < patience);
+    let deadline = impatient.map_or(patience, |due| due.at);
     loop {
         generations.borrow_and_update();
         let missing = match decide(shared, asked, head) {
-            Decision::To(destination) => return Ok(destination),
+            Decision::To(chosen) => return Ok(chosen),
             Decision::Fail(error) => return Err(error),
-            Decision::Wait(missing) => missing,
+            Decision::Wait(table, missing) => {
+                shared.want(table);
+                missing
+            }
         };
         let generation = *generations.borrow();
         let changed = tokio::time::timeout_at(deadline, generations.changed());
         // Without anybody who could bring a configuration there is nothing to wait for.
         if shared.wanted.is_closed() || !matches!(changed.await, Ok(Ok(()))) {
-            let authority = parts
-                .uri
-                .authority()
-                .map(|authority| authority.as_str().into());
             let place = Place {
-                authority,
+                authority: Some(head.authority().into()),
                 generation,
                 ..Place::default()
             };
-            return Err(Error::new(
-                Kind::NotReady,
-                place,
-                shared.why_not_ready(&missing, PATIENCE),
-            ));
+            return Err(match impatient.filter(|_| !shared.wanted.is_closed()) {
+                Some(due) => Expired::waiting(due).error(place, Sent::NotSent),
+                None => Error::new(
+                    Kind::NotReady,
+                    place,
+                    shared.why_not_ready(&missing, PATIENCE),
+                ),
+            });
         }
     }
 }

@@ -1,0 +1,123 @@
+//! What a route changes: the request before it goes, and the response when it comes.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Request, Uri, Version};
+use mesh_core::RequestView;
+use mesh_core::route::{Action, Choice, Forward, InvalidRewrite, Route, Values};
+
+use crate::body::Body;
+use crate::client::head::Head;
+use crate::client::seam::Answered;
+
+/// The changes of the route that one request takes. Routes that change nothing have none.
+#[derive(Debug)]
+pub(super) struct Change {
+    route: Arc<Route>,
+    /// Which of the route's choices.
+    choice: usize,
+    cluster: Arc<str>,
+    /// Of the request, as the caller made it.
+    version: Version,
+    /// The request as it was sent, if the response's headers tell of it.
+    sent: Option<Box<Sent>>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Change {
+    /// What a route does to a request that goes by one of its choices.
+    pub(super) fn of(
+        route: &Arc<Route>,
+        forward: &Forward,
+        choice: &Choice,
+        cluster: &Arc<str>,
+        headers: &HeaderMap,
+    ) -> Option<Self> {
+        if forward.leaves(choice, headers) && choice.response_headers.is_empty() {
+            return None;
+        }
+        let mut choices = forward.split.weights();
+        Some(Self {
+            route: Arc::clone(route),
+            choice: choices.position(|(one, _)| std::ptr::eq(one, choice))?,
+            cluster: Arc::clone(cluster),
+            version: Version::default(),
+            sent: None,
+        })
+    }
+
+    fn rules(&self) -> Option<(&Forward, &Choice)> {
+        let Action::Forward(forward) = &self.route.action else {
+            return None;
+        };
+        let (choice, _) = forward.split.weights().nth(self.choice)?;
+        Some((forward, choice))
+    }
+
+    /// Changes the request. `None` when nothing is left to do to its response.
+    pub(super) fn request(
+        mut self,
+        request: &mut Request<Body>,
+    ) -> Result<Option<Self>, InvalidRewrite> {
+        self.version = request.version();
+        let Some((forward, choice)) = self.rules() else {
+            return Ok(None);
+        };
+        if !forward.leaves(choice, request.headers()) {
+            let (mut parts, body) = std::mem::take(request).into_parts();
+            forward.rewrite(choice, &mut parts, &self.route.name, &self.cluster)?;
+            *request = Request::from_parts(parts, body);
+        }
+        if choice.response_headers.is_empty() {
+            return Ok(None);
+        }
+        if choice.response_headers.reads_request() {
+            self.sent = Some(Box::new(Sent::of(request)));
+        }
+        Ok(Some(self))
+    }
+
+    /// Changes the response. It is the last thing that is done to it.
+    pub(super) fn response(&self, answered: &mut Answered) {
+        let Some((_, choice)) = self.rules() else {
+            return;
+        };
+        let values = Values {
+            request: self.sent.as_deref().map(Sent::view),
+            response: None,
+            status: Some(answered.response.status()),
+            version: self.version,
+            route: &self.route.name,
+            cluster: &self.cluster,
+            endpoint: answered.endpoint,
+        };
+        choice
+            .response_headers
+            .apply(answered.response.headers_mut(), &values);
+    }
+}
+
+impl Sent {
+    fn of(request: &Request<Body>) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        }
+    }
+
+    fn view(&self) -> RequestView<'_> {
+        Head {
+            method: &self.method,
+            uri: &self.uri,
+            headers: &self.headers,
+        }
+        .view()
+    }
+}

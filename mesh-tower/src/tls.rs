@@ -1,0 +1,6 @@
+//! All that knows rustls.
+
+mod outside;
+
+pub use outside::CryptoProvider;
+pub(crate) use outside::{Outbound, Settings, Stream};
