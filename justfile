@@ -11,6 +11,10 @@ ci:
 test:
     bash .ci/run tests
 
+# Random routes and requests through a stock Envoy and through us, for so many seconds.
+oracle SECONDS="1200":
+    MESH_ENVOY="$(bash examples/interop/envoy.sh install)" && export MESH_ENVOY && cargo run -p oracle -- --seconds {{ SECONDS }}
+
 # Formatting, without changing anything.
 fmt:
     bash .ci/run fmt
@@ -50,6 +54,10 @@ tour:
 # Our client against the plain one.
 bench:
     bash .ci/run bench
+
+# What a large configuration adds to the instructions of a call; needs valgrind.
+instructions:
+    cargo run --release -p benches -- instructions
 
 # Against a real peer, `istiod` or `envoy`; here a missing peer is a failure.
 interop PEER:
