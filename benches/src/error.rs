@@ -31,6 +31,12 @@ pub(crate) enum BenchError {
         /// Why.
         reason: String,
     },
+    /// A program that measuring needs is not there.
+    #[error("there is no {0} on the PATH; install valgrind, which brings it")]
+    Missing(&'static str),
+    /// Counting did not work.
+    #[error("instructions cannot be counted: {0}")]
+    Counting(String),
     /// Our own configuration was not taken as it was meant.
     #[error("the row's configuration is not in force: {0}")]
     Configuration(String),

@@ -4,20 +4,28 @@
 
 mod compare;
 mod error;
+mod folder;
+mod grpc;
 mod http1;
+mod instructions;
 mod machine;
+mod paired;
+mod plane;
 mod publish;
 mod report;
+mod resources;
 mod server;
 mod stats;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::compare::Options;
 use crate::error::BenchError;
+use crate::instructions::World;
 
 /// Measures mesh-tower against what it replaces.
 #[derive(Debug, Parser)]
@@ -25,17 +33,46 @@ use crate::error::BenchError;
 enum Command {
     /// Compares row by row. Exits with 1 when a row is worse than it must be.
     Compare(Options),
-    /// The plain server behind every arm of a row; started by `compare`.
+    /// Counts the instructions of a call in a large configuration against a small one. Exits with 1
+    /// when it is more than it must be. Needs valgrind.
+    Instructions(instructions::Options),
+    /// The plain server behind every arm of a row; started by `compare` and `instructions`.
     #[command(hide = true)]
     Serve,
+    /// The gRPC server behind every arm of a row; started by `compare`.
+    #[command(hide = true)]
+    ServeGrpc,
+    /// The control plane of tonic-xds; started by `compare`.
+    #[command(hide = true)]
+    PlaneGrpc {
+        /// The gRPC server.
+        backend: SocketAddr,
+    },
+    /// The control plane of a world; started by `instructions`.
+    #[command(hide = true)]
+    Plane {
+        /// What it says.
+        world: World,
+        /// The plain server.
+        backend: SocketAddr,
+    },
+    /// Makes the calls whose instructions are counted; started by `instructions`.
+    #[command(hide = true)]
+    Counted {
+        /// The control plane.
+        plane: SocketAddr,
+    },
     /// Does what a row does and measures nothing: something to point a profiler at.
     #[command(hide = true)]
     Drive {
         /// The mesh's client instead of the plain one.
         #[arg(long)]
         ours: bool,
+        /// Row `grpc` instead of `http1`.
+        #[arg(long)]
+        grpc: bool,
         /// Changes of endpoints among so many clusters, as row `publish` makes them, instead of requests.
-        #[arg(long, conflicts_with = "ours")]
+        #[arg(long, conflicts_with_all = ["ours", "grpc"])]
         publish: Option<usize>,
         /// How many.
         #[arg(long, default_value_t = 10_000)]
@@ -46,18 +83,29 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Compare(options) => compare::run(&options, &mut std::io::stdout().lock()),
+        Command::Instructions(options) => {
+            instructions::run(&options, &mut std::io::stdout().lock())
+        }
+        Command::Plane { world, backend } => {
+            instructions::serve_plane(world, backend).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Counted { plane } => instructions::drive(plane).map(|()| ExitCode::SUCCESS),
         Command::Drive {
             ours,
+            grpc,
             publish,
             requests,
         } => {
             let driven = match publish {
                 Some(clusters) => publish::drive(clusters, requests),
+                None if grpc => grpc::drive(ours, requests),
                 None => http1::drive(ours, requests),
             };
             driven.map(|()| ExitCode::SUCCESS)
         }
         Command::Serve => server::serve().map(|()| ExitCode::SUCCESS),
+        Command::ServeGrpc => grpc::serve().map(|()| ExitCode::SUCCESS),
+        Command::PlaneGrpc { backend } => grpc::serve_plane(backend).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error: BenchError| {
         // Nothing is left to do when even stderr is gone.

@@ -1,5 +1,5 @@
-//! The plain server that stands behind every arm: hyper's HTTP/1.1, answering with the body it got.
-//! It is a child process of the same program, so that its CPU time is told apart from the client's.
+//! The servers that stand behind the arms, and here the plain one: hyper's HTTP/1.1, answering with the
+//! body it got. Each is a child process of the same program, so that its CPU time is told apart from the client's.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,8 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
 
 use crate::error::BenchError;
+use crate::paired;
 
-/// A running server; ends with this handle, or with this process.
+/// A running server in a process of its own; ends with this handle, or with this process.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -30,10 +31,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one on the core of the calling thread.
     pub(crate) async fn start() -> Result<Self, BenchError> {
+        Self::spawn(&["serve"]).await
+    }
+
+    /// Starts this program as another server: one that prints its address, then serves until its
+    /// input ends.
+    pub(crate) async fn spawn(arguments: &[&str]) -> Result<Self, BenchError> {
         let failed = |what: &str| BenchError::Server(what.to_owned());
         let program = std::env::current_exe()?;
         let mut child = Command::new(program)
-            .arg("serve")
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -61,24 +68,29 @@ impl Server {
     }
 }
 
-/// The server's process: prints its address, serves until its input ends.
+/// The plain server's process: prints its address, serves until its input ends.
 pub(crate) fn serve() -> Result<(), BenchError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    paired::runtime()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{}", listener.local_addr()?)?;
-        stdout.flush()?;
-        let mut ignored = Vec::new();
-        let mut stdin = tokio::io::stdin();
-        tokio::select! {
-            ended = accept_all(listener) => ended,
-            _ = stdin.read_to_end(&mut ignored) => Ok(()),
-        }
-    })?;
-    Ok(())
+        let address = listener.local_addr()?;
+        until_input_ends(address, async { Ok(accept_all(listener).await?) }).await
+    })
+}
+
+/// Prints the address of a server for [`Server::spawn`], then runs it until the input ends.
+pub(crate) async fn until_input_ends(
+    address: SocketAddr,
+    serving: impl Future<Output = Result<(), BenchError>>,
+) -> Result<(), BenchError> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{address}")?;
+    stdout.flush()?;
+    let mut ignored = Vec::new();
+    let mut stdin = tokio::io::stdin();
+    tokio::select! {
+        ended = serving => ended,
+        _ = stdin.read_to_end(&mut ignored) => Ok(()),
+    }
 }
 
 async fn accept_all(listener: TcpListener) -> io::Result<()> {

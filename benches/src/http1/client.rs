@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::InvalidUri;
@@ -13,13 +13,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use mesh_tower::{Body, CallInfo, Mesh, MeshClient};
 
-use super::{Client, folder};
 use crate::error::BenchError;
+use crate::folder::{self, Protocol};
+use crate::paired::{Client, spin};
 
 /// What is sent, and what must come back.
 const BODY: Bytes = Bytes::from_static(&[b'x'; 128]);
-/// The requests by which we look whether the configuration is in force.
-const LOOKS: usize = 1_000;
 
 fn expect(arm: &'static str, status: StatusCode, body: &Bytes) -> Result<(), BenchError> {
     if status == StatusCode::OK && *body == BODY {
@@ -51,7 +50,7 @@ impl Plain {
         let mut connector = HttpConnector::new();
         // As ours does: what differs is to be the client, not the socket.
         connector.set_nodelay(true);
-        let uri = format!("http://{server}{}", folder::PATH);
+        let uri = format!("http://{server}{}", Protocol::Http.path());
         Ok(Self {
             name,
             client: legacy::Client::builder(TokioExecutor::new()).build(connector),
@@ -63,7 +62,7 @@ impl Plain {
 }
 
 impl Client for Plain {
-    async fn exchange(&self) -> Result<(), BenchError> {
+    async fn exchange(&mut self) -> Result<(), BenchError> {
         let request = Request::post(self.uri.clone())
             .body(Full::new(BODY))
             .map_err(|error| failed(self.name, error.to_string()))?;
@@ -94,7 +93,8 @@ const OURS: &str = "ours";
 
 impl Ours {
     pub(super) fn new(mesh: &Mesh, spin: Duration) -> Result<Self, BenchError> {
-        let uri = format!("http://{}:{}{}", folder::CALLED, folder::PORT, folder::PATH);
+        let path = Protocol::Http.path();
+        let uri = format!("http://{}:{}{path}", folder::CALLED, folder::PORT);
         Ok(Self {
             client: mesh.client(),
             uri: uri
@@ -113,8 +113,8 @@ impl Ours {
     /// Whether the last of the routes takes our requests and splits them 90/10.
     pub(super) async fn check(&self) -> Result<(), BenchError> {
         let asked = self.client.clone().with_call_info();
-        let mut clusters: BTreeMap<String, usize> = BTreeMap::new();
-        for _ in 0..LOOKS {
+        let mut clusters: BTreeMap<String, u64> = BTreeMap::new();
+        for _ in 0..folder::LOOKS {
             let response = asked
                 .send(self.request()?)
                 .await
@@ -133,26 +133,13 @@ impl Ours {
                 &body.map_err(|error| failed(OURS, error.to_string()))?,
             )?;
         }
-        let mut shares: Vec<usize> = clusters.values().copied().collect();
-        shares.sort_unstable();
-        // 100 of 1,000 within five sigma (9.5 each).
-        match shares[..] {
-            [smaller, _] if (52..=148).contains(&smaller) => Ok(()),
-            _ => Err(BenchError::Configuration(format!(
-                "not a 90/10 split: {clusters:?}"
-            ))),
-        }
+        folder::check_split(&clusters)
     }
 }
 
 impl Client for Ours {
-    async fn exchange(&self) -> Result<(), BenchError> {
-        if !self.spin.is_zero() {
-            let start = Instant::now();
-            while start.elapsed() < self.spin {
-                std::hint::spin_loop();
-            }
-        }
+    async fn exchange(&mut self) -> Result<(), BenchError> {
+        spin(self.spin);
         let response = self
             .client
             .send(self.request()?)
