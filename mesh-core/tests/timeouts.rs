@@ -73,7 +73,11 @@ fn told(timeouts: Timeouts, lines: &[(&str, &str)]) -> (Option<String>, Option<S
         [""; 0],
         "it is for this hop only"
     );
-    let one = |name| values(&parts.headers, name).pop();
+    let one = |name| {
+        let mut values = values(&parts.headers, name);
+        assert!(values.len() <= 1, "{name}: {values:?}");
+        values.pop()
+    };
     (one(EXPECTED), one("grpc-timeout"))
 }
 

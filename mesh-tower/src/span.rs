@@ -10,3 +10,17 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 pub(crate) fn bounded(limit: Duration) -> Duration {
     limit.min(LONGEST)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_can_be_added_to_the_present() {
+        let now = tokio::time::Instant::now();
+        assert_eq!(now.checked_add(Duration::MAX), None);
+        let at = now.checked_add(bounded(Duration::MAX));
+        assert_eq!(at, Some(now + LONGEST));
+        assert_eq!(bounded(Duration::from_secs(10)), Duration::from_secs(10));
+    }
+}

@@ -112,3 +112,9 @@ async fn a_request_without_room_for_its_host_is_refused() {
     assert!(error.to_string().contains("Host"), "{error}");
     assert_eq!(server.connections(), 0);
 }
+
+#[tokio::test]
+async fn patience_without_end_is_no_fault() {
+    let mesh = Mesh::builder().direct().build().unwrap();
+    mesh.ready(Duration::MAX).await.unwrap();
+}

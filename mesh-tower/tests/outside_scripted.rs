@@ -13,7 +13,6 @@ use envoy_types::pb::envoy::config::core::v3::TransportSocket;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
-use envoy_types::pb::google::protobuf::Duration;
 use envoy_types::util::pack_any;
 use http::StatusCode;
 use mesh_istio::Config;
@@ -168,28 +167,6 @@ async fn a_policy_that_cannot_be_read_lets_nothing_out() {
         assert!(said.contains("leave the mesh is unknown"), "{said}");
     }
     assert_eq!(dialled, 0);
-}
-
-#[tokio::test]
-async fn a_connect_timeout_beyond_the_end_of_time_is_a_long_one() {
-    let (_reviews, mut resources) = resources().await;
-    let cluster = Cluster {
-        connect_timeout: Some(Duration {
-            // The most that protobuf allows.
-            seconds: 315_576_000_000,
-            nanos: 0,
-        }),
-        ..Cluster::decode(&*resources.clusters["PassthroughCluster"].value).unwrap()
-    };
-    let any = pack_any(cluster);
-    resources
-        .clusters
-        .insert("PassthroughCluster".to_owned(), any);
-    let server = Server::plain().await;
-    let names = Names::to("api.example.com", &server);
-    let (_ads, client) = client(resources, &names).await;
-    let response = client.get("http://api.example.com/").await.unwrap();
-    assert_eq!(text_of(response).await.1, "HTTP/1.1 api.example.com");
 }
 
 #[tokio::test]

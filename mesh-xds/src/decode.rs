@@ -2,6 +2,7 @@
 //! and malformed rejects the one resource that holds it, with its field path.
 
 pub(crate) mod cluster;
+mod duration;
 pub(crate) mod endpoints;
 mod faults;
 pub(crate) mod route;
@@ -13,6 +14,7 @@ use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
 use crate::resource::ResourceType;
+pub(crate) use duration::duration;
 pub(crate) use faults::Faults;
 pub use faults::Invalid;
 

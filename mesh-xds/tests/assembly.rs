@@ -576,6 +576,8 @@ fn a_bad_connect_timeout_is_a_fault() {
         seconds(-1, 0),
         seconds(1, -1),
         seconds(1, i32::MAX),
+        seconds(315_576_000_001, 0),
+        seconds(i64::MAX, 0),
     ] {
         let mut rig = Rig::configured();
         let one = Cluster {

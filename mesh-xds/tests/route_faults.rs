@@ -13,10 +13,10 @@ use envoy_types::pb::envoy::config::route::v3::{
         hash_policy::{self, PolicySpecifier},
     },
     route_match::PathSpecifier,
-    weighted_cluster::ClusterWeight,
+    weighted_cluster::{ClusterWeight, cluster_weight::HostRewriteSpecifier as EntryHost},
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
-use envoy_types::pb::google::protobuf::UInt32Value;
+use envoy_types::pb::google::protobuf::{BoolValue, UInt32Value};
 use mesh_core::route::Action;
 use rig::Rig;
 use rules::*;
@@ -250,6 +250,13 @@ fn broken_routes() -> Vec<(Route, &'static str)> {
         ),
         (
             forward(RouteAction {
+                timeout: seconds(315_576_000_001),
+                ..to_one()
+            }),
+            "route.timeout: is negative, malformed or over 315576000000 s",
+        ),
+        (
+            forward(RouteAction {
                 max_stream_duration: Some(MaxStreamDuration {
                     max_stream_duration: seconds(-1),
                     ..MaxStreamDuration::default()
@@ -409,4 +416,39 @@ fn what_is_not_served_is_told_and_refuses_nothing() {
     }
     rig.deliver(RDS, "2", resources(&configuration(vec![forward(to_one())])));
     assert_eq!(ignored(&rig), "", "it is mended");
+}
+
+#[test]
+fn host_rewrites_without_effect_are_told() {
+    let rewritten = |specifier| {
+        forward(RouteAction {
+            host_rewrite_specifier: Some(specifier),
+            ..to_one()
+        })
+    };
+    let entry = ClusterWeight {
+        host_rewrite_specifier: Some(EntryHost::HostRewriteLiteral("entry@h".to_owned())),
+        ..weight("one", 1)
+    };
+    let routes = vec![
+        rewritten(HostRewriteSpecifier::HostRewriteLiteral(
+            "route@h".to_owned(),
+        )),
+        rewritten(HostRewriteSpecifier::AutoHostRewrite(BoolValue {
+            value: true,
+        })),
+        rewritten(HostRewriteSpecifier::AutoHostRewrite(BoolValue {
+            value: false,
+        })),
+        split(vec![entry]),
+    ];
+    let rig = taken(&configuration(routes));
+    let told = rig.machine.status().ignored.join("\n");
+    for expected in [
+        "\"route@h\" is no host",
+        "\"entry@h\" is no host",
+        "auto_host_rewrite has no effect yet: route \"r\"",
+    ] {
+        assert!(told.contains(expected), "{expected:?} is not in\n{told}");
+    }
 }

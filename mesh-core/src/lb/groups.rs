@@ -198,3 +198,48 @@ fn count(hosts: &[Host<'_>]) -> Hosts {
     }
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::LbPolicy;
+    use super::super::locality::LocalityWeights;
+    use super::*;
+
+    /// Two endpoints, of a light and a heavy weight, in each of many localities.
+    fn entries(localities: u32) -> usize {
+        let mut weights = LocalityWeights::default();
+        let mut endpoints = Vec::new();
+        for number in 0..localities {
+            let locality = Some(Arc::new(Locality {
+                region: number.to_string().into(),
+                zone: "".into(),
+                sub_zone: "".into(),
+            }));
+            weights.insert(0, locality.clone(), 1);
+            endpoints.extend([1, 1_000_000].map(|weight| Endpoint {
+                weight,
+                locality: locality.clone(),
+                ..Endpoint::new(SocketAddr::from(([10, 0, 0, 1], 9080)))
+            }));
+        }
+        let config = LbConfig {
+            locality_weights: Some(weights),
+            ..LbPolicy::RoundRobin.into()
+        };
+        lay_out(&config, &endpoints, |_| Health::Healthy)
+            .1
+            .schedule
+            .len()
+    }
+
+    #[test]
+    fn the_localities_of_a_cluster_share_one_budget() {
+        for (localities, most) in [(1, 4100), (2, 4100), (100, 4300), (5000, 5000 * 34)] {
+            let entries = entries(localities);
+            assert!(entries <= most, "{localities} localities: {entries}");
+            assert!(entries * 2 > most, "{localities} localities: {entries}");
+        }
+    }
+}

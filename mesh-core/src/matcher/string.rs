@@ -9,6 +9,15 @@ use super::re2::translated;
 /// The compiled size at which a pattern is refused: a control plane must not fill our memory.
 const REGEX_SIZE_LIMIT: usize = 256 * 1024;
 
+/// What matching may keep in memory for one pattern in each thread, in bytes.
+const REGEX_CACHE_LIMIT: usize = 256 * 1024;
+
+/// The longest pattern, in bytes: parsing takes many times its size.
+const REGEX_LONGEST: usize = 16 * 1024;
+
+/// How many characters of a pattern an error shows.
+const SHOWN: usize = 200;
+
 /// A test of one value.
 #[derive(Debug, Clone)]
 pub enum StringMatcher {
@@ -69,7 +78,8 @@ impl FullRegex {
     /// Compiles a pattern.
     ///
     /// # Errors
-    /// When it is no regular expression in linear time, or compiles to more than 256 KiB.
+    /// When it is no regular expression in linear time, is longer than 16 KiB, or compiles to more
+    /// than 256 KiB.
     pub fn new(pattern: &str) -> Result<Self, InvalidRegex> {
         // The bare pattern first: wrapping would make an unbalanced `a)|(?:b` valid.
         compiled(pattern, |text| text.to_owned())?;
@@ -90,17 +100,19 @@ pub(super) fn compiled(
     pattern: &str,
     made: impl Fn(&str) -> String,
 ) -> Result<Regex, InvalidRegex> {
+    if pattern.len() > REGEX_LONGEST {
+        let reason = format!("is longer than {REGEX_LONGEST} bytes");
+        return Err(InvalidRegex::new(pattern, reason));
+    }
     let Some(bytes) = translated(pattern) else {
-        return Err(InvalidRegex {
-            pattern: pattern.to_owned(),
-            reason: "RE2 has no such flag".to_owned(),
-        });
+        return Err(InvalidRegex::new(pattern, "RE2 has no such flag"));
     };
     RegexBuilder::new(&made(&bytes))
         .unicode(false)
         .size_limit(REGEX_SIZE_LIMIT)
+        .dfa_size_limit(REGEX_CACHE_LIMIT)
         .build()
-        .map_err(|error| InvalidRegex::new(pattern, &error))
+        .map_err(|error| InvalidRegex::refused(pattern, &error))
 }
 
 impl fmt::Debug for FullRegex {
@@ -118,7 +130,18 @@ pub struct InvalidRegex {
 }
 
 impl InvalidRegex {
-    fn new(pattern: &str, error: &regex::Error) -> Self {
+    fn new(pattern: &str, reason: impl Into<String>) -> Self {
+        let shown = match pattern.char_indices().nth(SHOWN) {
+            None => pattern.to_owned(),
+            Some((end, _)) => format!("{}...", &pattern[..end]),
+        };
+        Self {
+            pattern: shown,
+            reason: reason.into(),
+        }
+    }
+
+    fn refused(pattern: &str, error: &regex::Error) -> Self {
         // The crate's own text draws the pattern over several lines; its last line is the reason.
         let text = error.to_string();
         let reason = text
@@ -126,9 +149,6 @@ impl InvalidRegex {
             .last()
             .unwrap_or_default()
             .trim_start_matches("error: ");
-        Self {
-            pattern: pattern.to_owned(),
-            reason: reason.to_owned(),
-        }
+        Self::new(pattern, reason)
     }
 }

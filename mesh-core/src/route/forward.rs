@@ -8,7 +8,7 @@ use rand::Rng;
 
 use super::action::ClusterIndex;
 use super::hash::HashPolicies;
-use super::mutate::Mutation;
+use super::mutate::{Mutation, set};
 use super::rewrite::{HostRewrite, InvalidRewrite, PathRewrite, authority};
 use super::split::Split;
 use super::template::Values;
@@ -174,7 +174,7 @@ impl Forward {
             if let Some(old) = uri.path_and_query()
                 && let Ok(old) = HeaderValue::try_from(old.as_str())
             {
-                headers.insert(ORIGINAL_PATH, old);
+                set(headers, &ORIGINAL_PATH, old);
             }
             let mut new = uri.clone().into_parts();
             let text = path.as_str().as_bytes().to_vec();
@@ -224,7 +224,7 @@ impl Choice {
             if self.append_forwarded_host {
                 append_forwarded(headers, &old);
             }
-            headers.insert(ORIGINAL_HOST, old);
+            set(headers, &ORIGINAL_HOST, old);
         }
         set_host(uri, headers, host)
     }
@@ -264,6 +264,6 @@ fn append_forwarded(headers: &mut HeaderMap, host: &HeaderValue) {
     }
     all.push(host.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&all.join(&b","[..])) {
-        headers.insert(FORWARDED_HOST, value);
+        set(headers, &FORWARDED_HOST, value);
     }
 }

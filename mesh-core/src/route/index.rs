@@ -5,7 +5,8 @@
 //! case) is tried in order. The candidates are then taken lowest first, so the outcome is
 //! that of the plain scan.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::matcher::PathMatcher;
@@ -152,12 +153,21 @@ fn by_hash(
         .collect()
 }
 
+/// Where a list of routes is kept.
+#[derive(Clone, Copy)]
+enum Kept {
+    OnStack(usize),
+    /// The lowest of the heap.
+    OnHeap,
+}
+
 /// The lists of routes that match by hash, each a cursor that moves upwards.
 #[derive(Default)]
 struct Candidates<'a> {
     stack: [&'a [u32]; ON_STACK],
     used: usize,
-    heap: Vec<&'a [u32]>,
+    /// Ordered by the next route: no route is in two lists.
+    heap: BinaryHeap<Reverse<&'a [u32]>>,
 }
 
 impl<'a> Candidates<'a> {
@@ -170,25 +180,31 @@ impl<'a> Candidates<'a> {
                 *slot = routes;
                 self.used += 1;
             }
-            None => self.heap.push(routes),
+            None => self.heap.push(Reverse(routes)),
         }
     }
 
     /// The list with the lowest next route, and that route.
-    fn lowest(&self) -> Option<(usize, u32)> {
-        let lists = self.stack[..self.used].iter().chain(&self.heap);
-        lists
-            .enumerate()
-            .filter_map(|(list, routes)| Some((list, *routes.first()?)))
-            .min_by_key(|(_, at)| *at)
+    fn lowest(&self) -> Option<(Kept, u32)> {
+        let on_stack = self.stack[..self.used].iter().enumerate();
+        let on_stack =
+            on_stack.filter_map(|(list, routes)| Some((Kept::OnStack(list), *routes.first()?)));
+        let on_heap = self.heap.peek();
+        let on_heap = on_heap.and_then(|routes| Some((Kept::OnHeap, *routes.0.first()?)));
+        on_stack.chain(on_heap).min_by_key(|(_, at)| *at)
     }
 
-    fn take(&mut self, list: usize, at: u32) -> u32 {
-        let routes = match list.checked_sub(self.used) {
-            None => &mut self.stack[list],
-            Some(in_heap) => &mut self.heap[in_heap],
-        };
-        *routes = &routes[1..];
+    fn take(&mut self, list: Kept, at: u32) -> u32 {
+        match list {
+            Kept::OnStack(list) => self.stack[list] = &self.stack[list][1..],
+            Kept::OnHeap => {
+                if let Some(Reverse([_, rest @ ..])) = self.heap.pop()
+                    && !rest.is_empty()
+                {
+                    self.heap.push(Reverse(rest));
+                }
+            }
+        }
         at
     }
 }

@@ -1,13 +1,27 @@
 //! Adding, setting and removing headers (`request_headers_to_add`, `..._to_remove`, and the same for
 //! responses) of all levels, as one list that is made when the configuration is published.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::template::{Template, Values};
+use super::template::{IllegalValue, Template, Values};
+
+/// What a template makes, when it is not empty.
+pub(super) type Outcome = Result<HeaderValue, IllegalValue>;
+
+/// Sets a header to one value. A map that holds 24,576 names takes no other, and `HeaderMap::insert` would
+/// panic: what is set is then left out, but never stays as the caller sent it.
+pub(super) fn set(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue) {
+    if headers.try_reserve(1).is_err() {
+        // Makes room, for a full map refuses even a name that it has.
+        headers.remove(name);
+    }
+    let _ = headers.try_insert(name.clone(), value);
+}
 
 /// The changes of all levels, in order. Cheap when empty.
 #[derive(Debug, Clone, Default)]
@@ -34,9 +48,12 @@ pub enum HeaderOp {
     Append(HeaderName, Template),
     /// `ADD_IF_ABSENT`
     AddIfAbsent(HeaderName, Template),
-    /// `OVERWRITE_IF_EXISTS_OR_ADD`
+    /// `OVERWRITE_IF_EXISTS_OR_ADD`. The rule owns the header: a value that comes out as no legal header
+    /// value (a control character, as of `%QUERY_PARAM(x)%`) removes it, so that the caller's own never
+    /// passes for the rule's. What Envoy does then is not known. One that comes out empty and is not kept
+    /// leaves it, as in Envoy.
     Set(HeaderName, Template),
-    /// `OVERWRITE_IF_EXISTS`
+    /// `OVERWRITE_IF_EXISTS`; an illegal value removes, as with `Set`.
     SetIfPresent(HeaderName, Template),
 }
 
@@ -75,17 +92,21 @@ impl HeaderOp {
         }
     }
 
-    fn carry_out(&self, value: HeaderValue, headers: &mut HeaderMap) {
-        // A map that is full refuses; a header more than 32,768 is then left out.
-        let _ = match self {
-            Self::Remove(_) => Ok(()),
-            Self::Append(name, _) | Self::AddIfAbsent(name, _) => {
-                headers.try_append(name.clone(), value).map(drop)
+    fn carry_out(&self, value: Outcome, headers: &mut HeaderMap) {
+        match (self, value) {
+            (Self::Append(name, _) | Self::AddIfAbsent(name, _), Ok(value)) => {
+                // A map that holds 24,576 names refuses; the header is then left out.
+                let _ = headers.try_append(name.clone(), value);
             }
-            Self::Set(name, _) | Self::SetIfPresent(name, _) => {
-                headers.try_insert(name.clone(), value).map(drop)
+            (Self::Set(name, _) | Self::SetIfPresent(name, _), Ok(value)) => {
+                set(headers, name, value);
             }
-        };
+            (Self::Set(name, _) | Self::SetIfPresent(name, _), Err(IllegalValue)) => {
+                headers.remove(name);
+            }
+            (Self::Remove(_), _)
+            | (Self::Append(..) | Self::AddIfAbsent(..), Err(IllegalValue)) => {}
+        }
     }
 }
 
@@ -124,7 +145,7 @@ impl Level {
     fn apply(
         &self,
         headers: &mut HeaderMap,
-        value: impl Fn(&Template, &HeaderMap) -> Option<HeaderValue>,
+        value: impl Fn(&Template, &HeaderMap) -> Option<Outcome>,
     ) {
         for name in &self.remove {
             headers.remove(name);
@@ -156,11 +177,10 @@ impl Level {
 
 /// Whether one of these changes could see another: two of one name, or a value that is made of headers.
 fn entangled(ops: &[HeaderOp]) -> bool {
-    let named = || ops.iter().filter_map(HeaderOp::template);
+    let mut names = HashSet::new();
+    let mut named = ops.iter().filter_map(HeaderOp::template);
     ops.len() > 1
-        && named().enumerate().any(|(at, (name, template))| {
-            template.is_made() || named().skip(at + 1).any(|(other, _)| other == name)
-        })
+        && named.any(|(name, template)| template.is_made() || !names.insert(name.as_str()))
 }
 
 impl Mutation {
@@ -210,7 +230,7 @@ impl Mutation {
     pub(super) fn apply_to_request(
         &self,
         headers: &mut HeaderMap,
-        value: impl Fn(&Template, &HeaderMap, Option<&Authority>) -> Option<HeaderValue>,
+        value: impl Fn(&Template, &HeaderMap, Option<&Authority>) -> Option<Outcome>,
     ) -> Option<&Authority> {
         let mut host = None;
         for level in &self.0 {

@@ -41,7 +41,8 @@ pub enum HostRewrite {
     /// `host_rewrite`: made by substitution; what is not there reads as `-`.
     Made(Template),
     /// `auto_host_rewrite`: the host name of the endpoint that is picked, by
-    /// [`Choice::rewrite_host_to`](super::Choice::rewrite_host_to).
+    /// [`Choice::rewrite_host_to`](super::Choice::rewrite_host_to). It has no effect yet: nothing knows
+    /// the host names of endpoints, so the host stays.
     Endpoint,
 }
 

@@ -83,6 +83,10 @@ pub struct Values<'a> {
     pub endpoint: Option<SocketAddr>,
 }
 
+/// What a template made of a message are bytes that no header may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IllegalValue;
+
 /// A value that makes no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
@@ -137,17 +141,16 @@ impl Template {
         }
     }
 
-    /// The value for one message; `None` when it comes out empty and empty values are not kept, or
-    /// when it would be no header value.
-    pub fn value(&self, values: &Values<'_>) -> Option<HeaderValue> {
+    /// The value for one message; `None` when it comes out empty and empty values are not kept.
+    pub(super) fn value(&self, values: &Values<'_>) -> Option<Result<HeaderValue, IllegalValue>> {
         match &self.0 {
-            Kind::Fixed(value) => value.clone(),
+            Kind::Fixed(value) => value.clone().map(Ok),
             Kind::Made { parts, keep_empty } => {
                 let text = made(parts, values, "");
                 if text.is_empty() && !keep_empty {
                     return None;
                 }
-                HeaderValue::from_bytes(&text).ok()
+                Some(HeaderValue::from_bytes(&text).map_err(|_| IllegalValue))
             }
         }
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::mutate::set;
+
 /// The route timeout of Envoy when the route sets none.
 pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -106,11 +108,11 @@ impl Timeouts {
                 Some(own) if !asked && !by_grpc => own.clone(),
                 _ => HeaderValue::from(milliseconds(limit)),
             };
-            headers.insert(EXPECTED_TIMEOUT, expected);
+            set(headers, &EXPECTED_TIMEOUT, expected);
         }
         let told = if by_grpc { limits.route } else { limits.whole };
-        if let Some(limit) = told.filter(|_| is_grpc) {
-            headers.extend(grpc_header(limit));
+        if let Some(told) = told.filter(|_| is_grpc).and_then(grpc_timeout_value) {
+            set(headers, &GRPC_TIMEOUT, told);
         }
     }
 }
@@ -194,7 +196,7 @@ pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// The finest unit from milliseconds upwards in which 8 digits hold the value.
-fn grpc_header(limit: Duration) -> Option<(HeaderName, HeaderValue)> {
+fn grpc_timeout_value(limit: Duration) -> Option<HeaderValue> {
     const LARGEST: u64 = 99_999_999;
     let mut number = milliseconds(limit);
     let mut unit = 'm';
@@ -205,5 +207,5 @@ fn grpc_header(limit: Duration) -> Option<(HeaderName, HeaderValue)> {
         }
     }
     let text = format!("{}{unit}", number.min(LARGEST));
-    Some((GRPC_TIMEOUT, HeaderValue::try_from(text).ok()?))
+    HeaderValue::try_from(text).ok()
 }

@@ -107,12 +107,12 @@ fn connect_timeout(cluster: &pb::Cluster) -> Result<Duration, Invalid> {
     let Some(wire) = &cluster.connect_timeout else {
         return Ok(CONNECT_TIMEOUT);
     };
-    match (u64::try_from(wire.seconds), u32::try_from(wire.nanos)) {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 && (seconds, nanos) != (0, 0) => {
-            Ok(Duration::new(seconds, nanos))
-        }
-        _ => Err(Invalid::new("connect_timeout", "must be positive")),
-    }
+    super::duration(wire)
+        .filter(|timeout| !timeout.is_zero())
+        .ok_or_else(|| {
+            let reason = "must be positive, and at most 315576000000 s";
+            Invalid::new("connect_timeout", reason)
+        })
 }
 
 fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {

@@ -242,7 +242,10 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("path_rewrite_policy", EXTENSION),
             ("path_rewrite", NotSupported("not sent by Istio")),
             ("host_rewrite_literal", Generated(HostRewrite)),
-            ("auto_host_rewrite", Generated(HostRewrite)),
+            (
+                "auto_host_rewrite",
+                NotSupported("endpoints have no host names here yet"),
+            ),
             ("host_rewrite_header", Generated(HostRewrite)),
             ("host_rewrite_path_regex", Generated(HostRewrite)),
             ("host_rewrite", NotSupported("not sent by Istio")),

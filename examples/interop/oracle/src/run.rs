@@ -31,7 +31,7 @@ const UNKNOWN_EVERY: u64 = 10;
 /// From this on a run's counts are judged.
 const LONG: Duration = Duration::from_secs(60);
 /// What such a run does at least, however slow the machine is.
-const ROUNDS_OF_A_LONG_RUN: u64 = 40;
+const ROUNDS_OF_A_LONG_RUN: u64 = 60;
 
 /// What a run is to do.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use mesh_core::matcher::PathMatcher;
 use mesh_core::route::{Choice, Forward, HostRewrite, Split, SplitBy};
 
 use super::headers::level;
+use super::ignored::Ignored;
 use super::one::{Around, Levels, Skipped};
 use super::{hash, rewrite, timeout};
 use crate::decode::{Faults, Invalid};
@@ -144,17 +145,9 @@ fn share(
         // Nothing goes there, so the cluster is not asked for.
         return Ok(Some((plain(mesh_core::route::ClusterIndex(0)), 0)));
     }
-    let request = match host(entry)? {
+    let request = match host(entry, around.ignored)? {
         None => request,
-        Some(text) => match Authority::try_from(text) {
-            Ok(host) => request.with_host(host),
-            Err(_) => {
-                around
-                    .ignored
-                    .add(format!("{text:?} is no host to rewrite to"));
-                request
-            }
-        },
+        Some(host) => request.with_host(host),
     };
     let choice = Choice {
         request_headers: levels.request(Some(request)),
@@ -164,11 +157,10 @@ fn share(
     Ok(Some((choice, weight)))
 }
 
-fn host(entry: &ClusterWeight) -> Result<Option<&str>, Invalid> {
+fn host(entry: &ClusterWeight, ignored: &mut Ignored) -> Result<Option<Authority>, Invalid> {
     match &entry.host_rewrite_specifier {
         Some(cluster_weight::HostRewriteSpecifier::HostRewriteLiteral(text)) => {
-            super::one_line("host_rewrite_literal", text)?;
-            Ok(Some(text.as_str()).filter(|text| !text.is_empty()))
+            rewrite::literal(text, ignored)
         }
         None => Ok(None),
     }

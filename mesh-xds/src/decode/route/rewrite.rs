@@ -40,18 +40,13 @@ pub(super) fn host(
 ) -> Result<HostRewrite, Invalid> {
     Ok(match &action.host_rewrite_specifier {
         None => HostRewrite::Keep,
-        Some(Specifier::AutoHostRewrite(yes)) if yes.value => HostRewrite::Endpoint,
+        Some(Specifier::AutoHostRewrite(yes)) if yes.value => {
+            ignored.add("auto_host_rewrite has no effect yet");
+            HostRewrite::Endpoint
+        }
         Some(Specifier::AutoHostRewrite(_)) => HostRewrite::Keep,
         Some(Specifier::HostRewriteLiteral(text)) => {
-            one_line("host_rewrite_literal", text)?;
-            match Authority::try_from(text.as_str()) {
-                Ok(authority) => HostRewrite::Literal(authority),
-                Err(_) if text.is_empty() => HostRewrite::Keep,
-                Err(_) => {
-                    ignored.add(format!("{text:?} is no host to rewrite to"));
-                    HostRewrite::Keep
-                }
-            }
+            literal(text, ignored)?.map_or(HostRewrite::Keep, HostRewrite::Literal)
         }
         Some(Specifier::HostRewriteHeader(name)) => {
             one_line("host_rewrite_header", name)?;
@@ -66,6 +61,22 @@ pub(super) fn host(
             template.map_or(HostRewrite::Keep, HostRewrite::Made)
         }
     })
+}
+
+/// `host_rewrite_literal` of a route and of a cluster's entry; `None` for what leaves the host.
+pub(super) fn literal(text: &str, ignored: &mut Ignored) -> Result<Option<Authority>, Invalid> {
+    one_line("host_rewrite_literal", text)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    // User information has no place in a host header.
+    let host = Authority::try_from(text)
+        .ok()
+        .filter(|_| !text.contains('@'));
+    if host.is_none() {
+        ignored.add(format!("{text:?} is no host to rewrite to"));
+    }
+    Ok(host)
 }
 
 /// `None` for a value that uses what is not served.

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::google::protobuf::Duration as PbDuration;
 use mesh_core::route::{DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, MaxStream, Timeouts};
 
-use crate::decode::{Faults, Invalid};
+use crate::decode::{self, Faults, Invalid};
 
 /// A route without `timeout` has Envoy's 15 s; one without `idle_timeout` has none, for istiod sets the
 /// connection manager's `stream_idle_timeout`, which would count then, to 0.
@@ -61,12 +61,12 @@ fn duration(field: &str, value: Option<PbDuration>) -> Result<Option<Duration>, 
     let Some(value) = value else {
         return Ok(None);
     };
-    let parts = (u64::try_from(value.seconds), u32::try_from(value.nanos));
-    match parts {
-        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => {
-            let whole = nanos - nanos % 1_000_000;
-            Ok(Some(Duration::new(seconds, whole)))
-        }
-        _ => Err(Invalid::new(field, "is negative or malformed")),
-    }
+    let Some(exact) = decode::duration(&value) else {
+        let reason = "is negative, malformed or over 315576000000 s";
+        return Err(Invalid::new(field, reason));
+    };
+    let below = exact.subsec_nanos() % 1_000_000;
+    Ok(Some(
+        exact.saturating_sub(Duration::from_nanos(below.into())),
+    ))
 }

@@ -3,7 +3,6 @@
 use envoy_types::pb::envoy::config::route::v3::RouteAction;
 use envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier;
 use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatchAndSubstitute, RegexMatcher};
-use envoy_types::pb::google::protobuf::BoolValue;
 
 use crate::dice::Dice;
 
@@ -78,9 +77,6 @@ pub(super) fn host(d: &mut Dice, action: &mut RouteAction) {
             d.text(&[HOST_HEADER, "X-Host"]),
         )),
         2 => Some(HostRewriteSpecifier::HostRewritePathRegex(host_of_path(d))),
-        3 => Some(HostRewriteSpecifier::AutoHostRewrite(BoolValue {
-            value: d.once_in(2),
-        })),
         _ => None,
     };
     action.append_x_forwarded_host = d.once_in(4);
