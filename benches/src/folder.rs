@@ -110,6 +110,7 @@ fn write(folder: &Path, protocol: Protocol, server: SocketAddr) -> Result<(), Be
 
 fn service(text: &mut String, at: usize, protocol: Protocol, server: SocketAddr) {
     let (ip, port, name) = (server.ip(), server.port(), protocol.port_name());
+    let spoken = name.to_ascii_uppercase();
     text.push_str(&format!(
         "---
 apiVersion: networking.istio.io/v1
@@ -119,7 +120,7 @@ spec:
   hosts: [service-{at:04}.{NAMESPACE}.svc.cluster.local]
   location: MESH_INTERNAL
   resolution: STATIC
-  ports: [ {{ number: {PORT}, name: {name} }} ]
+  ports: [ {{ number: {PORT}, name: {name}, protocol: {spoken} }} ]
   endpoints:
   - address: {ip}
     ports: {{ {name}: {port} }}
