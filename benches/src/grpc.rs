@@ -1,20 +1,16 @@
-//! Row `grpc c=16`: what a unary call costs through the mesh, against tonic's own `Channel`. Beside it,
-//! for the record, tonic-xds.
+//! Row `grpc c=16`: what a unary call costs through the mesh, against tonic's own `Channel`.
 
 mod client;
 mod echo;
-mod peer;
 
 use std::io::Write;
 use std::time::Duration;
 
 use mesh_tower::MeshChannel;
 use tonic::transport::{Channel, Endpoint};
-use tonic_xds::XdsChannelGrpc;
 
 use self::client::{Caller, check, failed};
 pub(crate) use self::echo::serve;
-pub(crate) use self::peer::serve_plane;
 use crate::compare::Settings;
 use crate::error::BenchError;
 use crate::folder::{self, Protocol};
@@ -27,8 +23,7 @@ pub(crate) const PROMISE: Promise = Promise {
     name: "grpc c=16",
     text: "CPU of client and server per unary call through Mesh::channel (1,000 virtual hosts; the called one has \
            1,000 routes, of which the last one matches and splits 90/10) over the same through tonic's Channel; \
-           128 bytes there and back, 16 at a time. For the record tonic-xds: one virtual host with 1 and with \
-           1,000 routes, of which the last one matches, without a split",
+           128 bytes there and back, 16 at a time",
     must: 1.02,
     reach: 0.98,
 };
@@ -37,13 +32,7 @@ pub(crate) const PROMISE: Promise = Promise {
 const REQUESTS_PER_BLOCK: usize = 1_000;
 
 /// The arms in words, in their order.
-const NAMES: [&str; 5] = [
-    "plain",
-    "plain again",
-    "ours",
-    "tonic-xds, 1 route",
-    "tonic-xds, 1,000 routes",
-];
+const NAMES: [&str; 3] = ["plain", "plain again", "ours"];
 
 /// Runs the row.
 pub(crate) fn run(settings: &Settings, out: &mut impl Write) -> Result<Row, BenchError> {
@@ -62,9 +51,6 @@ pub(crate) fn drive(ours: bool, requests: usize) -> Result<(), BenchError> {
 struct Clients {
     plain: [Caller<Channel>; 2],
     ours: Caller<MeshChannel>,
-    peers: [Caller<XdsChannelGrpc>; 2],
-    /// It is followed for as long as the peers live.
-    _plane: Server,
     /// The folder is followed for as long as the mesh lives.
     _folder: tempfile::TempDir,
 }
@@ -76,12 +62,9 @@ impl Arms for Clients {
 
     async fn block(&self, arm: usize, requests: usize) -> Result<(), BenchError> {
         let [plain, again] = &self.plain;
-        let [one, many] = &self.peers;
         match arm {
             PLAIN => block(plain, requests).await,
             OURS => block(&self.ours, requests).await,
-            3 => block(one, requests).await,
-            4 => block(many, requests).await,
             _ => block(again, requests).await,
         }
     }
@@ -98,8 +81,6 @@ async fn start(settings: &Settings) -> Result<Paired<Clients>, BenchError> {
     check(ours.clone().with_call_info()).await?;
     let plain = Endpoint::from_shared(format!("http://{}", server.address))
         .map_err(|error| failed(NAMES[PLAIN], error.to_string()))?;
-    let plane = Server::spawn(&["plane-grpc", &server.address.to_string()]).await?;
-    let [one, many] = peer::channels(plane.address)?;
     let unspun = Duration::ZERO;
     let clients = Clients {
         plain: [
@@ -107,11 +88,6 @@ async fn start(settings: &Settings) -> Result<Paired<Clients>, BenchError> {
             Caller::new(NAMES[1], plain.connect_lazy(), unspun),
         ],
         ours: Caller::new(NAMES[OURS], ours, settings.spin),
-        peers: [
-            Caller::new(NAMES[3], one, unspun),
-            Caller::new(NAMES[4], many, unspun),
-        ],
-        _plane: plane,
         _folder: folder,
     };
     Paired::new(&PROMISE, REQUESTS_PER_BLOCK, server, clients)
