@@ -23,6 +23,6 @@ pub use rewrite::{HostRewrite, InvalidRewrite, PathRewrite};
 pub use split::{Split, SplitError};
 pub use template::{Template, TemplateError, Values};
 pub use timeout::{
-    DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, Limits, MaxStream, Timeouts, grpc_timeout, is_grpc,
+    DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, Limits, MaxStream, Requested, Timeouts, is_grpc,
 };
 pub use virtual_host::{Route, RouteMatch, VirtualHost};

@@ -5,7 +5,7 @@ use http::request::Parts;
 use mesh_core::matcher::{FullRegex, PathMatcher, Substitution};
 use mesh_core::route::{
     Choice, ClusterIndex, Forward, HeaderOp, HostRewrite, InvalidRewrite, Mutation, PathRewrite,
-    Template,
+    Requested, Template,
 };
 use parts::{parts, values};
 use proptest::prelude::*;
@@ -340,7 +340,7 @@ fn a_plain_choice_leaves_a_request_alone() {
         "http://h/a?q",
         &[("x-forwarded-host", "a"), ("host", "other")],
     );
-    assert!(forward.is_plain(&plain) && forward.leaves(&plain, &before.headers));
+    assert!(forward.is_plain(&plain) && forward.leaves(&plain, &Requested::of(&before.headers)));
     let mut after = before.clone();
     forward
         .rewrite(&plain, &mut after, "r", "c")

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mesh_core::route::{
-    Choice, ClusterIndex, Forward, GrpcTimeout, Limits, MaxStream, Timeouts, grpc_timeout, is_grpc,
+    Choice, ClusterIndex, Forward, GrpcTimeout, Limits, MaxStream, Requested, Timeouts, is_grpc,
 };
 use parts::{headers, parts, values};
 
@@ -47,6 +47,10 @@ fn stream(max: Option<u64>, grpc_max: Option<u64>, grpc_offset: u64) -> Timeouts
     }
 }
 
+fn asking(lines: &[(&str, &str)]) -> Requested {
+    Requested::of(&headers(lines))
+}
+
 /// The headers of a gRPC request.
 fn call(timeout: &str) -> Vec<(&'static str, &str)> {
     let mut lines = vec![("content-type", "application/grpc")];
@@ -59,7 +63,7 @@ fn told(timeouts: Timeouts, lines: &[(&str, &str)]) -> (Option<String>, Option<S
     let forward = Forward::to(ClusterIndex(0)).with_timeouts(timeouts);
     let mut parts = parts("http://h/", lines);
     let choice = Choice::plain(ClusterIndex(0));
-    let silent = forward.leaves(&choice, &parts.headers);
+    let silent = forward.leaves(&choice, &Requested::of(&parts.headers));
     let before = parts.headers.clone();
     forward
         .rewrite(&choice, &mut parts, "r", "c")
@@ -190,7 +194,7 @@ fn the_longest_duration_of_a_stream() {
         (stream(None, Some(0), 1000), "500m", Some(0), Some("0m")),
     ] {
         let lines = call(asked);
-        let limits = timeouts.of(&headers(&lines));
+        let limits = timeouts.of(&asking(&lines));
         let expected = Limits {
             whole: whole.map(ms),
             ..Limits::default()
@@ -213,7 +217,7 @@ fn the_limits_of_a_request() {
         idle: Some(ms(70)),
         ..route(2500)
     };
-    let none = headers(&[]);
+    let none = asking(&[]);
     let expected = Limits {
         route: Some(ms(2500)),
         whole: None,
@@ -221,8 +225,10 @@ fn the_limits_of_a_request() {
     };
     assert_eq!(idle.of(&none), expected);
     assert_eq!(Timeouts::default().of(&none), Limits::default());
-    assert_eq!(route(2500).of(&headers(&[(ASKED, "7")])).route, Some(ms(7)));
-    assert_eq!(route(2500).of(&headers(&[(ASKED, "0")])).route, None);
+    assert_eq!(route(2500).of(&asking(&[(ASKED, "7")])).route, Some(ms(7)));
+    assert_eq!(route(2500).of(&asking(&[(ASKED, "0")])).route, None);
+    let twice = asking(&[(ASKED, "7"), (ASKED, "8")]);
+    assert_eq!(route(2500).of(&twice).route, Some(ms(2500)));
     // With a longest duration the route's own timeout does not count.
     assert_eq!(stream(None, None, 0).of(&none), Limits::default());
 }
@@ -248,13 +254,10 @@ fn grpc_timeouts_by_the_book() {
         ("5 S", None),
         ("5.0S", None),
     ] {
-        assert_eq!(
-            grpc_timeout(&headers(&[("grpc-timeout", text)])),
-            expected,
-            "{text:?}"
-        );
+        let asked = asking(&[("grpc-timeout", text)]);
+        assert_eq!(asked.grpc_timeout, expected, "{text:?}");
     }
-    assert_eq!(grpc_timeout(&headers(&[])), None);
+    assert_eq!(asking(&[]).grpc_timeout, None);
 }
 
 #[test]

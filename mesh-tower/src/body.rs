@@ -27,7 +27,11 @@ pub struct Body {
 
 enum Inner {
     Empty,
-    Once(Bytes),
+    Once {
+        bytes: Bytes,
+        /// Whether the peer learns the length from a header. gRPC has it in the message.
+        told: bool,
+    },
     Incoming(Incoming),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
 }
@@ -55,6 +59,15 @@ impl Body {
             Inner::Boxed(Box::pin(body.map_err(Into::into)))
         });
         Self::of(inner)
+    }
+
+    /// The one message of a gRPC call.
+    #[cfg(feature = "grpc")]
+    pub(crate) const fn message(message: Bytes) -> Self {
+        Self::of(Inner::Once {
+            bytes: message,
+            told: false,
+        })
     }
 
     const fn of(inner: Inner) -> Self {
@@ -186,7 +199,7 @@ impl Inner {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self {
             Self::Empty => Poll::Ready(None),
-            Self::Once(bytes) => {
+            Self::Once { bytes, .. } => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -237,7 +250,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Empty => true,
-            Inner::Once(_) => false,
+            Inner::Once { .. } => false,
             Inner::Incoming(incoming) => incoming.is_end_stream(),
             Inner::Boxed(boxed) => boxed.is_end_stream(),
         }
@@ -246,7 +259,8 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
-            Inner::Once(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Once { told: false, .. } => SizeHint::default(),
+            Inner::Once { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
             Inner::Incoming(incoming) => incoming.size_hint(),
             Inner::Boxed(boxed) => boxed.size_hint(),
         }
@@ -257,7 +271,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.inner {
             Inner::Empty => "empty",
-            Inner::Once(_) => "bytes",
+            Inner::Once { .. } => "bytes",
             Inner::Incoming(_) | Inner::Boxed(_) => "stream",
         };
         f.debug_tuple("Body").field(&kind).finish()
@@ -281,7 +295,7 @@ impl From<Bytes> for Body {
         let inner = if bytes.is_empty() {
             Inner::Empty
         } else {
-            Inner::Once(bytes)
+            Inner::Once { bytes, told: true }
         };
         Self::of(inner)
     }

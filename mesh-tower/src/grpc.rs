@@ -2,6 +2,7 @@
 
 mod channel;
 mod target;
+mod upload;
 
 pub use channel::MeshChannel;
 pub use target::InvalidTarget;

@@ -33,6 +33,7 @@ mod span;
 mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;
+mod weak_map;
 
 pub use body::Body;
 pub use builder::{Builder, StartError};

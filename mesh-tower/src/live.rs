@@ -2,7 +2,7 @@
 //! generation to the next by (cluster, address).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use mesh_core::cluster::{Cluster, Discovery, Transport};
@@ -13,9 +13,10 @@ use mesh_xds::{Assembled, Change};
 use rand::Rng;
 use tokio::sync::watch;
 
-use crate::pool::EndpointPool;
+use crate::pool::{EndpointPool, Http2Pools};
 use crate::random::SplitMix;
 use crate::telemetry::{Cells, Errors};
+use crate::weak_map::WeakMap;
 
 /// What requests read: one load, then no lock and no look-up by name.
 pub(crate) type LiveSnapshot = Snapshot<Arc<LiveTarget>>;
@@ -48,6 +49,7 @@ impl LiveCluster {
     fn new(
         model: &Arc<Cluster>,
         former: Option<&Self>,
+        http2: &mut Http2Pools,
         errors: &Arc<Errors>,
         rng: &mut SplitMix,
     ) -> Self {
@@ -60,7 +62,7 @@ impl LiveCluster {
             .iter()
             .map(|endpoint| match kept.remove(&endpoint.address) {
                 Some(pool) if pool.fits(endpoint, model) => Arc::clone(pool),
-                _ => Arc::new(EndpointPool::new(endpoint, model)),
+                _ => Arc::new(EndpointPool::new(endpoint, model, http2)),
             });
         Self {
             endpoints: pools.collect(),
@@ -87,7 +89,8 @@ impl LiveCluster {
             },
             ..model
         };
-        Self::new(&Arc::new(model), None, errors, &mut SplitMix::default())
+        let (mut none, mut rng) = (Http2Pools::default(), SplitMix::default());
+        Self::new(&Arc::new(model), None, &mut none, errors, &mut rng)
     }
 }
 
@@ -96,7 +99,7 @@ impl LiveCluster {
 pub(crate) struct Live {
     current: ArcSwap<LiveSnapshot>,
     generation: watch::Sender<u64>,
-    clusters: Mutex<Known>,
+    used: Mutex<Used>,
     errors: Arc<Errors>,
 }
 
@@ -106,7 +109,7 @@ impl Live {
             errors,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
-            clusters: Mutex::default(),
+            used: Mutex::default(),
         }
     }
 
@@ -122,8 +125,8 @@ impl Live {
 
     /// Every cluster that the configuration reaches.
     pub(crate) fn clusters(&self) -> Vec<Arc<LiveCluster>> {
-        let known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut clusters: Vec<_> = known.by_name.values().filter_map(Weak::upgrade).collect();
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clusters: Vec<_> = used.clusters.values().collect();
         clusters.sort_by(|a, b| a.model.name.cmp(&b.model.name));
         clusters
     }
@@ -205,56 +208,41 @@ impl Live {
     }
 
     fn live_cluster(&self, model: &Arc<Cluster>, rng: &mut SplitMix) -> Arc<LiveCluster> {
-        let mut known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let former = known.by_name.get(&model.name).and_then(Weak::upgrade);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let Used { clusters, http2 } = &mut *used;
+        let former = clusters.get(&model.name);
         if let Some(same) = former
             .as_ref()
             .filter(|former| Arc::ptr_eq(&former.model, model))
         {
             return Arc::clone(same);
         }
-        let cluster = Arc::new(LiveCluster::new(
-            model,
-            former.as_deref(),
-            &self.errors,
-            rng,
-        ));
-        known
-            .by_name
-            .insert(Arc::clone(&model.name), Arc::downgrade(&cluster));
+        let former = former.as_deref();
+        let cluster = Arc::new(LiveCluster::new(model, former, http2, &self.errors, rng));
+        clusters.insert(Arc::clone(&model.name), &cluster);
         cluster
     }
 
     /// Names whose last cluster is gone must not stay for ever. A request that still runs may hold
     /// one a little longer, so from time to time all are looked at.
     fn forget_unused(&self, changes: &[Change]) {
-        let mut known = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = changes
             .iter()
             .filter_map(|change| change.old.as_ref())
             .flat_map(|old| old.host.clusters());
         for name in gone {
-            if known
-                .by_name
-                .get(name)
-                .is_some_and(|cluster| cluster.strong_count() == 0)
-            {
-                known.by_name.remove(name);
-            }
+            used.clusters.forget(name);
         }
-        if known.by_name.len() > 2 * known.after_sweep + 64 {
-            known
-                .by_name
-                .retain(|_, cluster| cluster.strong_count() > 0);
-            known.after_sweep = known.by_name.len();
-        }
+        used.clusters.sweep();
+        used.http2.sweep();
     }
 }
 
-/// The newest version of each cluster, while anybody uses it.
+/// What is found again by name, while anybody uses it.
 #[derive(Debug, Default)]
-struct Known {
-    by_name: HashMap<Arc<str>, Weak<LiveCluster>>,
-    /// How many there were after the last look at all of them.
-    after_sweep: usize,
+struct Used {
+    /// The newest version of each.
+    clusters: WeakMap<Arc<str>, LiveCluster>,
+    http2: Http2Pools,
 }

@@ -1,5 +1,6 @@
 //! Connections belong to endpoints. One pool per endpoint, so no lock is shared between endpoints:
-//! HTTP/1.1 as a stack of idle connections, HTTP/2 by counting open streams.
+//! HTTP/1.1 as a stack of idle connections, HTTP/2 by counting open streams. Clusters that have an endpoint in
+//! common (a service and its subsets) share its HTTP/2 connections.
 
 mod connect;
 mod http1;
@@ -24,6 +25,7 @@ use crate::client::Answered;
 use crate::error::{Error, Kind, Place, Sent};
 use crate::span::bounded;
 use crate::telemetry::Cells;
+use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};
 pub(crate) use http1::Pool as Http1Pool;
 pub(crate) use http2::Pool as Http2Pool;
@@ -36,8 +38,7 @@ pub(crate) use tether::Tied;
 pub(crate) struct EndpointPool {
     pub(crate) address: SocketAddr,
     pub(crate) cells: Arc<Cells>,
-    transport: Transport,
-    connect_timeout: Duration,
+    alike: Alike,
     connections: Connections,
 }
 
@@ -51,6 +52,27 @@ enum Connections {
     Http2(Arc<http2::Pool>),
 }
 
+/// The HTTP/2 pools in use: clusters share those that are alike.
+pub(crate) type Http2Pools = WeakMap<Alike, http2::Pool>;
+
+/// All that a connection is made by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Alike {
+    address: SocketAddr,
+    transport: Transport,
+    connect_timeout: Duration,
+}
+
+impl Alike {
+    fn of(endpoint: &Endpoint, cluster: &Cluster) -> Self {
+        Self {
+            address: endpoint.address,
+            transport: endpoint.transport.clone(),
+            connect_timeout: cluster.connect_timeout,
+        }
+    }
+}
+
 /// An attempt that failed. The request is still whole if no byte of it was sent.
 #[derive(Debug)]
 pub struct Failed {
@@ -59,23 +81,28 @@ pub struct Failed {
 }
 
 impl EndpointPool {
-    pub(crate) fn new(endpoint: &Endpoint, cluster: &Cluster) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, cluster: &Cluster, http2: &mut Http2Pools) -> Self {
+        let alike = Alike::of(endpoint, cluster);
         let peer = Peer::Endpoint {
             address: endpoint.address,
             connect_timeout: bounded(cluster.connect_timeout),
         };
+        let connections = match cluster.protocol {
+            Protocol::Http1 => Connections::Http1 {
+                http: Arc::new(http1::Pool::new(peer)),
+                grpc: OnceLock::new(),
+            },
+            Protocol::Http2 => Connections::Http2(http2.get(&alike).unwrap_or_else(|| {
+                let pool = Arc::new(http2::Pool::new(peer));
+                http2.insert(alike.clone(), &pool);
+                pool
+            })),
+        };
         Self {
             address: endpoint.address,
             cells: Arc::default(),
-            transport: endpoint.transport.clone(),
-            connect_timeout: cluster.connect_timeout,
-            connections: match cluster.protocol {
-                Protocol::Http1 => Connections::Http1 {
-                    http: Arc::new(http1::Pool::new(peer)),
-                    grpc: OnceLock::new(),
-                },
-                Protocol::Http2 => Connections::Http2(Arc::new(http2::Pool::new(peer))),
-            },
+            alike,
+            connections,
         }
     }
 
@@ -85,16 +112,13 @@ impl EndpointPool {
             Connections::Http1 { .. } => Protocol::Http1,
             Connections::Http2(_) => Protocol::Http2,
         };
-        self.address == endpoint.address
-            && self.transport == endpoint.transport
-            && self.connect_timeout == cluster.connect_timeout
-            && protocol == cluster.protocol
+        protocol == cluster.protocol && self.alike == Alike::of(endpoint, cluster)
     }
 
     /// Sends a request over a connection to this endpoint, a new one if none is free. The request is
     /// on its way when this returns, unless a connection has to be opened first.
     pub(crate) fn send(&self, request: Request<Body>, counted: Counted, place: Place) -> Sending {
-        if let Transport::TlsDemanded(who) = &self.transport {
+        if let Transport::TlsDemanded(who) = &self.alike.transport {
             let reason = format!(
                 "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
             );

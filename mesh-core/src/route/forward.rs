@@ -12,7 +12,7 @@ use super::mutate::{Mutation, set};
 use super::rewrite::{HostRewrite, InvalidRewrite, PathRewrite, authority};
 use super::split::Split;
 use super::template::Values;
-use super::timeout::Timeouts;
+use super::timeout::{Requested, Timeouts};
 use crate::request::RequestView;
 
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -114,14 +114,14 @@ impl Forward {
             && self.expected.is_none()
     }
 
-    /// Whether [`Forward::rewrite`] would leave a request with these headers as it is.
-    pub fn leaves(&self, choice: &Choice, headers: &HeaderMap) -> bool {
-        self.is_plain(choice) && self.timeouts.is_silent(headers)
+    /// Whether [`Forward::rewrite`] would leave a request that asks for this as it is.
+    pub fn leaves(&self, choice: &Choice, requested: &Requested) -> bool {
+        self.is_plain(choice) && self.timeouts.is_silent(requested)
     }
 
     /// Makes of a request what is sent: timeouts told to the next hop, headers changed, host and path
     /// rewritten, in Envoy's order. `route` and `cluster` are their names. Allocates nothing for what
-    /// stays as it is. [`Timeouts::of`] must be asked before.
+    /// stays as it is. [`Requested::of`] must be asked before.
     ///
     /// # Errors
     /// When a rewrite comes out as something that cannot be sent. The request may be half changed.
@@ -132,9 +132,10 @@ impl Forward {
         route: &str,
         cluster: &str,
     ) -> Result<(), InvalidRewrite> {
-        if !self.timeouts.is_silent(&parts.headers) {
-            self.timeouts
-                .announce(&mut parts.headers, self.expected.as_ref());
+        let requested = Requested::of(&parts.headers);
+        if !self.timeouts.is_silent(&requested) {
+            let own = self.expected.as_ref();
+            self.timeouts.announce(&requested, &mut parts.headers, own);
         }
         let Parts {
             method,

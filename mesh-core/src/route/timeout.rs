@@ -61,22 +61,91 @@ pub struct Limits {
     pub idle: Option<Duration>,
 }
 
+/// What the headers of a request ask of its time: read once, before anything is changed in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requested {
+    /// `content-type: application/grpc`, or with `+` and a format.
+    pub is_grpc: bool,
+    /// `grpc-timeout`, where it is well-formed: at most 8 digits and a unit.
+    pub grpc_timeout: Option<Duration>,
+    /// `x-envoy-upstream-rq-timeout-ms`, where it is there once and a number. Zero is no limit.
+    route: Option<Duration>,
+    /// Whether there is a header that is for this hop only.
+    of_this_hop: bool,
+}
+
+impl Requested {
+    /// Looks at each header once.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut content_type = None;
+        let mut grpc = None;
+        let mut route = Once::Absent;
+        let mut per_try = false;
+        for (name, value) in headers {
+            match name.as_str() {
+                "content-type" if content_type.is_none() => content_type = Some(value),
+                "grpc-timeout" if grpc.is_none() => grpc = Some(value),
+                "x-envoy-upstream-rq-timeout-ms" => route.add(value),
+                "x-envoy-upstream-rq-per-try-timeout-ms" => per_try = true,
+                _ => {}
+            }
+        }
+        Self {
+            is_grpc: content_type.is_some_and(says_grpc),
+            grpc_timeout: grpc.and_then(grpc_timeout),
+            of_this_hop: per_try || !matches!(route, Once::Absent),
+            route: route.one().and_then(caller_timeout),
+        }
+    }
+
+    /// The `grpc-timeout` as Envoy counts it: in milliseconds, rounded up.
+    fn grpc_milliseconds(&self) -> Option<Duration> {
+        let asked = self.grpc_timeout?;
+        let rest = asked.subsec_nanos() % 1_000_000;
+        let missing = if rest == 0 { 0 } else { 1_000_000 - rest };
+        Some(asked + Duration::from_nanos(missing.into()))
+    }
+}
+
+/// A header that counts only if there is one line of it.
+enum Once<'a> {
+    Absent,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Once<'a> {
+    fn add(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+
+    fn one(self) -> Option<&'a HeaderValue> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Absent | Self::Several => None,
+        }
+    }
+}
+
 impl Timeouts {
-    /// The limits of a request with these headers, before anything is changed in them.
+    /// The limits of a request that asks for this.
     ///
     /// `x-envoy-upstream-rq-timeout-ms` replaces the route's timeout (Envoy's router; 0 is none).
-    pub fn of(&self, headers: &HeaderMap) -> Limits {
-        let route = match caller_timeout(headers) {
+    pub fn of(&self, requested: &Requested) -> Limits {
+        let route = match requested.route {
             Some(asked) => Some(asked),
             None if self.max_stream.is_some() => None,
             None => match self.grpc {
-                Some(grpc) if is_grpc(headers) => Some(grpc.of(headers)),
+                Some(grpc) if requested.is_grpc => Some(grpc.of(requested)),
                 _ => self.route,
             },
         };
         Limits {
             route: route.filter(|limit| !limit.is_zero()),
-            whole: self.max_stream.and_then(|max| max.of(headers)),
+            whole: self.max_stream.and_then(|max| max.of(requested)),
             idle: self.idle,
         }
     }
@@ -88,38 +157,54 @@ impl Timeouts {
         Some(HeaderValue::from(milliseconds(route)))
     }
 
-    /// Whether [`Timeouts::announce`] has nothing to do for these headers.
-    pub(super) fn is_silent(&self, headers: &HeaderMap) -> bool {
-        let says_nothing = self.route.is_none() || self.max_stream.is_some();
-        let tells_grpc = self.grpc.is_some() || self.max_stream.is_some();
-        let asks = headers.contains_key(UPSTREAM_TIMEOUT) || headers.contains_key(TRY_TIMEOUT);
-        says_nothing && !asks && !(tells_grpc && is_grpc(headers))
+    /// Whether [`Timeouts::announce`] has nothing to do for a request that asks for this.
+    pub(super) fn is_silent(&self, requested: &Requested) -> bool {
+        let limits = self.of(requested);
+        !requested.of_this_hop
+            && limits.route.is_none()
+            && self.told_by_grpc(requested, limits).is_none()
     }
 
     /// Takes away what the caller asked of this hop, and tells the next hop what it may expect.
-    pub(super) fn announce(&self, headers: &mut HeaderMap, own: Option<&HeaderValue>) {
-        let limits = self.of(headers);
-        let asked = headers.remove(UPSTREAM_TIMEOUT).is_some();
+    pub(super) fn announce(
+        &self,
+        requested: &Requested,
+        headers: &mut HeaderMap,
+        own: Option<&HeaderValue>,
+    ) {
+        let limits = self.of(requested);
+        let asked = requested.of_this_hop && headers.remove(UPSTREAM_TIMEOUT).is_some();
         headers.remove(TRY_TIMEOUT);
-        let is_grpc = is_grpc(headers);
-        let by_grpc = is_grpc && self.grpc.is_some() && self.max_stream.is_none();
         if let Some(limit) = limits.route {
             let expected = match own {
-                Some(own) if !asked && !by_grpc => own.clone(),
+                Some(own) if !asked && !self.is_by_grpc(requested) => own.clone(),
                 _ => HeaderValue::from(milliseconds(limit)),
             };
             set(headers, &EXPECTED_TIMEOUT, expected);
         }
-        let told = if by_grpc { limits.route } else { limits.whole };
-        if let Some(told) = told.filter(|_| is_grpc).and_then(grpc_timeout_value) {
+        let told = self.told_by_grpc(requested, limits);
+        if let Some(told) = told.and_then(grpc_timeout_value) {
             set(headers, &GRPC_TIMEOUT, told);
         }
+    }
+
+    fn is_by_grpc(&self, requested: &Requested) -> bool {
+        requested.is_grpc && self.grpc.is_some() && self.max_stream.is_none()
+    }
+
+    /// What `grpc-timeout` tells the next hop.
+    fn told_by_grpc(&self, requested: &Requested, limits: Limits) -> Option<Duration> {
+        let told = match self.is_by_grpc(requested) {
+            true => limits.route,
+            false => limits.whole,
+        };
+        told.filter(|_| requested.is_grpc)
     }
 }
 
 impl MaxStream {
-    fn of(&self, headers: &HeaderMap) -> Option<Duration> {
-        match (self.grpc_max, grpc_milliseconds(headers)) {
+    fn of(&self, requested: &Requested) -> Option<Duration> {
+        match (self.grpc_max, requested.grpc_milliseconds()) {
             (Some(cap), Some(asked)) => {
                 let capped = if cap.is_zero() { asked } else { asked.min(cap) };
                 Some(capped.saturating_sub(self.grpc_offset))
@@ -131,8 +216,8 @@ impl MaxStream {
 
 impl GrpcTimeout {
     /// Zero is no limit, for what is asked as for the cap.
-    fn of(&self, headers: &HeaderMap) -> Duration {
-        let asked = grpc_milliseconds(headers).unwrap_or_default();
+    fn of(&self, requested: &Requested) -> Duration {
+        let asked = requested.grpc_milliseconds().unwrap_or_default();
         let left = asked
             .checked_sub(self.offset)
             .filter(|left| !left.is_zero());
@@ -145,21 +230,9 @@ impl GrpcTimeout {
     }
 }
 
-/// What the caller asks for, if it asks once and for a number.
-fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let mut lines = headers.get_all(UPSTREAM_TIMEOUT).iter();
-    let text = lines.next()?.to_str().ok()?;
-    let once = lines.next().is_none();
-    let number = text.trim().parse().ok().filter(|_| once)?;
+fn caller_timeout(value: &HeaderValue) -> Option<Duration> {
+    let number = value.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_millis(number))
-}
-
-/// The `grpc-timeout` as Envoy counts it: in milliseconds, rounded up.
-fn grpc_milliseconds(headers: &HeaderMap) -> Option<Duration> {
-    let asked = grpc_timeout(headers)?;
-    let rest = asked.subsec_nanos() % 1_000_000;
-    let missing = if rest == 0 { 0 } else { 1_000_000 - rest };
-    Some(asked + Duration::from_nanos(missing.into()))
 }
 
 fn milliseconds(limit: Duration) -> u64 {
@@ -168,17 +241,17 @@ fn milliseconds(limit: Duration) -> u64 {
 
 /// Whether a request is gRPC: `content-type: application/grpc`, or with `+` and a format.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+    headers.get(CONTENT_TYPE).is_some_and(says_grpc)
 }
 
-/// The `grpc-timeout` of a request: at most 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n`
-/// (gRPC over HTTP/2). `None` when there is none, or one that is malformed.
-pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(GRPC_TIMEOUT)?.as_bytes();
-    let (unit, digits) = value.split_last()?;
+fn says_grpc(content_type: &HeaderValue) -> bool {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
+/// At most 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n` (gRPC over HTTP/2).
+fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::Request;
-use mesh_core::route::grpc_timeout;
 use tokio::time::Instant;
 
 use super::limit::Limit;
@@ -52,14 +51,13 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    /// Of a request that is called now; with `deadlines`, its `grpc-timeout` counts as well.
-    pub(crate) fn of<B>(request: &Request<B>, deadlines: bool) -> Option<Self> {
+    /// Of a request that is called now, with a deadline that its headers set.
+    pub(crate) fn of<B>(request: &Request<B>, deadline: Option<Duration>) -> Option<Self> {
         let options = request.extensions().get::<CallOptions>();
         let own = options.and_then(|options| options.timeout);
-        let told = deadlines.then(|| grpc_timeout(request.headers())).flatten();
         let limits = [
             own.map(|timeout| (timeout, Limit::Caller)),
-            told.map(|timeout| (timeout, Limit::Deadline)),
+            deadline.map(|timeout| (timeout, Limit::Deadline)),
         ];
         let (timeout, limit) = limits.into_iter().flatten().min_by_key(|(at, _)| *at)?;
         Some(Self {

@@ -101,11 +101,12 @@ where
             call_info,
         } = &self.layer;
         let call_info = *call_info;
-        let due = Due::of(&request, *deadlines);
         let asked = match Asked::of(&mut request, *scope, shared.normalization) {
             Ok(asked) => asked,
             Err(error) => return RouteFuture::Refused { error: Some(error) },
         };
+        let deadline = asked.time.grpc_timeout.filter(|_| *deadlines);
+        let due = Due::of(&request, deadline);
         match decide(shared, asked, Head::of(&request)) {
             Decision::To(chosen) => match begin(request, chosen, due, call_info) {
                 Ok((routed, ending)) => RouteFuture::Calling {

@@ -10,6 +10,7 @@ use mesh_core::snapshot::TableKey;
 use tower_service::Service;
 
 use super::target::{InvalidTarget, Target};
+use super::upload::upload;
 use crate::body::Body;
 use crate::client::{MeshClient, ResponseFuture};
 use crate::error::Error;
@@ -133,7 +134,7 @@ impl Service<Request<tonic::body::Body>> for MeshChannel {
     }
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> ResponseFuture {
-        let mut request = request.map(Body::new);
+        let mut request = request.map(upload);
         self.complete(request.uri_mut());
         self.client.call(request)
     }

@@ -177,7 +177,7 @@ impl Shared {
 /// Ties the upload of gRPC to the call: there, the end of the response is the end of all. In HTTP, an
 /// upload may go on after its response.
 fn tether(request: &mut Request<Body>) -> Option<Tether> {
-    if !is_grpc(request.headers()) || !request.body().is_stream() {
+    if !request.body().is_stream() || !is_grpc(request.headers()) {
         return None;
     }
     let (tether, tied) = Tether::new();

@@ -2,7 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each test file uses its part, and a test that cannot be set up has failed"
+    reason = "each test binary uses its part, and a test that cannot be set up has failed"
 )]
 
 pub(crate) mod ads;
@@ -26,6 +26,7 @@ use axum::routing::any;
 use http::{Request, Response, StatusCode};
 use mesh_tower::{Body, Mesh, MeshClient, Node};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 /// A running backend that answers its name and the HTTP version in which it was asked.
 pub(crate) struct Backend {
@@ -58,6 +59,23 @@ impl Backend {
             name,
             address,
             mesh,
+        }
+    }
+}
+
+/// An address that refuses connections, and that no other test gets while this lives.
+pub(crate) struct Closed {
+    pub(crate) address: SocketAddr,
+    _bound: TcpSocket,
+}
+
+impl Closed {
+    pub(crate) fn new() -> Self {
+        let bound = TcpSocket::new_v4().unwrap();
+        bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self {
+            address: bound.local_addr().unwrap(),
+            _bound: bound,
         }
     }
 }

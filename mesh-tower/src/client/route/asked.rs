@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, header};
 use mesh_core::request::{PathNormalization, normalized, split_port};
+use mesh_core::route::Requested;
 use mesh_core::snapshot::TableKey;
 
 use super::Scope;
@@ -21,6 +22,8 @@ pub(super) struct Asked {
     pub(super) port: u16,
     /// Whether it asks for TLS.
     pub(super) secure: bool,
+    /// How long it may take.
+    pub(super) time: Requested,
 }
 
 impl Asked {
@@ -61,6 +64,7 @@ impl Asked {
             host_length,
             port,
             secure,
+            time: Requested::of(request.headers()),
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Uri, Version};
 use mesh_core::RequestView;
-use mesh_core::route::{Action, Choice, Forward, InvalidRewrite, Route, Values};
+use mesh_core::route::{Action, Choice, Forward, InvalidRewrite, Requested, Route, Values};
 
 use crate::body::Body;
 use crate::client::head::Head;
@@ -16,6 +16,8 @@ pub(super) struct Change {
     route: Arc<Route>,
     /// Which of the route's choices.
     choice: usize,
+    /// Whether it changes the request; if not, the response only.
+    rewrites: bool,
     cluster: Arc<str>,
     /// Of the request, as the caller made it.
     version: Version,
@@ -37,15 +39,17 @@ impl Change {
         forward: &Forward,
         choice: &Choice,
         cluster: &Arc<str>,
-        headers: &HeaderMap,
+        requested: &Requested,
     ) -> Option<Self> {
-        if forward.leaves(choice, headers) && choice.response_headers.is_empty() {
+        let rewrites = !forward.leaves(choice, requested);
+        if !rewrites && choice.response_headers.is_empty() {
             return None;
         }
         let mut choices = forward.split.weights();
         Some(Self {
             route: Arc::clone(route),
             choice: choices.position(|(one, _)| std::ptr::eq(one, choice))?,
+            rewrites,
             cluster: Arc::clone(cluster),
             version: Version::default(),
             sent: None,
@@ -69,7 +73,7 @@ impl Change {
         let Some((forward, choice)) = self.rules() else {
             return Ok(None);
         };
-        if !forward.leaves(choice, request.headers()) {
+        if self.rewrites {
             let (mut parts, body) = std::mem::take(request).into_parts();
             forward.rewrite(choice, &mut parts, &self.route.name, &self.cluster)?;
             *request = Request::from_parts(parts, body);

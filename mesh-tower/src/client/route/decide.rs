@@ -161,8 +161,8 @@ pub(super) fn routed(
     };
     Ok(Chosen {
         destination: Destination { goal, place },
-        limits: forward.timeouts.of(view.headers),
-        change: Change::of(route, forward, choice, name, view.headers),
+        limits: forward.timeouts.of(&asked.time),
+        change: Change::of(route, forward, choice, name, &asked.time),
     })
 }
 

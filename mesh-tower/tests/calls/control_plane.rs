@@ -1,12 +1,5 @@
 //! The same calls by a control plane: its restarts, its absence, its updates under load.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -14,7 +7,8 @@ use std::time::Duration;
 
 use mesh_control_plane::ControlPlane;
 use mesh_tower::{Mesh, MeshClient};
-use support::{Backend, Folder, URL, answers, node, until, within_five_sigma};
+
+use crate::support::{Backend, Closed, Folder, URL, answers, node, until, within_five_sigma};
 
 const ANY: &str = "127.0.0.1:0";
 
@@ -77,7 +71,8 @@ async fn losing_the_control_plane_changes_nothing_and_its_return_goes_on() {
 async fn a_service_that_starts_first_waits_for_its_control_plane() {
     let v1 = Backend::start("v1").await;
     let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
-    let address = unused_address().await;
+    let closed = Closed::new();
+    let address = closed.address;
     let mesh = mesh_of(address);
     let early = tokio::spawn({
         let client = mesh.client();
@@ -88,13 +83,15 @@ async fn a_service_that_starts_first_waits_for_its_control_plane() {
     })
     .await;
     assert!(!early.is_finished(), "the call waits");
+    drop(closed);
     let _control_plane = start(&folder, address).await;
     assert_eq!(early.await.unwrap().unwrap(), 200);
 }
 
 #[tokio::test]
 async fn a_call_that_waited_in_vain_names_node_resource_server_and_error() {
-    let address = unused_address().await;
+    let closed = Closed::new();
+    let address = closed.address;
     let mesh = mesh_of(address);
     until("the first failed connection", || async {
         mesh.status().last_error.is_some()
@@ -168,12 +165,4 @@ async fn load_500_per_second(
         });
     }
     calls.join_all().await.into_iter().flatten().collect()
-}
-
-async fn unused_address() -> SocketAddr {
-    tokio::net::TcpListener::bind(ANY)
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

@@ -1,21 +1,15 @@
 //! A process that is asked to end by a signal. The process is this test binary again, with one test.
-#![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod drain_wire;
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use drain_wire::{Client, Gate, Protocol, goes_away, refused, text};
 use mesh_tower::Mesh;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+
+use crate::wire::{Client, Gate, Protocol, goes_away, refused, text};
 
 /// Its value is how many milliseconds the child gives to requests that run, or [`UNASKED`].
 const CHILD: &str = "MESH_TOWER_TEST_DRAIN_CHILD";
@@ -72,7 +66,7 @@ struct Process {
 impl Process {
     async fn start(within: impl ToString) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
+            .args(["--exact", "signal::child", "--nocapture"])
             .env(CHILD, within.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

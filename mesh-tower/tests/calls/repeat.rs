@@ -1,21 +1,15 @@
 //! The one repeat: only of what was not sent, once, and in the cluster that was drawn.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use http::Request;
 use mesh_tower::{Body, Sent};
-use support::{Backend, Folder, URL, within_five_sigma};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+
+use crate::support::{Backend, Closed, Folder, URL, within_five_sigma};
 
 /// Reads a request and closes without an answer; counts the requests.
 async fn swallows() -> (SocketAddr, Arc<AtomicUsize>) {
@@ -56,12 +50,8 @@ async fn a_request_that_may_have_been_processed_is_not_repeated() {
 
 #[tokio::test]
 async fn there_is_one_repeat_and_not_more() {
-    let mut gone = Vec::new();
-    for _ in 0..3 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        gone.push(("v1", listener.local_addr().unwrap()));
-    }
-    let folder = Folder::reviews("HTTP", &gone);
+    let gone = [(); 3].map(|()| Closed::new());
+    let folder = Folder::reviews("HTTP", &gone.each_ref().map(|gone| ("v1", gone.address)));
     let mesh = folder.mesh(3);
     mesh.client().get(URL).await.unwrap_err();
     let stats = mesh.stats();
@@ -80,13 +70,9 @@ async fn there_is_one_repeat_and_not_more() {
 #[tokio::test]
 async fn the_repeat_stays_in_its_cluster() {
     const SEED: u64 = 0xbeef;
-    let dead = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let dead = Closed::new();
     let live = Backend::start("v2").await;
-    let folder = Folder::reviews("HTTP", &[("v1", dead), ("v2", live.address)]);
+    let folder = Folder::reviews("HTTP", &[("v1", dead.address), ("v2", live.address)]);
     folder.split(&[("v1", 50), ("v2", 50)]);
     let client = folder.mesh(SEED).client();
     let mut answered = 0;

@@ -1,21 +1,14 @@
 //! Calls of generated clients through a channel of the mesh.
 
-#![cfg(feature = "grpc")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 
 use mesh_tower::{CallInfo, MeshChannel};
-use support::grpc::{EchoClient, HANG, Server, client, note, spoken};
-use support::{Folder, within_five_sigma};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
+
+use crate::support::grpc::{EchoClient, HANG, Server, client, note, spoken};
+use crate::support::{Folder, URL, within_five_sigma};
 
 #[tokio::test]
 async fn all_four_kinds_of_calls_pass_whatever_the_port_is_called() {
@@ -57,7 +50,7 @@ async fn what_is_not_grpc_goes_as_the_port_says() {
     let server = Server::start("v1").await;
     let folder = Folder::reviews("HTTP", &[("v1", server.address)]);
     let mesh = folder.mesh(7);
-    let error = mesh.client().get(support::URL).await.unwrap_err();
+    let error = mesh.client().get(URL).await.unwrap_err();
     assert!(error.is_reset(), "{error}");
     let answer = client(&mesh).unary(note("hello", 0)).await.unwrap();
     assert_eq!(answer.into_inner().text, "v1 hello");
@@ -139,6 +132,25 @@ async fn calls_are_split_by_weight_and_streams_stay() {
     assert_eq!(counts.values().sum::<usize>(), 600);
     assert!(within_five_sigma(counts["v1"], 600, 0.8), "{counts:?}");
     assert!(!within_five_sigma(counts["v1"], 600, 0.5), "{counts:?}");
+}
+
+#[tokio::test]
+async fn subsets_with_an_endpoint_in_common_share_its_connection() {
+    let server = Server::start("v1").await;
+    let both = [("v1", server.address), ("v2", server.address)];
+    let folder = Folder::reviews("GRPC", &both);
+    folder.split(&[("v1", 50), ("v2", 50)]);
+    let mesh = folder.mesh(7);
+    let channel = mesh.channel("xds:///reviews:9080").unwrap();
+    let mut client = EchoClient::new(channel.with_call_info());
+    let mut clusters = BTreeMap::<String, usize>::new();
+    for _ in 0..100 {
+        let answer = client.unary(note("", 0)).await.unwrap();
+        let info = answer.extensions().get::<CallInfo>().unwrap();
+        *clusters.entry(info.cluster.to_string()).or_default() += 1;
+    }
+    assert_eq!(clusters.len(), 2, "{clusters:?}");
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

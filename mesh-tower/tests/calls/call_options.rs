@@ -1,21 +1,15 @@
 //! What the application says of one call.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use mesh_tower::{Body, CallOptions, Error, MeshClient, Sent};
-use support::frozen::Frozen;
-use support::rules::{Ruled, action, millis};
-use support::stage::Stage;
-use support::{Folder, URL};
 use tokio::task::JoinHandle;
+
+use crate::support::frozen::Frozen;
+use crate::support::rules::{Ruled, action, millis};
+use crate::support::stage::Stage;
+use crate::support::{Folder, URL};
 
 fn call(
     client: &MeshClient,

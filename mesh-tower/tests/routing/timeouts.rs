@@ -1,26 +1,20 @@
 //! Limits of a call's time: which one ends it, when it counts from, and what becomes of the connection.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::route::v3::RouteAction;
 use envoy_types::pb::envoy::config::route::v3::route_action::MaxStreamDuration;
 use http::{Request, Response, StatusCode};
 use mesh_tower::{Body, Error, Mesh, MeshClient, Sent};
-use support::frozen::Frozen;
-use support::rules::{Ruled, action, millis, ruled};
-use support::stage::Stage;
-use support::{Folder, URL};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tower_service::Service;
+
+use crate::support::frozen::Frozen;
+use crate::support::rules::{Ruled, action, millis, ruled};
+use crate::support::stage::Stage;
+use crate::support::{Folder, URL};
 
 /// A mesh whose one route has these limits, warm, with the clock stopped.
 struct Scene {

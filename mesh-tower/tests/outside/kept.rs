@@ -1,21 +1,15 @@
 //! What is kept of hosts outside of the mesh: idle connections, and those on which nobody answers any more.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use mesh_tower::{Body, Mesh, MeshClient};
-use support::outside::{Leads, Names, Server};
-use support::{text_of, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
+
+use crate::support::outside::{Leads, Names, Server};
+use crate::support::{text_of, until};
 
 fn direct(names: &Names) -> MeshClient {
     let builder = Mesh::builder().direct().resolver(names.clone());

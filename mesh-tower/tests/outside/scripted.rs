@@ -1,12 +1,5 @@
 //! Hosts outside of the mesh under a control plane that says what ours never does.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::TransportSocket;
@@ -19,9 +12,10 @@ use mesh_istio::Config;
 use mesh_tower::{Error, Mesh, MeshClient, Sent};
 use mesh_xds::{ResourceType, Resources};
 use prost::Message;
-use support::ads::Scripted;
-use support::outside::{Leads, Names, Server};
-use support::{Backend, Folder, URL, node, text_of, until};
+
+use crate::support::ads::Scripted;
+use crate::support::outside::{Leads, Names, Server};
+use crate::support::{Backend, Folder, URL, node, text_of, until};
 
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 

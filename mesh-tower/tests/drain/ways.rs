@@ -1,19 +1,14 @@
 //! Draining, for each way to serve: what runs ends well, nothing new begins, and there is a bound.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod drain_wire;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use drain_wire::{Client, Gate, PROTOCOLS, Protocol, goes_away, refused, text};
 use mesh_tower::Mesh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+use crate::wire::{Client, Gate, PROTOCOLS, Protocol, goes_away, refused, text};
 
 /// Long enough that a test that needs it has failed.
 const NEVER: Duration = Duration::from_secs(3600);

@@ -1,15 +1,7 @@
 //! A caller that goes takes its call with it.
 
-#![cfg(feature = "grpc")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
-use support::grpc::{Event, HANG, Server, client, note, spoken};
-use support::{Folder, until};
+use crate::support::grpc::{Event, HANG, Server, client, note, spoken};
+use crate::support::{Folder, until};
 
 #[tokio::test]
 async fn dropping_a_call_cancels_it_at_the_server() {

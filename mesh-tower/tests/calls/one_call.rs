@@ -1,17 +1,13 @@
 //! A call from a folder of YAML to a backend: routes, splits, versions, failures.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use axum::Router;
 use axum::routing::post;
 use http::{Request, StatusCode};
 use mesh_tower::{Body, CallInfo, Mesh, Sent};
-use support::{Backend, Folder, URL, answers, get, node, text_of, until, within_five_sigma};
+
+use crate::support::{
+    Backend, Closed, Folder, URL, answers, get, node, text_of, until, within_five_sigma,
+};
 
 const SEED: u64 = 0x5eed;
 
@@ -131,8 +127,8 @@ async fn a_request_that_was_not_sent_is_repeated_on_another_endpoint() {
         Router::new().fallback(post(|body: String| async move { body })),
     )
     .await;
-    let gone = unused_address().await;
-    let folder = Folder::reviews("HTTP", &[("v1", alive.address), ("v1", gone)]);
+    let gone = Closed::new();
+    let folder = Folder::reviews("HTTP", &[("v1", alive.address), ("v1", gone.address)]);
     let client = folder.mesh(SEED).client();
     let mut attempts = 0;
     for at in 0..200 {
@@ -152,13 +148,16 @@ async fn a_request_that_was_not_sent_is_repeated_on_another_endpoint() {
     );
 
     // With nothing else to go to, the error says what was tried.
-    let folder = Folder::reviews("HTTP", &[("v1", gone)]);
+    let folder = Folder::reviews("HTTP", &[("v1", gone.address)]);
     let error = folder.mesh(SEED).client().get(URL).await.unwrap_err();
     assert!(
         error.is_connect() && error.sent() == Sent::NotSent,
         "{error}"
     );
-    assert_eq!((error.flags(), error.endpoint()), ("UF", Some(gone)));
+    assert_eq!(
+        (error.flags(), error.endpoint()),
+        ("UF", Some(gone.address))
+    );
 }
 
 #[tokio::test]
@@ -465,10 +464,4 @@ fn the_public_types_go_where_services_go() {
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
     error::<mesh_tower::Error>();
     error::<mesh_tower::StartError>();
-}
-
-/// An address on which nothing listens: bound, learned, closed.
-async fn unused_address() -> std::net::SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }

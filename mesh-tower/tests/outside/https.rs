@@ -1,20 +1,14 @@
 //! `https` URLs: TLS originated here, verified by the host's name, HTTP by ALPN, and let out by the mesh's policy.
-#![cfg(feature = "tls")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
 
 use std::sync::Arc;
 
 use http::StatusCode;
 use mesh_tower::client::CallInfo;
 use mesh_tower::{Builder, Error, Mesh, MeshClient, Sent, StartError};
-use support::outside::{Leads, Names, Server};
-use support::tls::Authority;
-use support::{Backend, Folder, node, text_of, until};
+
+use crate::support::outside::{Leads, Names, Server};
+use crate::support::tls::Authority;
+use crate::support::{Backend, Folder, node, text_of, until};
 
 const HOST: &str = "api.example.com";
 const URI: &str = "https://api.example.com/";

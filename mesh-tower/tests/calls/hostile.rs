@@ -1,21 +1,15 @@
 //! Peers that break off, lie or talk nonsense: an error, no panic, and the process goes on.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use mesh_tower::{Mesh, Sent};
-use support::{Backend, Folder, URL, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Backend, Folder, URL, until};
 
 /// Answers every connection with these bytes after the first read, and closes.
 async fn raw(answer: &'static [u8]) -> SocketAddr {

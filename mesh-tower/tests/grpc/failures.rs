@@ -1,27 +1,20 @@
 //! How calls of generated clients fail: which status, and what it says.
 
-#![cfg(feature = "grpc")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use mesh_tower::{CallOptions, Mesh, Sent};
-use support::Folder;
-use support::frozen::Frozen;
-use support::grpc::{EchoClient, Event, HANG, Server, cause, client, note, spoken};
-use support::rules::{Ruled, action, millis};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Request, Status};
 use tower_service::Service;
+
+use crate::support::frozen::Frozen;
+use crate::support::grpc::{EchoClient, Event, HANG, Server, cause, client, note, spoken};
+use crate::support::rules::{Ruled, action, millis};
+use crate::support::{Folder, node};
 
 fn unavailable(status: &Status, flags: &str, words: &[&str]) {
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
@@ -208,7 +201,7 @@ async fn a_deadline_holds_while_configuration_is_waited_for() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mesh = Mesh::builder()
         .xds(nobody.local_addr().unwrap().to_string())
-        .node(support::node())
+        .node(node())
         .build()
         .unwrap();
     let clock = Frozen::start();

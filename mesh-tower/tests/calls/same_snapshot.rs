@@ -1,12 +1,5 @@
 //! One folder, two ways in: read here, or served by the control plane. The snapshots are the same.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -17,8 +10,9 @@ use mesh_istio::Config;
 use mesh_xds::ads::{self, Control, Machine, Server, Status};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use support::{Backend, Folder, node};
 use tokio::sync::{mpsc, watch};
+
+use crate::support::{Backend, Folder, node};
 
 const TABLES: [TableKey; 2] = [TableKey::Port(9080), TableKey::Port(80)];
 

@@ -1,19 +1,13 @@
 //! One path for matching and for sending, normalised as the mesh says.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use axum::Router;
 use axum::extract::Request;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, RouteMatch};
 use mesh_tower::{MeshClient, PathNormalization};
-use support::rules::{Ruled, host, last};
-use support::{Backend, Folder};
+
+use crate::support::rules::{Ruled, host, last};
+use crate::support::{Backend, Folder};
 
 /// A route `secret` for `/secret`, before the one that takes everything.
 fn secret(rules: &mut RouteConfiguration) {

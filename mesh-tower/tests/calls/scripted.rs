@@ -1,12 +1,5 @@
 //! What our own control plane never does: updates in any order, clusters that demand TLS, bad resources.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -19,8 +12,9 @@ use prost::Message;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use support::ads::Scripted;
-use support::{Backend, Folder, URL, node, until};
+
+use crate::support::ads::Scripted;
+use crate::support::{Backend, Folder, URL, node, until};
 
 fn mesh_of(address: std::net::SocketAddr) -> Mesh {
     Mesh::builder()

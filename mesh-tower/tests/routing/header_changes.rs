@@ -1,13 +1,6 @@
 //! Headers that the rules add, set and remove, on the way there and back, at every level of a route
 //! configuration.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 
 use axum::Router;
@@ -16,8 +9,9 @@ use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use http::HeaderMap;
 use mesh_tower::{Body, MeshClient};
-use support::rules::{Ruled, action, append, entry, host, last, ruled, set};
-use support::{Backend, Folder, URL};
+
+use crate::support::rules::{Ruled, action, append, entry, host, last, ruled, set};
+use crate::support::{Backend, Folder, URL};
 
 /// A backend that answers the headers it got, one a line, and some of its own.
 async fn backend() -> Backend {

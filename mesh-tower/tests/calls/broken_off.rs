@@ -1,17 +1,11 @@
 //! Responses that break off after they have begun are counted where the reader finds out.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use mesh_tower::Sent;
-use support::stage::Stage;
-use support::{Folder, URL};
+
+use crate::support::stage::Stage;
+use crate::support::{Folder, URL};
 
 #[tokio::test]
 async fn a_body_that_breaks_off_is_counted_by_its_flag() {

@@ -1,12 +1,5 @@
 //! What the configuration itself answers: redirects and direct responses.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::config::route::v3::redirect_action::{
@@ -18,8 +11,9 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use http::{Request, Response, StatusCode};
 use mesh_tower::{Body, CallInfo, MeshClient};
-use support::rules::{Ruled, last, ruled, set};
-use support::{Backend, Folder, URL};
+
+use crate::support::rules::{Ruled, last, ruled, set};
+use crate::support::{Backend, Folder, URL, until};
 
 async fn scene(change: impl FnOnce(&mut RouteConfiguration)) -> (Ruled, MeshClient) {
     let v1 = Backend::start("v1").await;
@@ -101,7 +95,7 @@ async fn a_direct_response_is_text_unless_a_rule_says_otherwise() {
         route.action = direct(418, "{}");
         route.response_headers_to_add = vec![set("content-type", "application/json")];
     });
-    support::until("the other type", || async {
+    until("the other type", || async {
         header(&client.get(URL).await.unwrap(), "content-type") == Some("application/json")
     })
     .await;

@@ -1,9 +1,4 @@
 //! An application with a slow answer, and clients that hold their connection in the hand.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test file uses its part, and a test that cannot be set up has failed"
-)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,21 +1,14 @@
 //! A mesh that is off: calls go where they ask to. Also what holds of all hosts outside of a mesh: how names are
 //! resolved, how connections are shared, and how many hosts are kept.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use std::time::Duration;
 
 use http::{Request, StatusCode, Version};
 use mesh_tower::client::CallInfo;
 use mesh_tower::{Body, Mesh, MeshClient, Sent};
-use support::outside::{Leads, Names, Server};
-use support::text_of;
-use tokio::net::TcpListener;
+
+use crate::support::outside::{Leads, Names, Server};
+use crate::support::{Closed, text_of};
 
 fn direct(names: &Names) -> Mesh {
     let builder = Mesh::builder().direct().resolver(names.clone());
@@ -89,9 +82,8 @@ async fn a_caller_that_speaks_http2_is_followed() {
 #[tokio::test]
 async fn an_address_that_refuses_costs_nothing_but_time() {
     let server = Server::plain().await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refusing = closed.local_addr().unwrap();
-    drop(closed);
+    let closed = Closed::new();
+    let refusing = closed.address;
     let names = Names::of("two.example.com", Leads::To(vec![refusing, server.address]));
     names.lead("none.example.com", Leads::To(vec![refusing]));
     let client = direct(&names).client();
@@ -254,7 +246,7 @@ fn with_environment(test: &str, variables: &[(&str, &str)]) -> bool {
     }
     command.envs(variables.iter().copied());
     let output = command
-        .args(["--exact", test, "--ignored"])
+        .args(["--exact", &format!("direct::{test}"), "--ignored"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -1,17 +1,11 @@
 //! Hosts that the mesh does not know, by `outboundTrafficPolicy`: `ALLOW_ANY` passes through, `REGISTRY_ONLY` refuses.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use http::StatusCode;
 use mesh_tower::client::CallInfo;
 use mesh_tower::{Mesh, MeshClient};
-use support::outside::{Names, Server};
-use support::{Backend, Folder, URL, node, text_of, until};
+
+use crate::support::outside::{Names, Server};
+use crate::support::{Backend, Folder, URL, node, text_of, until};
 
 fn mesh(folder: &Folder, names: &Names) -> Mesh {
     let builder = Mesh::builder().yaml(folder.path()).node(node()).seed(1);

@@ -1,20 +1,14 @@
 //! Paths and hosts that the rules rewrite: the peer sees the new ones, errors name the old ones.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
-
-mod support;
-
 use axum::Router;
 use axum::extract::Request;
 use envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, RouteMatch};
 use mesh_tower::{Body, MeshClient};
-use support::rules::{Ruled, action, entry, last, ruled};
-use support::{Backend, Folder};
+
+use crate::support::rules::{Ruled, action, entry, last, ruled};
+use crate::support::{Backend, Folder, until};
 
 /// A backend that answers the host and the path that it was asked for.
 async fn backend() -> Backend {
@@ -65,7 +59,7 @@ async fn a_prefix_and_a_host_are_rewritten_in_either_protocol() {
         assert_eq!(seen(&client).await, "reviews:9080 /api/reviews/0?full=1");
 
         ruled.push(|rules| action(rules).prefix_rewrite = "/".to_owned());
-        support::until("the path", || async {
+        until("the path", || async {
             seen(&client).await == "reviews:9080 /reviews/0?full=1"
         })
         .await;
@@ -74,7 +68,7 @@ async fn a_prefix_and_a_host_are_rewritten_in_either_protocol() {
             let rewrite = HostRewriteSpecifier::HostRewriteLiteral("elsewhere.example".to_owned());
             action(rules).host_rewrite_specifier = Some(rewrite);
         });
-        support::until("the host", || async {
+        until("the host", || async {
             seen(&client).await == "elsewhere.example /reviews/0?full=1"
         })
         .await;

@@ -1,0 +1,19 @@
+//! Calls to the services of the mesh, and how they fail; by a folder and by a control plane.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+mod answers;
+mod broken_off;
+mod call_options;
+mod control_plane;
+mod hostile;
+mod one_call;
+mod repeat;
+mod same_snapshot;
+mod scripted;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,11 @@
+//! Draining: by the application and by signals.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
+
+#[cfg(unix)]
+mod signal;
+mod ways;
+mod wire;
