@@ -51,16 +51,12 @@ const NAMES: [&str; 5] = [
 
 /// Runs the row.
 pub(crate) fn run(settings: &Settings, out: &mut impl Write) -> Result<Row, BenchError> {
-    paired::runtime()?.block_on(async { start(settings).await?.measure(settings, out).await })
+    paired::run(start(settings), settings, out)
 }
 
 /// Makes calls through one arm and measures nothing: something to point a profiler at.
 pub(crate) fn drive(ours: bool, requests: usize) -> Result<(), BenchError> {
-    let arm = if ours { OURS } else { PLAIN };
-    paired::runtime()?.block_on(async {
-        let bench = start(&Settings::UNMEASURED).await?;
-        bench.drive(arm, requests).await
-    })
+    paired::drive(start(&Settings::UNMEASURED), ours, requests)
 }
 
 struct Clients {
