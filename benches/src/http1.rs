@@ -8,7 +8,7 @@ use self::client::{Ours, Plain};
 use crate::compare::Settings;
 use crate::error::BenchError;
 use crate::folder::{self, Protocol};
-use crate::paired::{self, Arms, OURS, PLAIN, Paired, block};
+use crate::paired::{self, Arms, Paired, block};
 use crate::report::{Promise, Row};
 use crate::server::Server;
 
@@ -27,16 +27,12 @@ const REQUESTS_PER_BLOCK: usize = 1_200;
 
 /// Runs the row.
 pub(crate) fn run(settings: &Settings, out: &mut impl Write) -> Result<Row, BenchError> {
-    paired::runtime()?.block_on(async { start(settings).await?.measure(settings, out).await })
+    paired::run(start(settings), settings, out)
 }
 
 /// Sends requests through one arm and measures nothing: something to point a profiler at.
 pub(crate) fn drive(ours: bool, requests: usize) -> Result<(), BenchError> {
-    let arm = if ours { OURS } else { PLAIN };
-    paired::runtime()?.block_on(async {
-        let bench = start(&Settings::UNMEASURED).await?;
-        bench.drive(arm, requests).await
-    })
+    paired::drive(start(&Settings::UNMEASURED), ours, requests)
 }
 
 struct Clients {

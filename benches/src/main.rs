@@ -42,6 +42,12 @@ enum Command {
     /// The gRPC server behind every arm of a row; started by `compare`.
     #[command(hide = true)]
     ServeGrpc,
+    /// The control plane of tonic-xds; started by `compare`.
+    #[command(hide = true)]
+    PlaneGrpc {
+        /// The gRPC server.
+        backend: SocketAddr,
+    },
     /// The control plane of a world; started by `instructions`.
     #[command(hide = true)]
     Plane {
@@ -99,6 +105,7 @@ fn main() -> ExitCode {
         }
         Command::Serve => server::serve().map(|()| ExitCode::SUCCESS),
         Command::ServeGrpc => grpc::serve().map(|()| ExitCode::SUCCESS),
+        Command::PlaneGrpc { backend } => grpc::serve_plane(backend).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error: BenchError| {
         // Nothing is left to do when even stderr is gone.

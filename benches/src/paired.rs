@@ -84,23 +84,6 @@ impl<A: Arms> Paired<A> {
         })
     }
 
-    /// Measures the row and stops the server.
-    pub(crate) async fn measure(
-        self,
-        settings: &Settings,
-        out: &mut impl Write,
-    ) -> Result<Row, BenchError> {
-        let row = self.row(settings, out).await;
-        self.server.stop().await?;
-        row
-    }
-
-    /// Makes one arm's exchanges, measures nothing and stops the server.
-    pub(crate) async fn drive(self, arm: usize, requests: usize) -> Result<(), BenchError> {
-        self.arms.block(arm, requests).await?;
-        self.server.stop().await
-    }
-
     async fn row(&self, settings: &Settings, out: &mut impl Write) -> Result<Row, BenchError> {
         for arm in 0..self.arms.names().len() {
             for _ in 0..WARM_UP_BLOCKS {
@@ -172,6 +155,34 @@ impl<A: Arms> Paired<A> {
         }
         Ok(())
     }
+}
+
+/// Starts a row, measures it and stops its server.
+pub(crate) fn run<A: Arms>(
+    starting: impl Future<Output = Result<Paired<A>, BenchError>>,
+    settings: &Settings,
+    out: &mut impl Write,
+) -> Result<Row, BenchError> {
+    runtime()?.block_on(async {
+        let bench = starting.await?;
+        let row = bench.row(settings, out).await;
+        bench.server.stop().await?;
+        row
+    })
+}
+
+/// Starts a row, makes the exchanges of one arm and measures nothing: something to point a profiler at.
+pub(crate) fn drive<A: Arms>(
+    starting: impl Future<Output = Result<Paired<A>, BenchError>>,
+    ours: bool,
+    requests: usize,
+) -> Result<(), BenchError> {
+    let arm = if ours { OURS } else { PLAIN };
+    runtime()?.block_on(async {
+        let bench = starting.await?;
+        bench.arms.block(arm, requests).await?;
+        bench.server.stop().await
+    })
 }
 
 /// A runtime of one thread: the rows are about one core.
