@@ -29,7 +29,7 @@ fail() {
     exit 1
 }
 
-# One version of what both lock files name: then the licences and sources that `deny` has judged are those of here.
+# What both lock files name is of one version: `deny` has judged it in the workspace's.
 versions() { awk '$1 == "name" { name = $3 } $1 == "version" && name { print name, $3; name = "" }' "$1" | LC_ALL=C sort; }
 apart="$(LC_ALL=C join <(versions "$OUTSIDE/Cargo.lock") <(versions Cargo.lock | cut -d' ' -f1 | uniq) |
     LC_ALL=C comm -23 - <(versions Cargo.lock))"
@@ -37,11 +37,11 @@ apart="$(LC_ALL=C join <(versions "$OUTSIDE/Cargo.lock") <(versions Cargo.lock |
 copy Cargo.lock to $OUTSIDE, and run \`cargo metadata --manifest-path $OUTSIDE/Cargo.toml\`"
 
 in_workspace() { (cd "$OUTSIDE" && "$@"); }
-in_workspace cargo fmt --all --check -- --color never plain/src/main.rs meshed/src/main.rs
+in_workspace cargo fmt -p plain -p meshed --check -- --color never
 in_workspace cargo fetch --locked # the network is not what is measured
 
 printf -- '--- %s\n' "diff plain meshed"
-for file in build.rs; do cmp "$OUTSIDE/plain/$file" "$OUTSIDE/meshed/$file"; done
+cmp "$OUTSIDE/plain/build.rs" "$OUTSIDE/meshed/build.rs"
 [ "$(in_workspace ls plain/src meshed/src | grep -c '\.rs$')" = 2 ] || fail "main.rs is not all of a program"
 diff "$OUTSIDE/plain/Cargo.toml" "$OUTSIDE/meshed/Cargo.toml" || true
 diff "$OUTSIDE/plain/src/main.rs" "$OUTSIDE/meshed/src/main.rs" | tee "$WORK/diff" || true
@@ -51,20 +51,26 @@ printf 'outside: %s lines of main.rs are new or changed, at most %s may be\n' "$
 [ "$lines" -gt 0 ] || fail "the two programs are the same"
 [ "$lines" -le "$MOST_LINES" ] || fail "more than $MOST_LINES lines"
 
-declare -A SECONDS_OF PACKAGES_OF
+# Seconds of the clock say something on an idle machine only; those of the processors say how much work it was.
+declare -A SECONDS_OF WORK_OF PACKAGES_OF
+TIMEFORMAT='%0R %0U %0S'
 for name in plain meshed; do
     target="$TARGET/outside-$name"
     rm -rf "$target"
-    began="$(date +%s.%N)"
-    in_workspace cargo build --locked --quiet -p "$name" --target-dir "$target"
-    SECONDS_OF[$name]="$(awk -v from="$began" -v to="$(date +%s.%N)" 'BEGIN { printf "%.0f", to - from }')"
+    { time in_workspace cargo build --locked --quiet -p "$name" --target-dir "$target" 2>&3; } 3>&2 2>"$WORK/time"
+    read -r clock user system <"$WORK/time"
+    SECONDS_OF[$name]=$clock
+    WORK_OF[$name]=$((user + system))
     PACKAGES_OF[$name]="$(in_workspace cargo tree --locked -p "$name" -e normal --prefix none | sed 's/ (\*)$//' | sort -u | wc -l)"
-    printf 'outside: %-6s %4s s cold, %3s packages\n' "$name" "${SECONDS_OF[$name]}" "${PACKAGES_OF[$name]}"
+    printf 'outside: %-6s %4s s cold (%s s of processor time), %3s packages\n' \
+        "$name" "${SECONDS_OF[$name]}" "${WORK_OF[$name]}" "${PACKAGES_OF[$name]}"
     mv "$target/debug/$name" "$WORK/$name"
     rm -rf "$target"
 done
-printf 'outside: mesh-tower adds %s packages and %s s over axum + tonic alone; at most 120 s cold on 2 cores, reach 60\n' \
-    "$((PACKAGES_OF[meshed] - PACKAGES_OF[plain]))" "$((SECONDS_OF[meshed] - SECONDS_OF[plain]))"
+printf 'outside: mesh-tower adds %s packages and %s s (%s s of processor time) over axum + tonic alone; ' \
+    "$((PACKAGES_OF[meshed] - PACKAGES_OF[plain]))" "$((SECONDS_OF[meshed] - SECONDS_OF[plain]))" \
+    "$((WORK_OF[meshed] - WORK_OF[plain]))"
+printf 'at most 120 s cold on 2 cores, reach 60\n'
 
 # Starts a program with these settings, and waits for its address.
 start() {
