@@ -51,6 +51,10 @@ strays:
 tour:
     bash .ci/run tour
 
+# What the mesh adds to somebody's service: lines, packages, seconds.
+outside:
+    bash .ci/run outside
+
 # Our client against the plain one.
 bench:
     bash .ci/run bench
