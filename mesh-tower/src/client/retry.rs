@@ -1,4 +1,5 @@
-//! Repeats a request once when it provably was not sent: nothing can be processed twice by that.
+//! Repeats a request when it provably was not sent, once or as often as the caller lets it: nothing can be
+//! processed twice by that.
 //! The repeat stays in the cluster that was chosen, and goes to another endpoint if there is one; a
 //! failed connect to the only endpoint is not repeated, since that would only wait twice.
 //!
@@ -18,8 +19,8 @@ use super::seam::{Answered, Attempt, Destination, Routed};
 use crate::error::Error;
 use crate::pool::Failed;
 
-/// How often a request is tried at most.
-const ATTEMPTS: u32 = 2;
+/// How often a request is repeated at most, unless its caller says something else.
+const REPEATS: u32 = 1;
 
 /// Puts [`Retry`] around a service of attempts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +59,7 @@ where
             destination,
             limits,
             due,
+            retries,
         }: Routed,
     ) -> Self::Future {
         let watch = Watch::start(limits, due, request.body_mut());
@@ -73,7 +75,8 @@ where
             watch,
             inner,
             destination,
-            attempts: 1,
+            repeats: 0,
+            most: retries.unwrap_or(REPEATS),
         }
     }
 }
@@ -83,7 +86,8 @@ pin_project! {
     pub struct RetryFuture<S: Service<Attempt>> {
         inner: S,
         destination: Destination,
-        attempts: u32,
+        repeats: u32,
+        most: u32,
         watch: Option<Pin<Box<Watch>>>,
         // None once a limit has ended it: what it holds goes at once, even if the future is kept.
         #[pin]
@@ -110,7 +114,9 @@ where
             };
             let Failed { error, unsent } = match result {
                 Ok(mut answered) => {
-                    answered.attempts = answered.endpoint.map_or(0, |_| *this.attempts);
+                    answered.attempts = answered
+                        .endpoint
+                        .map_or(0, |_| this.repeats.saturating_add(1));
                     if let Some(watch) = this.watch.take() {
                         Watch::answered(watch, answered.response.body_mut());
                     }
@@ -119,12 +125,12 @@ where
                 Err(failed) => failed,
             };
             let again =
-                *this.attempts < ATTEMPTS && !(error.is_connect() && this.destination.is_single());
+                *this.repeats < *this.most && !(error.is_connect() && this.destination.is_single());
             let Some(request) = unsent.filter(|_| again) else {
                 return Poll::Ready(Err(error));
             };
             tracing::debug!(%error, "repeated: the request was not sent");
-            *this.attempts += 1;
+            *this.repeats += 1;
             let attempt = Attempt {
                 request,
                 destination: this.destination.clone(),
@@ -156,7 +162,7 @@ fn trail(watch: Option<&Pin<Box<Watch>>>) -> Option<Arc<Trail>> {
 impl<S: Service<Attempt>> fmt::Debug for RetryFuture<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryFuture")
-            .field("attempts", &self.attempts)
+            .field("repeats", &self.repeats)
             .finish_non_exhaustive()
     }
 }
