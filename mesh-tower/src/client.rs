@@ -13,7 +13,7 @@ mod seam;
 pub use crate::pool::Failed;
 pub use crate::telemetry::{Telemetry, TelemetryLayer};
 pub use dispatch::Dispatch;
-pub(crate) use limit::{Expired, Limit, Trail, Watch};
+pub(crate) use limit::{By, Expired, Limit, Trail, Watch};
 pub use mesh_client::{MeshClient, ResponseFuture};
 pub use options::CallOptions;
 pub use retry::{Retry, RetryFuture, RetryLayer};

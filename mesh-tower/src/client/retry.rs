@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::limit::{Trail, Watch};
+use super::limit::{By, Trail, Watch};
 use super::seam::{Answered, Attempt, Destination, Routed};
 use crate::error::Error;
 use crate::pool::Failed;
@@ -62,7 +62,12 @@ where
             retries,
         }: Routed,
     ) -> Self::Future {
-        let watch = Watch::start(limits, due, request.body_mut());
+        let body = request.body_mut();
+        let streams = body.is_stream();
+        let watch = Watch::start(limits, due, By::Route, streams);
+        if let Some(trail) = trail(watch.as_ref()).filter(|_| streams) {
+            body.upload(trail);
+        }
         let mut inner = self.inner.clone();
         let attempt = Attempt {
             request,
@@ -117,8 +122,9 @@ where
                     answered.attempts = answered
                         .endpoint
                         .map_or(0, |_| this.repeats.saturating_add(1));
-                    if let Some(watch) = this.watch.take() {
-                        Watch::answered(watch, answered.response.body_mut());
+                    if let Some(mut watch) = this.watch.take() {
+                        watch.as_mut().answered();
+                        answered.response.body_mut().watch(watch);
                     }
                     return Poll::Ready(Ok(answered));
                 }

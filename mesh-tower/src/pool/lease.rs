@@ -120,8 +120,7 @@ impl Lease {
     pub(crate) fn limit(&mut self, cx: &mut Context<'_>, frame: bool) -> Poll<Expired> {
         match &mut self.0.watch {
             None => Poll::Pending,
-            Some(watch) if frame => watch.as_mut().frame(cx),
-            Some(watch) => watch.as_mut().poll(cx),
+            Some(watch) => watch.as_mut().next(cx, frame),
         }
     }
 }

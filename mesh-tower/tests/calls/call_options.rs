@@ -253,3 +253,13 @@ async fn more_repeats_find_the_one_endpoint_that_lives() {
     }
     assert!(failed > 0);
 }
+
+#[tokio::test]
+async fn a_mesh_that_is_switched_off_has_no_subsets() {
+    let backend = Backend::start("v1").await;
+    let mesh = Mesh::builder().direct().build().unwrap();
+    let uri = format!("http://{}/", backend.address);
+    let options = CallOptions::new().subset("v3");
+    let response = call(&mesh.client(), &uri, options).await.unwrap().unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
