@@ -5,7 +5,10 @@
 //! mesh ([`crate::client`]), which travel with routed requests and are no use elsewhere.
 //!
 //! - [`TimeoutLayer`]: Envoy's limits of a call's time.
+//! - [`StatsLayer`]: counts calls, those that run, and how they ended.
 
+mod stats;
 mod timeout;
 
+pub use stats::{CallStats, CountedBody, StatsFuture, StatsLayer, WithStats};
 pub use timeout::{TimedBody, Timeout, TimeoutFuture, TimeoutLayer, UploadBody};

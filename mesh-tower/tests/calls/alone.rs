@@ -1,5 +1,6 @@
 //! Layers around services that know nothing of a mesh.
 
+mod stats;
 mod timeout;
 
 use std::sync::Arc;
