@@ -16,6 +16,7 @@ pub use dispatch::Dispatch;
 pub(crate) use limit::{By, Expired, Limit, Trail, Watch};
 pub use mesh_client::{MeshClient, ResponseFuture};
 pub use options::CallOptions;
+pub(crate) use retry::Repeats;
 pub use retry::{Retry, RetryFuture, RetryLayer};
 pub(crate) use route::Scope;
 pub use route::{Route, RouteFuture, RouteLayer};

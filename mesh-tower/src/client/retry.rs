@@ -22,6 +22,37 @@ use crate::pool::Failed;
 /// How often a request is repeated at most, unless its caller says something else.
 const REPEATS: u32 = 1;
 
+/// How often a request was repeated, and may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Repeats {
+    done: u32,
+    most: u32,
+}
+
+impl Repeats {
+    /// Of a request that has not been tried yet.
+    pub(crate) fn up_to(most: Option<u32>) -> Self {
+        Self {
+            done: 0,
+            most: most.unwrap_or(REPEATS),
+        }
+    }
+
+    /// Takes one, if one is left.
+    pub(crate) const fn take(&mut self) -> bool {
+        let left = self.done < self.most;
+        if left {
+            self.done += 1;
+        }
+        left
+    }
+
+    /// How often the request was tried.
+    const fn attempts(self) -> u32 {
+        self.done.saturating_add(1)
+    }
+}
+
 /// Puts [`Retry`] around a service of attempts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RetryLayer;
@@ -80,8 +111,7 @@ where
             watch,
             inner,
             destination,
-            repeats: 0,
-            most: retries.unwrap_or(REPEATS),
+            repeats: Repeats::up_to(retries),
         }
     }
 }
@@ -91,8 +121,7 @@ pin_project! {
     pub struct RetryFuture<S: Service<Attempt>> {
         inner: S,
         destination: Destination,
-        repeats: u32,
-        most: u32,
+        repeats: Repeats,
         watch: Option<Pin<Box<Watch>>>,
         // None once a limit has ended it: what it holds goes at once, even if the future is kept.
         #[pin]
@@ -119,9 +148,7 @@ where
             };
             let Failed { error, unsent } = match result {
                 Ok(mut answered) => {
-                    answered.attempts = answered
-                        .endpoint
-                        .map_or(0, |_| this.repeats.saturating_add(1));
+                    answered.attempts = answered.endpoint.map_or(0, |_| this.repeats.attempts());
                     if let Some(mut watch) = this.watch.take() {
                         watch.as_mut().answered();
                         answered.response.body_mut().watch(watch);
@@ -130,13 +157,12 @@ where
                 }
                 Err(failed) => failed,
             };
-            let again =
-                *this.repeats < *this.most && !(error.is_connect() && this.destination.is_single());
-            let Some(request) = unsent.filter(|_| again) else {
+            let hopeless = error.is_connect() && this.destination.is_single();
+            let unsent = unsent.filter(|_| !hopeless);
+            let Some(request) = unsent.filter(|_| this.repeats.take()) else {
                 return Poll::Ready(Err(error));
             };
             tracing::debug!(%error, "repeated: the request was not sent");
-            *this.repeats += 1;
             let attempt = Attempt {
                 request,
                 destination: this.destination.clone(),

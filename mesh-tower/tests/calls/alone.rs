@@ -1,5 +1,6 @@
 //! Layers around services that know nothing of a mesh.
 
+mod repeat;
 mod stats;
 mod timeout;
 

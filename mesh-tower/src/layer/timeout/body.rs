@@ -114,6 +114,34 @@ where
     }
 }
 
+/// Of a body that can be repeated, as [`RepeatLayer`](crate::layer::RepeatLayer) needs it.
+impl<B> Clone for UploadBody<B>
+where
+    B: Body + Clone,
+    B::Data: Clone,
+    B::Error: Clone,
+{
+    fn clone(&self) -> Self {
+        let polled = |polled: &Polled<B>| match polled {
+            Ok(frame) => {
+                let data = frame.data_ref().cloned().map(Frame::data);
+                let trailers = || frame.trailers_ref().cloned().map(Frame::trailers);
+                data.or_else(trailers).map(Ok)
+            }
+            Err(error) => Some(Err(error.clone())),
+        };
+        Self {
+            inner: self.inner.clone(),
+            looked: self
+                .looked
+                .each_ref()
+                .map(|looked| looked.as_ref().and_then(polled)),
+            size: self.size.clone(),
+            trail: self.trail.clone(),
+        }
+    }
+}
+
 // The body within is boxed, and nothing else of it is ever pinned.
 impl<B: Body> Unpin for UploadBody<B> {}
 
