@@ -213,7 +213,7 @@ impl Builder {
     }
 }
 
-fn seed_from_time() -> u64 {
+pub(crate) fn seed_from_time() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Layers around services that know nothing of a mesh.
 
 mod repeat;
+mod routes;
 mod stats;
 mod timeout;
 
