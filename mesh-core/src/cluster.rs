@@ -1,11 +1,15 @@
 //! Clusters and their endpoints (`envoy.config.cluster.v3.Cluster`, `ClusterLoadAssignment`).
 
+mod name;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lb::locality::Locality;
 use crate::lb::{Balancer, LbConfig, LbPolicy};
+
+pub use name::IstioName;
 
 /// A cluster with the endpoints that it has now.
 #[derive(Debug)]

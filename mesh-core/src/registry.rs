@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::cluster::IstioName;
+
 /// The hosts and ports of the control plane's clusters, `outbound|PORT||HOST`. Made when clusters are published.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Registry {
@@ -62,11 +64,8 @@ impl Registry {
 
 /// Port and host of `outbound|PORT||HOST`.
 fn host_of(cluster: &str) -> Option<(u16, &str)> {
-    let mut parts = cluster.strip_prefix("outbound|")?.splitn(3, '|');
-    match (parts.next()?.parse(), parts.next()?, parts.next()?) {
-        (Ok(port), "", host) => Some((port, host)),
-        _ => None,
-    }
+    let name = IstioName::parse(cluster)?;
+    name.subset.is_none().then_some((name.port, name.host))
 }
 
 /// What a client of a namespace may call `NAME.NAMESPACE.svc.DOMAIN` (Kubernetes' DNS search path).

@@ -173,10 +173,7 @@ impl Body {
         self.inner = Inner::Empty;
         self.upload = None;
         self.tied = None;
-        let reason = "the call ended before its request was whole";
-        // The reason with which hyper resets the stream; it would be INTERNAL_ERROR.
-        let cancel = h2::Error::from(h2::Reason::CANCEL);
-        Error::new(Kind::Upload, Place::default(), reason).caused(Sent::MaybeProcessed, cancel)
+        Error::abandoned()
     }
 
     fn limit(&mut self, cx: &mut Context<'_>, frame: bool) -> Poll<Expired> {

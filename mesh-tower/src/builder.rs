@@ -17,6 +17,7 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside, Resolve, Resolver};
 use crate::random::Randomness;
+use crate::telemetry::Cells;
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -190,7 +191,7 @@ impl Builder {
         let shared = Shared {
             live,
             random: Randomness::new(seed),
-            cells: Default::default(),
+            cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
             outside: Outside::new(self.outside, &errors),
             errors,
             drain: Default::default(),
@@ -212,7 +213,7 @@ impl Builder {
     }
 }
 
-fn seed_from_time() -> u64 {
+pub(crate) fn seed_from_time() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

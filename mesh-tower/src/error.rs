@@ -139,6 +139,14 @@ impl Error {
         self
     }
 
+    /// Of the body of a request whose call has ended: nobody waits for the rest.
+    pub(crate) fn abandoned() -> Self {
+        let reason = "the call ended before its request was whole";
+        // The reason with which hyper resets the stream; it would be INTERNAL_ERROR.
+        let cancel = h2::Error::from(h2::Reason::CANCEL);
+        Self::new(Kind::Upload, Place::default(), reason).caused(Sent::MaybeProcessed, cancel)
+    }
+
     /// The same, where there is nothing below that caused it.
     pub(crate) fn came(mut self, sent: Sent) -> Self {
         self.0.sent = sent;

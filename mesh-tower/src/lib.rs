@@ -23,6 +23,7 @@ mod control;
 mod error;
 #[cfg(feature = "grpc")]
 mod grpc;
+pub mod layer;
 mod live;
 mod mesh;
 mod outside;

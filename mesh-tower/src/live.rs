@@ -72,7 +72,7 @@ impl LiveCluster {
                 |former| Arc::clone(&former.cursor),
             ),
             cells: former.map_or_else(
-                || Arc::new(Cells::of_cluster(Arc::clone(errors))),
+                || Arc::new(Cells::with_errors(Arc::clone(errors))),
                 |former| Arc::clone(&former.cells),
             ),
         }

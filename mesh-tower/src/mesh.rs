@@ -39,7 +39,7 @@ pub struct Mesh {
 pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) random: Randomness,
-    pub(crate) cells: Cells,
+    pub(crate) cells: Arc<Cells>,
     pub(crate) errors: Arc<Errors>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables; closed when there is no source of rules.

@@ -2,8 +2,10 @@
 
 mod cells;
 mod layer;
+mod running;
 mod stats;
 
 pub(crate) use cells::{Cells, Errors, Outcome};
 pub use layer::{Telemetry, TelemetryLayer};
+pub(crate) use running::Running;
 pub use stats::{EdgeStats, Stats};

@@ -4,4 +4,4 @@ mod trail;
 mod watch;
 
 pub(crate) use trail::Trail;
-pub(crate) use watch::{Expired, Limit, Watch};
+pub(crate) use watch::{By, Expired, Limit, Watch};

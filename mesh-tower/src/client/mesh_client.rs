@@ -57,7 +57,7 @@ impl MeshClient {
         let dispatch = Dispatch::new(Arc::clone(&shared));
         let routed = RouteLayer::new(Arc::clone(&shared), scope, deadlines, call_info)
             .layer(RetryLayer.layer(dispatch));
-        let stack = TelemetryLayer::new(Arc::clone(&shared)).layer(routed);
+        let stack = TelemetryLayer::new(Arc::clone(&shared.cells)).layer(routed);
         Self {
             shared,
             scope,

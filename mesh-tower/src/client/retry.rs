@@ -1,4 +1,5 @@
-//! Repeats a request once when it provably was not sent: nothing can be processed twice by that.
+//! Repeats a request when it provably was not sent, once or as often as the caller lets it: nothing can be
+//! processed twice by that.
 //! The repeat stays in the cluster that was chosen, and goes to another endpoint if there is one; a
 //! failed connect to the only endpoint is not repeated, since that would only wait twice.
 //!
@@ -13,13 +14,44 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::limit::{Trail, Watch};
+use super::limit::{By, Trail, Watch};
 use super::seam::{Answered, Attempt, Destination, Routed};
 use crate::error::Error;
 use crate::pool::Failed;
 
-/// How often a request is tried at most.
-const ATTEMPTS: u32 = 2;
+/// How often a request is repeated at most, unless its caller says something else.
+const REPEATS: u32 = 1;
+
+/// How often a request was repeated, and may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Repeats {
+    done: u32,
+    most: u32,
+}
+
+impl Repeats {
+    /// Of a request that has not been tried yet.
+    pub(crate) fn up_to(most: Option<u32>) -> Self {
+        Self {
+            done: 0,
+            most: most.unwrap_or(REPEATS),
+        }
+    }
+
+    /// Takes one, if one is left.
+    pub(crate) const fn take(&mut self) -> bool {
+        let left = self.done < self.most;
+        if left {
+            self.done += 1;
+        }
+        left
+    }
+
+    /// How often the request was tried.
+    const fn attempts(self) -> u32 {
+        self.done.saturating_add(1)
+    }
+}
 
 /// Puts [`Retry`] around a service of attempts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,9 +90,15 @@ where
             destination,
             limits,
             due,
+            retries,
         }: Routed,
     ) -> Self::Future {
-        let watch = Watch::start(limits, due, request.body_mut());
+        let body = request.body_mut();
+        let streams = body.is_stream();
+        let watch = Watch::start(limits, due, By::Route, streams);
+        if let Some(trail) = trail(watch.as_ref()).filter(|_| streams) {
+            body.upload(trail);
+        }
         let mut inner = self.inner.clone();
         let attempt = Attempt {
             request,
@@ -73,7 +111,7 @@ where
             watch,
             inner,
             destination,
-            attempts: 1,
+            repeats: Repeats::up_to(retries),
         }
     }
 }
@@ -83,7 +121,7 @@ pin_project! {
     pub struct RetryFuture<S: Service<Attempt>> {
         inner: S,
         destination: Destination,
-        attempts: u32,
+        repeats: Repeats,
         watch: Option<Pin<Box<Watch>>>,
         // None once a limit has ended it: what it holds goes at once, even if the future is kept.
         #[pin]
@@ -110,21 +148,21 @@ where
             };
             let Failed { error, unsent } = match result {
                 Ok(mut answered) => {
-                    answered.attempts = answered.endpoint.map_or(0, |_| *this.attempts);
-                    if let Some(watch) = this.watch.take() {
-                        Watch::answered(watch, answered.response.body_mut());
+                    answered.attempts = answered.endpoint.map_or(0, |_| this.repeats.attempts());
+                    if let Some(mut watch) = this.watch.take() {
+                        watch.as_mut().answered();
+                        answered.response.body_mut().watch(watch);
                     }
                     return Poll::Ready(Ok(answered));
                 }
                 Err(failed) => failed,
             };
-            let again =
-                *this.attempts < ATTEMPTS && !(error.is_connect() && this.destination.is_single());
-            let Some(request) = unsent.filter(|_| again) else {
+            let hopeless = error.is_connect() && this.destination.is_single();
+            let unsent = unsent.filter(|_| !hopeless);
+            let Some(request) = unsent.filter(|_| this.repeats.take()) else {
                 return Poll::Ready(Err(error));
             };
             tracing::debug!(%error, "repeated: the request was not sent");
-            *this.attempts += 1;
             let attempt = Attempt {
                 request,
                 destination: this.destination.clone(),
@@ -156,7 +194,7 @@ fn trail(watch: Option<&Pin<Box<Watch>>>) -> Option<Arc<Trail>> {
 impl<S: Service<Attempt>> fmt::Debug for RetryFuture<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryFuture")
-            .field("attempts", &self.attempts)
+            .field("repeats", &self.repeats)
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@ mod asked;
 mod change;
 mod decide;
 mod outside;
+mod subset;
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::head::Head;
-use super::options::Due;
+use super::options::{CallOptions, Due};
 use super::seam::{Answered, CallInfo, Routed};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
@@ -106,9 +107,11 @@ where
             Err(error) => return RouteFuture::Refused { error: Some(error) },
         };
         let deadline = asked.time.grpc_timeout.filter(|_| *deadlines);
-        let due = Due::of(&request, deadline);
-        match decide(shared, asked, Head::of(&request)) {
-            Decision::To(chosen) => match begin(request, chosen, due, call_info) {
+        let options = CallOptions::take(request.extensions_mut());
+        let due = Due::of(&options, deadline);
+        let wishes = (due, options.retries);
+        match decide(shared, asked, Head::of(&request), options.subset.as_deref()) {
+            Decision::To(chosen) => match begin(request, chosen, wishes, call_info) {
                 Ok((routed, ending)) => RouteFuture::Calling {
                     call: self.inner.call(routed),
                     ending,
@@ -120,9 +123,10 @@ where
                 let (shared, mut inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
-                    let chosen = wait(&shared, asked, &head, due).await?;
+                    let subset = options.subset.as_deref();
+                    let chosen = wait(&shared, asked, &head, due, subset).await?;
                     let request = Request::from_parts(head, body);
-                    let (routed, mut ending) = begin(request, chosen, due, call_info)?;
+                    let (routed, mut ending) = begin(request, chosen, wishes, call_info)?;
                     let result = inner.call(routed).await;
                     ending.of(result)
                 });
@@ -136,7 +140,7 @@ where
 fn begin(
     mut request: Request<Body>,
     chosen: Chosen,
-    due: Option<Due>,
+    (due, retries): (Option<Due>, Option<u32>),
     call_info: bool,
 ) -> Result<(Routed, Ending), Error> {
     let Chosen {
@@ -164,6 +168,7 @@ fn begin(
         destination,
         limits,
         due,
+        retries,
     };
     Ok((routed, ending))
 }

@@ -23,6 +23,8 @@ pub struct Routed {
     pub(crate) limits: Limits,
     /// What the caller says of it.
     pub(crate) due: Option<Due>,
+    /// How often the caller lets it be repeated.
+    pub(crate) retries: Option<u32>,
 }
 
 /// One try of a routed request.

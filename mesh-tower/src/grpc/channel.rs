@@ -47,8 +47,9 @@ use crate::mesh::Mesh;
 ///
 /// # Deadlines
 /// `Request::set_timeout` of tonic (the header `grpc-timeout`) limits the whole call on this side as well, from its
-/// beginning to the end of the response, whatever the route admits; so does [`CallOptions`](crate::CallOptions) in
-/// the extensions of tonic's request. The nearest limit ends the call, and resets its stream.
+/// beginning to the end of the response, whatever the route admits; so does the timeout of
+/// [`CallOptions`](crate::CallOptions) in the extensions of tonic's request. The nearest limit ends the call, and
+/// resets its stream. The subset and the number of repeats may be said there as well.
 ///
 /// # Cancellation
 /// Dropping the call, or the stream of responses, resets the stream at the server (CANCEL), also while the caller's

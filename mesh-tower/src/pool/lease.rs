@@ -106,7 +106,7 @@ impl Lease {
     pub(crate) fn failed(mut self, error: impl FnOnce(Place) -> Error) -> Error {
         self.0.counted.outcome = Outcome::Failed;
         let error = error(std::mem::take(&mut self.0.place));
-        self.0.counted.cluster.broken_off(error.flags());
+        self.0.counted.cluster.failed_with(error.flags());
         error
     }
 
@@ -120,8 +120,7 @@ impl Lease {
     pub(crate) fn limit(&mut self, cx: &mut Context<'_>, frame: bool) -> Poll<Expired> {
         match &mut self.0.watch {
             None => Poll::Pending,
-            Some(watch) if frame => watch.as_mut().frame(cx),
-            Some(watch) => watch.as_mut().poll(cx),
+            Some(watch) => watch.as_mut().next(cx, frame),
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Cells {
     classes: [AtomicU64; 5],
     /// Ended without a response.
     failed: AtomicU64,
-    /// Where responses that break off are counted by flag; a cluster's cells know.
+    /// Where errors are counted by flag; the cells of a cluster know, for responses that break off, and those of a mesh.
     errors: Option<Arc<Errors>>,
 }
 
@@ -28,16 +28,16 @@ pub(crate) enum Outcome {
 }
 
 impl Cells {
-    /// The cells of a cluster.
-    pub(crate) fn of_cluster(errors: Arc<Errors>) -> Self {
+    /// Cells of which errors are counted by flag as well: a cluster's, and those of a whole mesh.
+    pub(crate) fn with_errors(errors: Arc<Errors>) -> Self {
         Self {
             errors: Some(errors),
             ..Self::default()
         }
     }
 
-    /// A response broke off after it had begun.
-    pub(crate) fn broken_off(&self, flags: &str) {
+    /// A call failed, or a response broke off after it had begun.
+    pub(crate) fn failed_with(&self, flags: &str) {
         if let Some(errors) = &self.errors {
             errors.count(flags);
         }

@@ -9,20 +9,20 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::cells::Outcome;
+use super::cells::Cells;
+use super::running::Running;
 use crate::body::Body;
 use crate::error::Error;
-use crate::mesh::Shared;
 
 /// Counts every call of a mesh.
 #[derive(Debug, Clone)]
 pub struct TelemetryLayer {
-    shared: Arc<Shared>,
+    cells: Arc<Cells>,
 }
 
 impl TelemetryLayer {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) const fn new(cells: Arc<Cells>) -> Self {
+        Self { cells }
     }
 }
 
@@ -31,7 +31,7 @@ impl<S> Layer<S> for TelemetryLayer {
 
     fn layer(&self, inner: S) -> Telemetry<S> {
         Telemetry {
-            shared: Arc::clone(&self.shared),
+            cells: Arc::clone(&self.cells),
             inner,
         }
     }
@@ -40,7 +40,7 @@ impl<S> Layer<S> for TelemetryLayer {
 /// The service of [`TelemetryLayer`].
 #[derive(Debug, Clone)]
 pub struct Telemetry<S> {
-    shared: Arc<Shared>,
+    cells: Arc<Cells>,
     inner: S,
 }
 
@@ -57,7 +57,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let running = Some(Running::start(Arc::clone(&self.shared)));
+        let running = Some(Running::start(Arc::clone(&self.cells)));
         TelemetryFuture {
             call: self.inner.call(request),
             running,
@@ -81,39 +81,12 @@ impl<F: Future<Output = Result<Response<Body>, Error>>> Future for TelemetryFutu
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let result = ready!(this.call.poll(cx));
-        if let Some(running) = this.running.take() {
-            running.end(&result);
+        if let Some(mut running) = this.running.take() {
+            match &result {
+                Ok(response) => running.answered(response.status()),
+                Err(error) => running.failed(error.flags()),
+            }
         }
         Poll::Ready(result)
-    }
-}
-
-/// A call that runs. A caller that drops it is counted as well.
-#[derive(Debug)]
-struct Running {
-    shared: Arc<Shared>,
-    outcome: Outcome,
-}
-
-impl Running {
-    fn start(shared: Arc<Shared>) -> Self {
-        shared.cells.start();
-        Self {
-            shared,
-            outcome: Outcome::Failed,
-        }
-    }
-
-    fn end(mut self, result: &Result<Response<Body>, Error>) {
-        match result {
-            Ok(response) => self.outcome = Outcome::Answered(response.status()),
-            Err(error) => self.shared.errors.count(error.flags()),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.shared.cells.end(self.outcome);
     }
 }

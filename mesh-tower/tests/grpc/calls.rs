@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh_tower::{CallInfo, MeshChannel};
+use mesh_tower::{CallInfo, CallOptions, MeshChannel};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
@@ -216,5 +216,33 @@ async fn many_streams_are_open_at_once() {
     assert_eq!(
         mesh.stats().edges.iter().map(|edge| edge.in_flight).max(),
         Some(300)
+    );
+}
+
+#[tokio::test]
+async fn call_options_travel_in_the_request_of_tonic() {
+    let (one, two) = (Server::start("v1").await, Server::start("v2").await);
+    let backends = [("v1", one.address), ("v2", two.address)];
+    let folder = Folder::reviews("GRPC", &backends);
+    folder.split(&[("v1", 99), ("v2", 1)]);
+    let asking = |subset: &str| {
+        let mut request = Request::new(note("", 0));
+        let options = CallOptions::new().subset(subset);
+        request.extensions_mut().insert(options);
+        request
+    };
+    let mesh = folder.mesh(7);
+    let mut client = client(&mesh);
+    // The first of them waits for configuration.
+    for subset in ["v2", "v1", "v2", "v1", "v2", "v2", "v2", "v2"] {
+        let answer = client.unary(asking(subset)).await.unwrap();
+        assert_eq!(answer.into_inner().text, format!("{subset} "));
+    }
+    let status = client.unary(asking("v3")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("NC"), "{status:?}");
+    assert!(
+        status.message().contains("\"v1\", \"v2\" only"),
+        "{status:?}"
     );
 }

@@ -11,7 +11,6 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::trail::Trail;
-use crate::body::Body;
 use crate::client::options::Due;
 use crate::error::{Error, Kind, Place, Sent};
 use crate::span::bounded;
@@ -25,6 +24,7 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) struct Watch {
         limits: Limits,
+        by: By,
         start: Instant,
         due: Option<Due>,
         trail: Arc<Trail>,
@@ -34,6 +34,15 @@ pin_project! {
         #[pin]
         sleep: Sleep,
     }
+}
+
+/// Who set the limits of a call, for the sentence of its error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A route of the configuration, or what it admits of the caller's own.
+    Route,
+    /// A [`TimeoutLayer`](crate::layer::TimeoutLayer).
+    Layer,
 }
 
 /// Which limit ended a call.
@@ -55,30 +64,29 @@ pub(crate) enum Limit {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expired {
     limit: Limit,
+    by: By,
     allowed: Duration,
     uploaded: bool,
 }
 
 impl Watch {
-    /// Starts the timer of a call. A call without limits has none.
+    /// Starts the timer of a call. A call without limits has none. A request whose body `streams` has to tell the
+    /// trail how far it is: only a stream can keep its limit waiting, and bytes at hand are the whole request.
     pub(crate) fn start(
         limits: Limits,
         due: Option<Due>,
-        body: &mut Body,
+        by: By,
+        streams: bool,
     ) -> Option<Pin<Box<Self>>> {
         if limits == Limits::default() && due.is_none() {
             return None;
         }
         let now = Instant::now();
-        // Bytes at hand are the whole request: only a stream can keep its limit waiting.
-        let streams = body.is_stream();
         let trail = Arc::new(Trail::start(now, streams));
-        if streams {
-            body.upload(Arc::clone(&trail));
-        }
         let first = first(&limits, due, now, &trail, now)?.0;
         Some(Box::pin(Self {
             limits,
+            by,
             start: now,
             due,
             trail,
@@ -101,17 +109,24 @@ impl Watch {
     }
 
     /// The same when a frame of the response came by.
-    pub(crate) fn frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Expired> {
+    fn frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Expired> {
         self.trail.frame();
         *self.as_mut().project().awaited = false;
         self.passed(cx)
     }
 
-    /// The response has begun: the timer goes on with its body.
-    pub(crate) fn answered(mut watch: Pin<Box<Self>>, body: &mut Body) {
-        watch.trail.frame();
-        *watch.as_mut().project().awaited = false;
-        body.watch(watch);
+    /// For somebody who reads the response: asked when it keeps him waiting, and when a `frame` of it came.
+    pub(crate) fn next(self: Pin<&mut Self>, cx: &mut Context<'_>, frame: bool) -> Poll<Expired> {
+        match frame {
+            true => self.frame(cx),
+            false => self.poll(cx),
+        }
+    }
+
+    /// The response has begun: the timer has to go on with its body.
+    pub(crate) fn answered(self: Pin<&mut Self>) {
+        self.trail.frame();
+        *self.project().awaited = false;
     }
 
     /// The timer is never moved when something happens: it finds out when it fires, since nothing that
@@ -140,6 +155,7 @@ impl Watch {
             this.trail.give_up();
             return Poll::Ready(Expired {
                 limit,
+                by: *this.by,
                 allowed,
                 uploaded: this.trail.uploaded().is_some(),
             });
@@ -182,6 +198,7 @@ impl Expired {
     pub(crate) const fn waiting(due: Due) -> Self {
         Self {
             limit: due.limit,
+            by: By::Route,
             allowed: due.timeout,
             uploaded: true,
         }
@@ -202,21 +219,26 @@ impl fmt::Display for Expired {
         match self.limit {
             Limit::Route => write!(
                 f,
-                "no whole response within {allowed:?} of the whole request, the timeout of the route or of x-envoy-upstream-rq-timeout-ms"
+                "no whole response within {allowed:?} of the whole request, "
             ),
-            Limit::Whole => write!(
-                f,
-                "not done within {allowed:?}, the max_stream_duration of the route or the request's grpc-timeout"
-            ),
-            Limit::Idle => write!(
-                f,
-                "not a byte in either direction for {allowed:?}, the idle_timeout of the route"
-            ),
-            Limit::Caller => write!(
-                f,
-                "not done within {allowed:?}, the timeout of its CallOptions"
-            ),
-            Limit::Deadline => write!(f, "not done within {allowed:?}, its own grpc-timeout"),
-        }
+            Limit::Idle => write!(f, "not a byte in either direction for {allowed:?}, "),
+            Limit::Whole | Limit::Caller | Limit::Deadline => {
+                write!(f, "not done within {allowed:?}, ")
+            }
+        }?;
+        f.write_str(match (self.limit, self.by) {
+            (Limit::Route, By::Route) => {
+                "the timeout of the route or of x-envoy-upstream-rq-timeout-ms"
+            }
+            (Limit::Route, By::Layer) => "the timeout of the TimeoutLayer",
+            (Limit::Whole, By::Route) => {
+                "the max_stream_duration of the route or the request's grpc-timeout"
+            }
+            (Limit::Whole, By::Layer) => "the max_stream_duration of the TimeoutLayer",
+            (Limit::Idle, By::Route) => "the idle_timeout of the route",
+            (Limit::Idle, By::Layer) => "the idle_timeout of the TimeoutLayer",
+            (Limit::Caller, _) => "the timeout of its CallOptions",
+            (Limit::Deadline, _) => "its own grpc-timeout",
+        })
     }
 }

@@ -10,6 +10,7 @@ use mesh_core::snapshot::{Missing, TableKey};
 use super::asked::Asked;
 use super::change::Change;
 use super::outside::{self, CatchAll};
+use super::subset;
 use crate::client::head::Head;
 use crate::client::limit::Expired;
 use crate::client::options::Due;
@@ -58,7 +59,13 @@ impl Chosen {
     }
 }
 
-pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision {
+/// With a `subset`, the caller has chosen among the route's clusters.
+pub(super) fn decide(
+    shared: &Shared,
+    asked: Asked,
+    head: Head<'_>,
+    subset: Option<&str>,
+) -> Decision {
     if shared.is_direct {
         return outside::direct(shared, asked, head);
     }
@@ -74,6 +81,10 @@ pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision 
         return Decision::waiting_for(key);
     };
     if asked.secure {
+        if let Some(subset) = subset {
+            let reason = subset::without_route(subset);
+            return Decision::Fail(Error::new(Kind::NoCluster, place(), reason));
+        }
         return outside::secure(shared, &snapshot, table, asked, head);
     }
     let mut found = table.find_split(authority, asked.host(head));
@@ -102,7 +113,7 @@ pub(super) fn decide(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision 
     if let Some(missing) = &target.waiting_for {
         return Decision::Wait(key, missing.to_string());
     }
-    match routed(shared, target, asked, head, snapshot.generation) {
+    match routed(shared, target, asked, head, subset, snapshot.generation) {
         Ok(chosen) => Decision::To(chosen),
         Err((kind, place_of_route, reason)) => {
             let place = Place {
@@ -119,6 +130,7 @@ pub(super) fn routed(
     target: &LiveTarget,
     asked: Asked,
     head: Head<'_>,
+    subset: Option<&str>,
     generation: u64,
 ) -> Result<Chosen, (Kind, Place, String)> {
     let view = &head.view();
@@ -145,7 +157,13 @@ pub(super) fn routed(
             return Err((Kind::Unsupported, place, reason));
         }
     };
-    let choice = forward.choose(view, &mut rng);
+    let choice = match subset {
+        None => forward.choose(view, &mut rng),
+        Some(name) => match subset::choose(&target.host, route, forward, name) {
+            Ok(choice) => choice,
+            Err(reason) => return Err((Kind::NoCluster, place, reason)),
+        },
+    };
     let name = target.host.cluster(choice.cluster);
     place.cluster = name.cloned();
     let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
@@ -172,6 +190,7 @@ pub(super) async fn wait(
     asked: Asked,
     parts: &Parts,
     due: Option<Due>,
+    subset: Option<&str>,
 ) -> Result<Chosen, Error> {
     let head = Head::of_parts(parts);
     let mut generations = shared.live.subscribe();
@@ -180,7 +199,7 @@ pub(super) async fn wait(
     let deadline = impatient.map_or(patience, |due| due.at);
     loop {
         generations.borrow_and_update();
-        let missing = match decide(shared, asked, head) {
+        let missing = match decide(shared, asked, head, subset) {
             Decision::To(chosen) => return Ok(chosen),
             Decision::Fail(error) => return Err(error),
             Decision::Wait(table, missing) => {

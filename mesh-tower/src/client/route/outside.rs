@@ -100,7 +100,7 @@ pub(super) fn secure(
     if let Some(missing) = &target.waiting_for {
         return Decision::Wait(asked.table, missing.to_string());
     }
-    let chosen = match routed(shared, target, asked, head, snapshot.generation) {
+    let chosen = match routed(shared, target, asked, head, None, snapshot.generation) {
         Ok(chosen) => chosen,
         Err((kind, place, reason)) => return Decision::Fail(Error::new(kind, place, reason)),
     };
