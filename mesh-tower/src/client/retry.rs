@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::limit::{Trail, Watch};
 use super::seam::{Answered, Attempt, Destination, Routed};
+use crate::body::Body;
 use crate::error::Error;
 use crate::pool::Failed;
 
@@ -39,13 +40,14 @@ pub struct Retry<S> {
     inner: S,
 }
 
-impl<S> Service<Routed> for Retry<S>
+impl<S, B> Service<Routed<B>> for Retry<S>
 where
-    S: Service<Attempt, Response = Answered, Error = Failed> + Clone,
+    S: Service<Attempt<B>, Response = Answered, Error = Failed<B>> + Clone,
+    B: 'static,
 {
     type Response = Answered;
     type Error = Error;
-    type Future = RetryFuture<S>;
+    type Future = RetryFuture<S, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(|failed| failed.error)
@@ -58,7 +60,8 @@ where
             destination,
             limits,
             due,
-        }: Routed,
+            was,
+        }: Routed<B>,
     ) -> Self::Future {
         let watch = Watch::start(limits, due, request.body_mut());
         let mut inner = self.inner.clone();
@@ -67,6 +70,7 @@ where
             destination: destination.clone(),
             avoid: None,
             trail: trail(watch.as_ref()),
+            was,
         };
         RetryFuture {
             call: Some(inner.call(attempt)),
@@ -80,7 +84,10 @@ where
 
 pin_project! {
     /// The future of [`Retry`].
-    pub struct RetryFuture<S: Service<Attempt>> {
+    pub struct RetryFuture<S, B = Body>
+    where
+        S: Service<Attempt<B>>,
+    {
         inner: S,
         destination: Destination,
         attempts: u32,
@@ -91,9 +98,9 @@ pin_project! {
     }
 }
 
-impl<S> Future for RetryFuture<S>
+impl<S, B> Future for RetryFuture<S, B>
 where
-    S: Service<Attempt, Response = Answered, Error = Failed>,
+    S: Service<Attempt<B>, Response = Answered, Error = Failed<B>>,
 {
     type Output = Result<Answered, Error>;
 
@@ -110,7 +117,8 @@ where
             };
             let Failed { error, unsent } = match result {
                 Ok(mut answered) => {
-                    answered.attempts = answered.endpoint.map_or(0, |_| *this.attempts);
+                    // What the configuration answers itself is none.
+                    answered.attempts *= *this.attempts;
                     if let Some(watch) = this.watch.take() {
                         Watch::answered(watch, answered.response.body_mut());
                     }
@@ -130,6 +138,8 @@ where
                 destination: this.destination.clone(),
                 avoid: error.endpoint(),
                 trail: trail(this.watch.as_ref()),
+                // Foreign clients give no request back.
+                was: None,
             };
             this.call.set(Some(this.inner.call(attempt)));
         }
@@ -153,7 +163,7 @@ fn trail(watch: Option<&Pin<Box<Watch>>>) -> Option<Arc<Trail>> {
     watch.map(|watch| Arc::clone(watch.trail()))
 }
 
-impl<S: Service<Attempt>> fmt::Debug for RetryFuture<S> {
+impl<S: Service<Attempt<B>>, B> fmt::Debug for RetryFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryFuture")
             .field("attempts", &self.attempts)

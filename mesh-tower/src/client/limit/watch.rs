@@ -1,5 +1,6 @@
 //! The timer: it runs with the call until the response begins, then with the response's body.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,19 +62,24 @@ pub(crate) struct Expired {
 
 impl Watch {
     /// Starts the timer of a call. A call without limits has none.
-    pub(crate) fn start(
+    ///
+    /// Only our own body tells how far it is: a request with another one, which goes by a foreign client, counts as
+    /// whole at once.
+    pub(crate) fn start<B: 'static>(
         limits: Limits,
         due: Option<Due>,
-        body: &mut Body,
+        body: &mut B,
     ) -> Option<Pin<Box<Self>>> {
         if limits == Limits::default() && due.is_none() {
             return None;
         }
         let now = Instant::now();
         // Bytes at hand are the whole request: only a stream can keep its limit waiting.
-        let streams = body.is_stream();
-        let trail = Arc::new(Trail::start(now, streams));
-        if streams {
+        let streaming = (body as &mut dyn Any)
+            .downcast_mut::<Body>()
+            .filter(|body| body.is_stream());
+        let trail = Arc::new(Trail::start(now, streaming.is_some()));
+        if let Some(body) = streaming {
             body.upload(Arc::clone(&trail));
         }
         let first = first(&limits, due, now, &trail, now)?.0;

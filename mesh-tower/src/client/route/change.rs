@@ -6,7 +6,6 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 use mesh_core::RequestView;
 use mesh_core::route::{Action, Choice, Forward, InvalidRewrite, Requested, Route, Values};
 
-use crate::body::Body;
 use crate::client::head::Head;
 use crate::client::seam::Answered;
 
@@ -56,6 +55,11 @@ impl Change {
         })
     }
 
+    /// Whether it changes the request.
+    pub(super) const fn rewrites(&self) -> bool {
+        self.rewrites
+    }
+
     fn rules(&self) -> Option<(&Forward, &Choice)> {
         let Action::Forward(forward) = &self.route.action else {
             return None;
@@ -64,27 +68,27 @@ impl Change {
         Some((forward, choice))
     }
 
-    /// Changes the request. `None` when nothing is left to do to its response.
-    pub(super) fn request(
+    /// Changes the request. The change is `None` when nothing is left to do to the response.
+    pub(super) fn request<B>(
         mut self,
-        request: &mut Request<Body>,
-    ) -> Result<Option<Self>, InvalidRewrite> {
+        mut request: Request<B>,
+    ) -> Result<(Request<B>, Option<Self>), InvalidRewrite> {
         self.version = request.version();
         let Some((forward, choice)) = self.rules() else {
-            return Ok(None);
+            return Ok((request, None));
         };
         if self.rewrites {
-            let (mut parts, body) = std::mem::take(request).into_parts();
+            let (mut parts, body) = request.into_parts();
             forward.rewrite(choice, &mut parts, &self.route.name, &self.cluster)?;
-            *request = Request::from_parts(parts, body);
+            request = Request::from_parts(parts, body);
         }
         if choice.response_headers.is_empty() {
-            return Ok(None);
+            return Ok((request, None));
         }
         if choice.response_headers.reads_request() {
-            self.sent = Some(Box::new(Sent::of(request)));
+            self.sent = Some(Box::new(Sent::of(&request)));
         }
-        Ok(Some(self))
+        Ok((request, Some(self)))
     }
 
     /// Changes the response. It is the last thing that is done to it.
@@ -108,7 +112,7 @@ impl Change {
 }
 
 impl Sent {
-    fn of(request: &Request<Body>) -> Self {
+    fn of<B>(request: &Request<B>) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
