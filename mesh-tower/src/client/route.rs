@@ -209,13 +209,19 @@ fn begin<B>(
         None => Ok((request, None)),
         Some(change) => change.request(request),
     };
-    let (request, change) = match changed {
-        Ok(changed) => changed,
-        Err(error) => {
-            let error = Error::new(Kind::InvalidRequest, destination.place, error.to_string());
-            return Err(error.called(authority.as_ref()));
-        }
+    let invalid = |reason: String, place| {
+        Error::new(Kind::InvalidRequest, place, reason).called(authority.as_ref())
     };
+    let (mut request, change) = match changed {
+        Ok(changed) => changed,
+        Err(error) => return Err(invalid(error.to_string(), destination.place)),
+    };
+    if let Goal::Beyond(_) = destination.goal
+        && rewrites
+        && let Err(reason) = change::keep_destination(&mut request, authority.as_ref())
+    {
+        return Err(invalid(reason, destination.place));
+    }
     let ending = Ending {
         authority,
         place: terms.call_info.then(|| destination.place.clone()),

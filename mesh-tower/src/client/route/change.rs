@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Uri, Version};
 use mesh_core::RequestView;
 use mesh_core::route::{Action, Choice, Forward, InvalidRewrite, Requested, Route, Values};
 
 use crate::client::head::Head;
 use crate::client::seam::Answered;
+use crate::pool::name_host;
 
 /// The changes of the route that one request takes. Routes that change nothing have none.
 #[derive(Debug)]
@@ -109,6 +111,23 @@ impl Change {
             .response_headers
             .apply(answered.response.headers_mut(), &values);
     }
+}
+
+/// A rewritten host is what a server is told. Where the request goes is the host that was asked for, and a foreign
+/// client that finds it itself does so by the URI.
+pub(super) fn keep_destination<B>(
+    request: &mut Request<B>,
+    asked: Option<&Authority>,
+) -> Result<(), String> {
+    let rewritten = request.uri().authority();
+    let (Some(asked), true) = (asked, rewritten != asked) else {
+        return Ok(());
+    };
+    name_host(request)?;
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = Some(asked.clone());
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
+    Ok(())
 }
 
 impl Sent {
