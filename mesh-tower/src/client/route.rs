@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 
 use http::uri::Authority;
 use http::{Request, Response, Uri};
-use pin_project_lite::pin_project;
 use mesh_core::route::Limits;
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 

@@ -9,11 +9,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::client::legacy;
 use mesh_tower::{Body, CallInfo, Error, Mesh, Outbound, Sent};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::scene::{Notes, Plain, SEED, demand_tls, edges, get, outbound, plain, telling, two};
+use crate::scene::{Notes, Plain, SEED, demanding_tls, edges, get, outbound, plain, telling, two};
 use crate::support::rules::{action, append, entry, ruled, set};
 use crate::support::stage::Stage;
 use crate::support::{Backend, Closed, Folder, URL, text_of, until, within_five_sigma};
@@ -21,10 +22,7 @@ use crate::support::{Backend, Closed, Folder, URL, text_of, until, within_five_s
 const V1: &str = "outbound|9080|v1|reviews.default.svc.cluster.local";
 const REVIEWS: &str = "outbound|9080||reviews.default.svc.cluster.local";
 
-async fn text(
-    client: &mut Outbound<Plain>,
-    request: Request<Full<Bytes>>,
-) -> (StatusCode, String) {
+async fn text(client: &mut Outbound<Plain>, request: Request<Full<Bytes>>) -> (StatusCode, String) {
     text_of(client.call(request).await.unwrap()).await
 }
 
@@ -64,11 +62,7 @@ async fn a_header_routes_and_the_backend_sees_the_host_that_was_asked_for() {
         "  - name: jason\n    match:\n    - headers: { end-user: { exact: jason } }\n    route:\n    - destination: { host: reviews, subset: v2 }\n\
          \x20 - route:\n    - destination: { host: reviews, subset: v1 }\n",
     );
-    let mut client = folder
-        .mesh(SEED)
-        .outbound()
-        .with_call_info()
-        .layer(plain());
+    let mut client = folder.mesh(SEED).outbound().with_call_info().layer(plain());
     // A header of the caller's own does not say where a call goes.
     let mut request = get("http://reviews:9080/reviews/0?full=1");
     request
@@ -134,38 +128,37 @@ async fn what_the_configuration_answers_itself_does_not_reach_the_client() {
     let mut client = mesh.outbound().with_call_info().layer(notes.clone());
     let response = client.call(get(URL)).await.unwrap();
     let info = response.extensions().get::<CallInfo>().unwrap();
-    assert_eq!((&*info.cluster, info.endpoint, info.attempts), ("", None, 0));
+    assert_eq!(
+        (&*info.cluster, info.endpoint, info.attempts),
+        ("", None, 0)
+    );
     let answered = (StatusCode::IM_A_TEAPOT, "teapot".to_owned());
     assert_eq!(text_of(response).await, answered);
     let response = client.call(get("http://reviews:9080/old")).await.unwrap();
     assert_eq!(response.status(), StatusCode::MOVED_PERMANENTLY);
-    assert_eq!(
-        response.headers()["location"],
-        "http://reviews:9080/new"
-    );
+    assert_eq!(response.headers()["location"], "http://reviews:9080/new");
     assert_eq!(notes.seen(), [""; 0]);
 }
 
 #[tokio::test]
 async fn an_endpoint_that_demands_tls_is_never_called_in_plaintext() {
-    let (v1, _v2, folder) = two().await;
-    // The control: without the demand the client is pointed at an endpoint.
-    folder.split(&[("v1", 1)]);
+    let v1 = telling("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    // The control: without the demand the client is pointed at the endpoint.
     let notes = Notes::default();
     let mut client = folder.mesh(SEED).outbound().layer(notes.clone());
     client.call(get(URL)).await.unwrap();
     let pointed = format!("GET http://{}/reviews/0 reviews:9080", v1.address);
     assert_eq!(notes.seen(), [pointed]);
 
-    demand_tls(&folder);
-    let mesh = folder.mesh(SEED);
+    let (_ads, mesh) = demanding_tls(&folder).await;
     let mut client = mesh.outbound().layer(notes.clone());
     let error = client.call(get(URL)).await.unwrap_err();
     assert!(error.is_tls_demanded(), "{error}");
     assert_eq!((error.flags(), error.sent()), ("UF", Sent::NotSent));
     assert_eq!(error.endpoint(), Some(v1.address));
     assert_eq!(notes.seen().len(), 1);
-    assert_eq!(edges(&mesh, V1)[0].in_flight, 0);
+    assert_eq!(edges(&mesh, REVIEWS)[0].in_flight, 0);
 }
 
 #[tokio::test]
@@ -173,7 +166,12 @@ async fn a_call_counts_until_its_response_has_been_read_or_dropped() {
     let mut stage = Stage::start().await;
     let folder = Folder::reviews("HTTP", &[("v1", stage.backend.address)]);
     let mesh = folder.mesh(SEED);
-    let in_flight = || edges(&mesh, REVIEWS).iter().map(|edge| edge.in_flight).sum::<u64>();
+    let in_flight = || {
+        edges(&mesh, REVIEWS)
+            .iter()
+            .map(|edge| edge.in_flight)
+            .sum::<u64>()
+    };
     for read in [true, false] {
         let mut client = outbound(&mesh);
         let call = tokio::spawn(async move { client.call(get(URL)).await });
@@ -227,9 +225,8 @@ async fn the_client_s_own_error_is_the_cause_and_tells_what_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.readable().await.unwrap();
-        stream.try_read(&mut [0; 4096]).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
     });
     let folder = Folder::reviews("HTTP", &[("v1", address)]);
     let mesh = folder.mesh(SEED);
@@ -250,8 +247,9 @@ async fn a_response_that_breaks_off_is_told_and_counted() {
     let mut client = outbound(&mesh);
     let call = tokio::spawn(async move { client.call(get(URL)).await });
     let rest = stage.arrival().await.begin();
-    rest.send(Err(std::io::Error::other("broken"))).unwrap();
+    rest.send(Ok("half".into())).unwrap();
     let response = call.await.unwrap().unwrap();
+    rest.send(Err(std::io::Error::other("broken"))).unwrap();
     let error = response.into_body().text().await.unwrap_err();
     assert!(error.is_reset(), "{error}");
     assert_eq!((error.flags(), error.sent()), ("UPE", Sent::Processed));

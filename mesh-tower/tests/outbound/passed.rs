@@ -1,12 +1,16 @@
 //! Requests that the mesh has no endpoint for: passed on as they came, or refused.
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier;
 use http::{Request, StatusCode};
 use mesh_tower::{CallInfo, Mesh, Outbound};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::scene::{Notes, SEED, edges, get, outbound, policy, two};
+use crate::scene::{Notes, SEED, edges, get, outbound, policy, scripted, two};
 use crate::support::outside::Server;
+use crate::support::rules::action;
 use crate::support::{URL, text_of, until};
 
 const PASSTHROUGH: &str = "PassthroughCluster";
@@ -24,7 +28,11 @@ async fn an_unknown_host_is_passed_on_as_it_came() {
     let mesh = folder.mesh(SEED);
     let notes = Notes::default();
     let mut client = mesh.outbound().with_call_info().layer(notes.clone());
-    for uri in [ODD, "http://other.example.com:4711/", "https://secure.example.com/x"] {
+    for uri in [
+        ODD,
+        "http://other.example.com:4711/",
+        "https://secure.example.com/x",
+    ] {
         let response = client.call(get(uri)).await.unwrap();
         let info = response.extensions().get::<CallInfo>().unwrap();
         assert_eq!((&*info.cluster, info.endpoint), (PASSTHROUGH, None));
@@ -49,6 +57,35 @@ async fn an_unknown_host_is_passed_on_as_it_came() {
     let response = outbound(&mesh).call(get(&format!("http://{}/", server.address)));
     let text = text_of(response.await.unwrap()).await.1;
     assert_eq!(text, format!("HTTP/1.1 {}", server.address));
+}
+
+#[tokio::test]
+async fn a_headless_service_is_found_by_the_name_that_was_asked_for() {
+    let (_v1, _v2, folder) = two().await;
+    let headless = |cluster: &mut Cluster| {
+        let by_caller = DiscoveryType::OriginalDst.into();
+        cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(by_caller));
+        cluster.eds_cluster_config = None;
+    };
+    let (_ads, mesh) = scripted(&folder, headless, |_| {}).await;
+    let notes = Notes::default();
+    let mut client = mesh.outbound().layer(notes.clone());
+    let uri = "http://reviews:9080/a/../b";
+    assert_eq!(send(&mut client, uri).await, StatusCode::OK);
+
+    // A rewritten host is what the server is told, not where the request goes.
+    let (_ads, mesh) = scripted(&folder, headless, |rules| {
+        let host = HostRewriteSpecifier::HostRewriteLiteral("elsewhere.example".to_owned());
+        action(rules).host_rewrite_specifier = Some(host);
+    })
+    .await;
+    let mut client = mesh.outbound().layer(notes.clone());
+    assert_eq!(send(&mut client, uri).await, StatusCode::OK);
+    let seen = [
+        "GET http://reviews:9080/a/../b -",
+        "GET http://reviews:9080/b elsewhere.example",
+    ];
+    assert_eq!(notes.seen(), seen);
 }
 
 #[tokio::test]

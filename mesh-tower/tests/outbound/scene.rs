@@ -8,16 +8,23 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::extract::Request as Received;
 use bytes::Bytes;
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::TransportSocket;
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::util::pack_any;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use mesh_istio::Config;
 use mesh_tower::{Body, EdgeStats, Mesh, Outbound};
+use prost::Message;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::support::{Backend, Folder};
+use crate::support::ads::Scripted;
+use crate::support::{Backend, Folder, node};
 
 pub(crate) const SEED: u64 = 0x0b0d;
 
@@ -64,15 +71,42 @@ pub(crate) fn policy(folder: &Folder, mode: &str) {
     ));
 }
 
-/// Has the mesh demand TLS of `reviews`.
-pub(crate) fn demand_tls(folder: &Folder) {
-    let path = folder.path().join("service.yaml");
-    let service = std::fs::read_to_string(path).unwrap();
-    assert!(service.contains("mode: DISABLE"));
-    folder.write(
-        "service.yaml",
-        &service.replace("mode: DISABLE", "mode: ISTIO_MUTUAL"),
-    );
+/// A mesh under a control plane that demands TLS of all that the folder has.
+pub(crate) async fn demanding_tls(folder: &Folder) -> (Scripted, Mesh) {
+    let socket = || TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: None,
+    };
+    scripted(
+        folder,
+        |cluster| cluster.transport_socket = Some(socket()),
+        |_| {},
+    )
+    .await
+}
+
+/// A mesh under a control plane with the folder's rules, whose clusters and routes of `reviews` are changed.
+pub(crate) async fn scripted(
+    folder: &Folder,
+    clusters: impl Fn(&mut Cluster),
+    routes: impl FnOnce(&mut RouteConfiguration),
+) -> (Scripted, Mesh) {
+    let config = Config::load(folder.path()).unwrap().config;
+    let mut resources = config.resources(&node());
+    for (name, held) in &mut resources.clusters {
+        if name.starts_with("outbound|") {
+            let mut cluster = Cluster::decode(&*held.value).unwrap();
+            clusters(&mut cluster);
+            *held = pack_any(cluster);
+        }
+    }
+    let held = resources.routes.get_mut("9080").unwrap();
+    let mut table = RouteConfiguration::decode(&*held.value).unwrap();
+    routes(&mut table);
+    *held = pack_any(table);
+    let (ads, address) = Scripted::start(resources).await;
+    let builder = Mesh::builder().xds(address.to_string()).node(node());
+    (ads, builder.seed(SEED).build().unwrap())
 }
 
 /// The edge to a cluster, and to its endpoints.

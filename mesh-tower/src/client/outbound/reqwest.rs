@@ -98,7 +98,11 @@ impl Middleware for OutboundLayer {
             Either::Left((result, _)) => return finished(result, asked),
             Either::Right((Ok(response), _)) => {
                 let followed = *response.url() != sent;
-                let url = if followed { response.url().clone() } else { asked };
+                let url = if followed {
+                    response.url().clone()
+                } else {
+                    asked
+                };
                 (Ok(Response::from(response)), url)
             }
             // A query may hold what no log should.

@@ -89,11 +89,7 @@ impl Asked {
 }
 
 /// Why a request cannot be sent at all.
-fn refusal<B>(
-    request: &Request<B>,
-    authority: &str,
-    carrier: Carrier,
-) -> Option<&'static str> {
+fn refusal<B>(request: &Request<B>, authority: &str, carrier: Carrier) -> Option<&'static str> {
     let has_tls = cfg!(feature = "tls") || carrier == Carrier::Foreign;
     match request.uri().scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => {}
