@@ -50,15 +50,18 @@ impl Body {
     {
         let mut body = Some(body);
         // Our own type is not boxed again: a request that passes two layers costs one box at most.
-        if let Some(own) = (&mut body as &mut dyn std::any::Any).downcast_mut::<Option<Self>>()
-            && let Some(own) = own.take()
-        {
+        if let Some(own) = taken::<Self, B>(&mut body) {
             return own;
         }
-        let inner = body.map_or(Inner::Empty, |body| {
-            Inner::Boxed(Box::pin(body.map_err(Into::into)))
-        });
-        Self::of(inner)
+        body.map_or(Self::empty(), Self::boxed)
+    }
+
+    fn boxed<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::of(Inner::Boxed(Box::pin(body.map_err(Into::into))))
     }
 
     /// The one message of a gRPC call.
@@ -81,17 +84,29 @@ impl Body {
 
     /// The body of a response, with what it holds until it has been read.
     pub(crate) fn leased(incoming: Incoming, lease: Lease) -> Self {
-        let ended = incoming.is_end_stream();
-        let mut body = Self {
-            inner: Inner::Incoming(incoming),
-            lease: Some(lease),
-            upload: None,
-            tied: None,
+        Self::from(incoming).under(lease)
+    }
+
+    /// The same of any client. What another mesh's body holds stays with that one.
+    pub(crate) fn leased_any<B>(body: B, lease: Lease) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = Some(body);
+        let plain = match taken::<Incoming, B>(&mut body) {
+            Some(incoming) => Self::from(incoming),
+            None => body.map_or(Self::empty(), Self::boxed),
         };
-        if ended {
-            body.finish();
+        plain.under(lease)
+    }
+
+    fn under(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        if self.is_end_stream() {
+            self.finish();
         }
-        body
+        self
     }
 
     /// All of it.
@@ -182,6 +197,12 @@ impl Body {
             None => Poll::Pending,
         }
     }
+}
+
+/// What is there, if it is a `T`.
+fn taken<T: 'static, B: 'static>(body: &mut Option<B>) -> Option<T> {
+    let body: &mut dyn std::any::Any = body;
+    body.downcast_mut::<Option<T>>()?.take()
 }
 
 /// Whether it was this side that reset the stream: hyper does so when the body of the request fails.

@@ -38,7 +38,7 @@ mod weak_map;
 
 pub use body::Body;
 pub use builder::{Builder, StartError};
-pub use client::{CallInfo, CallOptions, MeshClient};
+pub use client::{CallInfo, CallOptions, MeshClient, Outbound, OutboundLayer};
 pub use error::{BoxError, Error, Sent};
 #[cfg(feature = "grpc")]
 pub use grpc::{InvalidTarget, MeshChannel};

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -27,7 +28,7 @@ use crate::span::bounded;
 use crate::telemetry::Cells;
 use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};
-pub(crate) use http1::Pool as Http1Pool;
+pub(crate) use http1::{Pool as Http1Pool, name_host};
 pub(crate) use http2::Pool as Http2Pool;
 use lease::Connection;
 pub(crate) use lease::{Counted, Lease};
@@ -40,6 +41,7 @@ pub(crate) struct EndpointPool {
     pub(crate) cells: Arc<Cells>,
     alike: Alike,
     connections: Connections,
+    authority: OnceLock<Option<Authority>>,
 }
 
 #[derive(Debug)]
@@ -75,9 +77,19 @@ impl Alike {
 
 /// An attempt that failed. The request is still whole if no byte of it was sent.
 #[derive(Debug)]
-pub struct Failed {
+pub struct Failed<B = Body> {
     pub(crate) error: Error,
-    pub(crate) unsent: Option<Request<Body>>,
+    pub(crate) unsent: Option<Request<B>>,
+}
+
+impl<B> From<Error> for Failed<B> {
+    /// A failure that no repeat can help.
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            unsent: None,
+        }
+    }
 }
 
 impl EndpointPool {
@@ -103,6 +115,7 @@ impl EndpointPool {
             cells: Arc::default(),
             alike,
             connections,
+            authority: OnceLock::new(),
         }
     }
 
@@ -115,13 +128,26 @@ impl EndpointPool {
         protocol == cluster.protocol && self.alike == Alike::of(endpoint, cluster)
     }
 
+    /// Why this endpoint may not be called in plaintext.
+    pub(crate) fn no_plaintext(&self) -> Option<String> {
+        let Transport::TlsDemanded(who) = &self.alike.transport else {
+            return None;
+        };
+        Some(format!(
+            "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
+        ))
+    }
+
+    /// Its address as a URI has it; made when a foreign client is first sent there.
+    pub(crate) fn authority(&self) -> Option<&Authority> {
+        let made = || self.address.to_string().try_into().ok();
+        self.authority.get_or_init(made).as_ref()
+    }
+
     /// Sends a request over a connection to this endpoint, a new one if none is free. The request is
     /// on its way when this returns, unless a connection has to be opened first.
     pub(crate) fn send(&self, request: Request<Body>, counted: Counted, place: Place) -> Sending {
-        if let Transport::TlsDemanded(who) = &self.alike.transport {
-            let reason = format!(
-                "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
-            );
+        if let Some(reason) = self.no_plaintext() {
             return refused(Error::new(Kind::TlsDemanded, place, reason));
         }
         match &self.connections {
@@ -136,14 +162,12 @@ impl EndpointPool {
 }
 
 /// The one boxed future of a call: the layers around it are named types.
-pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<Answered, Failed>> + Send>>;
+pub(crate) type Sending<B = Body> =
+    Pin<Box<dyn Future<Output = Result<Answered, Failed<B>>> + Send>>;
 
 /// A call that ends before it begins.
-fn refused(error: Error) -> Sending {
-    Box::pin(std::future::ready(Err(Failed {
-        error,
-        unsent: None,
-    })))
+pub(crate) fn refused<B: Send + 'static>(error: Error) -> Sending<B> {
+    Box::pin(std::future::ready(Err(error.into())))
 }
 
 /// Waits for the response to a request that was handed to a connection.

@@ -9,9 +9,9 @@ use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 
 /// The answer of a route that forwards nothing.
-pub(super) fn answer(
+pub(super) fn answer<B>(
     route: &Route,
-    request: &Request<Body>,
+    request: &Request<B>,
     place: Place,
 ) -> Result<Response<Body>, Error> {
     let view = Head::of(request).view();

@@ -1,17 +1,21 @@
 //! The innermost service: picks an endpoint of the chosen cluster and sends one attempt to it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::Request;
 use mesh_core::cluster::{Cluster, Discovery, Protocol};
+use mesh_core::route::Route;
 use tower_service::Service;
 
 use super::answer::answer;
+use super::limit::Trail;
 use super::seam::{Answered, Attempt, Destination, Goal};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Place};
 use crate::live::LiveCluster;
 use crate::mesh::Shared;
-use crate::pool::{Counted, Failed, Sending};
+use crate::pool::{Counted, EndpointPool, Failed, Sending, refused};
 
 /// Sends attempts.
 #[derive(Debug, Clone)]
@@ -36,47 +40,40 @@ impl Service<Attempt> for Dispatch {
     }
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
-        let Destination { goal, mut place } = attempt.destination;
-        let cluster = match goal {
-            Goal::Cluster(cluster) => cluster,
+        let Destination { goal, place } = attempt.destination;
+        match goal {
+            Goal::Cluster(cluster) => {
+                let picked = pick(&cluster, attempt.avoid, attempt.trail, place, &self.shared);
+                match picked {
+                    Ok((pool, counted, place)) => pool.send(attempt.request, counted, place),
+                    Err(error) => refused(error),
+                }
+            }
             Goal::Outside(cluster, to) => {
-                let cells = (Arc::clone(&cluster.cells), Arc::clone(&to.cells));
+                let cells = (Arc::clone(&cluster.cells), Some(Arc::clone(&to.cells)));
                 let counted = Counted::start(cells.0, cells.1, attempt.trail);
                 let protocol = version_outside(&cluster.model);
-                return to.send(attempt.request, protocol, counted, place);
+                to.send(attempt.request, protocol, counted, place)
             }
-            Goal::Answer(route) => {
-                let answered = answer(&route, &attempt.request, place).map(|response| Answered {
-                    response,
-                    endpoint: None,
-                    attempts: 0,
-                });
-                return Box::pin(std::future::ready(answered.map_err(|error| Failed {
-                    error,
-                    unsent: None,
-                })));
-            }
-        };
-        let picked = pick(&cluster, attempt.avoid, &self.shared);
-        let Some(at) = picked else {
-            let error = Error::new(Kind::NoEndpoint, place, no_endpoint(&cluster));
-            return Box::pin(std::future::ready(Err(Failed {
-                error,
-                unsent: None,
-            })));
-        };
-        let pool = &cluster.endpoints[at];
-        place.endpoint = Some(pool.address);
-        if let Some(trail) = &attempt.trail {
-            trail.tried(pool.address);
+            // Decided for foreign clients only.
+            Goal::Beyond(_) => refused(Error::new(Kind::Unsupported, place, "no host is known")),
+            Goal::Answer(route) => answered(&route, &attempt.request, place),
         }
-        let counted = Counted::start(
-            Arc::clone(&cluster.cells),
-            Arc::clone(&pool.cells),
-            attempt.trail,
-        );
-        pool.send(attempt.request, counted, place)
     }
+}
+
+/// What the configuration answers, as an attempt that is over.
+pub(super) fn answered<B: Send + 'static>(
+    route: &Route,
+    request: &Request<B>,
+    place: Place,
+) -> Sending<B> {
+    let answered = answer(route, request, place).map(|response| Answered {
+        response,
+        endpoint: None,
+        attempts: 0,
+    });
+    Box::pin(std::future::ready(answered.map_err(Failed::from)))
 }
 
 /// The HTTP version to a host that the caller asked for; `None` is the caller's own.
@@ -90,11 +87,31 @@ const fn version_outside(cluster: &Cluster) -> Option<Protocol> {
     }
 }
 
-fn pick(
-    cluster: &LiveCluster,
-    avoid: Option<std::net::SocketAddr>,
+/// Picks an endpoint of a cluster, and counts the attempt on it.
+pub(super) fn pick<'a>(
+    cluster: &'a LiveCluster,
+    avoid: Option<SocketAddr>,
+    trail: Option<Arc<Trail>>,
+    mut place: Place,
     shared: &Shared,
-) -> Option<usize> {
+) -> Result<(&'a EndpointPool, Counted, Place), Error> {
+    let picked = picked(cluster, avoid, shared);
+    let Some(pool) = picked.and_then(|at| cluster.endpoints.get(at)) else {
+        return Err(Error::new(Kind::NoEndpoint, place, no_endpoint(cluster)));
+    };
+    place.endpoint = Some(pool.address);
+    if let Some(trail) = &trail {
+        trail.tried(pool.address);
+    }
+    let counted = Counted::start(
+        Arc::clone(&cluster.cells),
+        Some(Arc::clone(&pool.cells)),
+        trail,
+    );
+    Ok((pool, counted, place))
+}
+
+fn picked(cluster: &LiveCluster, avoid: Option<SocketAddr>, shared: &Shared) -> Option<usize> {
     let avoid = avoid.and_then(|address| {
         cluster
             .endpoints

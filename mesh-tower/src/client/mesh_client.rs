@@ -114,7 +114,7 @@ impl Service<Request<Body>> for MeshClient {
     type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.stack.poll_ready(cx)
+        Service::<Request<Body>>::poll_ready(&mut self.stack, cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> ResponseFuture {

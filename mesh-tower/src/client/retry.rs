@@ -5,6 +5,7 @@
 //!
 //! Owns the limits of the call's time: they hold over all attempts, and go on with the response's body.
 
+use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tower_service::Service;
 
 use super::limit::{By, Trail, Watch};
 use super::seam::{Answered, Attempt, Destination, Routed};
+use crate::body::Body;
 use crate::error::Error;
 use crate::pool::Failed;
 
@@ -71,13 +73,14 @@ pub struct Retry<S> {
     inner: S,
 }
 
-impl<S> Service<Routed> for Retry<S>
+impl<S, B> Service<Routed<B>> for Retry<S>
 where
-    S: Service<Attempt, Response = Answered, Error = Failed> + Clone,
+    S: Service<Attempt<B>, Response = Answered, Error = Failed<B>> + Clone,
+    B: 'static,
 {
     type Response = Answered;
     type Error = Error;
-    type Future = RetryFuture<S>;
+    type Future = RetryFuture<S, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(|failed| failed.error)
@@ -91,12 +94,15 @@ where
             limits,
             due,
             retries,
-        }: Routed,
+            was,
+        }: Routed<B>,
     ) -> Self::Future {
-        let body = request.body_mut();
-        let streams = body.is_stream();
-        let watch = Watch::start(limits, due, By::Route, streams);
-        if let Some(trail) = trail(watch.as_ref()).filter(|_| streams) {
+        // Only our own body tells how far it is: with another one a request counts as whole at once.
+        let streaming = (request.body_mut() as &mut dyn Any)
+            .downcast_mut::<Body>()
+            .filter(|body| body.is_stream());
+        let watch = Watch::start(limits, due, By::Route, streaming.is_some());
+        if let (Some(trail), Some(body)) = (trail(watch.as_ref()), streaming) {
             body.upload(trail);
         }
         let mut inner = self.inner.clone();
@@ -105,6 +111,7 @@ where
             destination: destination.clone(),
             avoid: None,
             trail: trail(watch.as_ref()),
+            was,
         };
         RetryFuture {
             call: Some(inner.call(attempt)),
@@ -118,7 +125,10 @@ where
 
 pin_project! {
     /// The future of [`Retry`].
-    pub struct RetryFuture<S: Service<Attempt>> {
+    pub struct RetryFuture<S, B = Body>
+    where
+        S: Service<Attempt<B>>,
+    {
         inner: S,
         destination: Destination,
         repeats: Repeats,
@@ -129,9 +139,9 @@ pin_project! {
     }
 }
 
-impl<S> Future for RetryFuture<S>
+impl<S, B> Future for RetryFuture<S, B>
 where
-    S: Service<Attempt, Response = Answered, Error = Failed>,
+    S: Service<Attempt<B>, Response = Answered, Error = Failed<B>>,
 {
     type Output = Result<Answered, Error>;
 
@@ -148,7 +158,8 @@ where
             };
             let Failed { error, unsent } = match result {
                 Ok(mut answered) => {
-                    answered.attempts = answered.endpoint.map_or(0, |_| this.repeats.attempts());
+                    // What the configuration answers itself is none.
+                    answered.attempts *= this.repeats.attempts();
                     if let Some(mut watch) = this.watch.take() {
                         watch.as_mut().answered();
                         answered.response.body_mut().watch(watch);
@@ -168,6 +179,8 @@ where
                 destination: this.destination.clone(),
                 avoid: error.endpoint(),
                 trail: trail(this.watch.as_ref()),
+                // Foreign clients give no request back.
+                was: None,
             };
             this.call.set(Some(this.inner.call(attempt)));
         }
@@ -191,7 +204,7 @@ fn trail(watch: Option<&Pin<Box<Watch>>>) -> Option<Arc<Trail>> {
     watch.map(|watch| Arc::clone(watch.trail()))
 }
 
-impl<S: Service<Attempt>> fmt::Debug for RetryFuture<S> {
+impl<S: Service<Attempt<B>>, B> fmt::Debug for RetryFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryFuture")
             .field("repeats", &self.repeats)

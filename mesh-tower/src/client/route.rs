@@ -12,19 +12,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::uri::Authority;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
+use mesh_core::route::Limits;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::head::Head;
 use super::options::{CallOptions, Due};
-use super::seam::{Answered, CallInfo, Routed};
+use super::seam::{Answered, CallInfo, Destination, Goal, Routed};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 use crate::mesh::Shared;
 use asked::Asked;
-pub(crate) use asked::invalid;
+pub(crate) use asked::{Carrier, invalid};
 use change::Change;
 use decide::{Chosen, Decision, decide, wait};
 
@@ -42,6 +43,7 @@ pub(crate) enum Scope {
 pub struct RouteLayer {
     shared: Arc<Shared>,
     scope: Scope,
+    carrier: Carrier,
     deadlines: bool,
     call_info: bool,
 }
@@ -57,9 +59,45 @@ impl RouteLayer {
         Self {
             shared,
             scope,
+            carrier: Carrier::Own,
             deadlines,
             call_info,
         }
+    }
+
+    /// For a client that has connections of its own.
+    pub(super) const fn foreign(shared: Arc<Shared>, call_info: bool) -> Self {
+        Self {
+            shared,
+            scope: Scope::Mesh,
+            carrier: Carrier::Foreign,
+            deadlines: false,
+            call_info,
+        }
+    }
+
+    /// A request of a mesh that is off, which goes on to a foreign client as if there were no layer. It is counted.
+    fn untouched<B>(&self, mut request: Request<B>) -> (Routed<B>, Ending) {
+        let authority = request.uri().authority().cloned();
+        let options = CallOptions::take(request.extensions_mut());
+        let destination = Destination {
+            goal: Goal::Beyond(Arc::clone(self.shared.outside.own())),
+            place: Place::default(),
+        };
+        let ending = Ending {
+            authority,
+            place: self.call_info.then(Place::default),
+            change: None,
+        };
+        let routed = Routed {
+            request,
+            destination,
+            limits: Limits::default(),
+            due: Due::of(&options, None),
+            retries: options.retries,
+            was: None,
+        };
+        (routed, ending)
     }
 }
 
@@ -81,10 +119,11 @@ pub struct Route<S> {
     inner: S,
 }
 
-impl<S> Service<Request<Body>> for Route<S>
+impl<S, B> Service<Request<B>> for Route<S>
 where
-    S: Service<Routed, Response = Answered, Error = Error> + Clone + Send + 'static,
+    S: Service<Routed<B>, Response = Answered, Error = Error> + Clone + Send + 'static,
     S::Future: Send,
+    B: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -94,24 +133,37 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let RouteLayer {
-            shared,
-            scope,
-            deadlines,
-            call_info,
-        } = &self.layer;
-        let call_info = *call_info;
-        let asked = match Asked::of(&mut request, *scope, shared.normalization) {
-            Ok(asked) => asked,
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let layer = &self.layer;
+        let shared = &layer.shared;
+        if layer.carrier == Carrier::Foreign && shared.is_direct {
+            let (routed, ending) = layer.untouched(request);
+            let call = self.inner.call(routed);
+            return RouteFuture::Calling { call, ending };
+        }
+        let read = Asked::of(
+            &mut request,
+            layer.scope,
+            shared.normalization,
+            layer.carrier,
+        );
+        let (asked, was) = match read {
+            Ok(read) => read,
             Err(error) => return RouteFuture::Refused { error: Some(error) },
         };
-        let deadline = asked.time.grpc_timeout.filter(|_| *deadlines);
+        let deadline = asked.time.grpc_timeout.filter(|_| layer.deadlines);
         let options = CallOptions::take(request.extensions_mut());
-        let due = Due::of(&options, deadline);
-        let wishes = (due, options.retries);
-        match decide(shared, asked, Head::of(&request), options.subset.as_deref()) {
-            Decision::To(chosen) => match begin(request, chosen, wishes, call_info) {
+        let terms = Terms {
+            due: Due::of(&options, deadline),
+            retries: options.retries,
+            was: was
+                .filter(|_| layer.carrier == Carrier::Foreign)
+                .map(Box::new),
+            call_info: layer.call_info,
+        };
+        let subset = options.subset.as_deref();
+        match decide(shared, asked, Head::of(&request), subset) {
+            Decision::To(chosen) => match begin(request, chosen, terms) {
                 Ok((routed, ending)) => RouteFuture::Calling {
                     call: self.inner.call(routed),
                     ending,
@@ -124,9 +176,9 @@ where
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
                     let subset = options.subset.as_deref();
-                    let chosen = wait(&shared, asked, &head, due, subset).await?;
+                    let chosen = wait(&shared, asked, &head, terms.due, subset).await?;
                     let request = Request::from_parts(head, body);
-                    let (routed, mut ending) = begin(request, chosen, wishes, call_info)?;
+                    let (routed, mut ending) = begin(request, chosen, terms)?;
                     let result = inner.call(routed).await;
                     ending.of(result)
                 });
@@ -136,13 +188,21 @@ where
     }
 }
 
-/// Makes a request ready to go, and what is to be done when its response comes.
-fn begin(
-    mut request: Request<Body>,
-    chosen: Chosen,
-    (due, retries): (Option<Due>, Option<u32>),
+/// What is known of a call before its route is.
+struct Terms {
+    due: Option<Due>,
+    /// How often the caller lets it be repeated.
+    retries: Option<u32>,
+    was: Option<Box<Uri>>,
     call_info: bool,
-) -> Result<(Routed, Ending), Error> {
+}
+
+/// Makes a request ready to go, and what is to be done when its response comes.
+fn begin<B>(
+    request: Request<B>,
+    chosen: Chosen,
+    terms: Terms,
+) -> Result<(Routed<B>, Ending), Error> {
     let Chosen {
         destination,
         limits,
@@ -150,25 +210,38 @@ fn begin(
     } = chosen;
     // Errors name the authority that was routed by, whatever a rewrite sends.
     let authority = request.uri().authority().cloned();
-    let change = match change.map(|change| change.request(&mut request)) {
-        None => None,
-        Some(Ok(change)) => change,
-        Some(Err(error)) => {
-            let error = Error::new(Kind::InvalidRequest, destination.place, error.to_string());
-            return Err(error.called(authority.as_ref()));
-        }
+    // What a route rewrites is not the caller's own any more.
+    let rewrites = change.as_ref().is_some_and(Change::rewrites);
+    let was = terms.was.filter(|_| !rewrites);
+    let changed = match change {
+        None => Ok((request, None)),
+        Some(change) => change.request(request),
     };
+    let invalid = |reason: String, place| {
+        Error::new(Kind::InvalidRequest, place, reason).called(authority.as_ref())
+    };
+    let (mut request, change) = match changed {
+        Ok(changed) => changed,
+        Err(error) => return Err(invalid(error.to_string(), destination.place)),
+    };
+    if let Goal::Beyond(_) = destination.goal
+        && rewrites
+        && let Err(reason) = change::keep_destination(&mut request, authority.as_ref())
+    {
+        return Err(invalid(reason, destination.place));
+    }
     let ending = Ending {
         authority,
-        place: call_info.then(|| destination.place.clone()),
+        place: terms.call_info.then(|| destination.place.clone()),
         change,
     };
     let routed = Routed {
         request,
         destination,
         limits,
-        due,
-        retries,
+        due: terms.due,
+        retries: terms.retries,
+        was,
     };
     Ok((routed, ending))
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use mesh_core::route::Limits;
 
 use super::limit::Trail;
@@ -16,8 +16,8 @@ use crate::outside;
 /// A request whose route and cluster are chosen. It holds what it needs and no configuration: a
 /// stream may last a day and pins nothing.
 #[derive(Debug)]
-pub struct Routed {
-    pub(crate) request: Request<Body>,
+pub struct Routed<B = Body> {
+    pub(crate) request: Request<B>,
     pub(crate) destination: Destination,
     /// What the route says of its time.
     pub(crate) limits: Limits,
@@ -25,17 +25,21 @@ pub struct Routed {
     pub(crate) due: Option<Due>,
     /// How often the caller lets it be repeated.
     pub(crate) retries: Option<u32>,
+    /// The caller's own URI, where it is another one; only of calls that a foreign client carries.
+    pub(crate) was: Option<Box<Uri>>,
 }
 
 /// One try of a routed request.
 #[derive(Debug)]
-pub struct Attempt {
-    pub(crate) request: Request<Body>,
+pub struct Attempt<B = Body> {
+    pub(crate) request: Request<B>,
     pub(crate) destination: Destination,
     /// The endpoint that the former attempt failed on.
     pub(crate) avoid: Option<SocketAddr>,
     /// Where a call with limits of time notes how far it came.
     pub(crate) trail: Option<Arc<Trail>>,
+    /// As in [`Routed`].
+    pub(crate) was: Option<Box<Uri>>,
 }
 
 /// Where a request goes, and by which rule: the same for all its attempts.
@@ -52,7 +56,7 @@ impl Destination {
         match &self.goal {
             Goal::Cluster(cluster) => cluster.model.balancer.eligible() == 1,
             // It has tried all addresses itself.
-            Goal::Outside(..) => true,
+            Goal::Outside(..) | Goal::Beyond(_) => true,
             Goal::Answer(_) => false,
         }
     }
@@ -63,6 +67,8 @@ pub(crate) enum Goal {
     Cluster(Arc<LiveCluster>),
     /// The host that the caller asked for, counted on this cluster.
     Outside(Arc<LiveCluster>, Arc<outside::Destination>),
+    /// The same, where a foreign client finds the host itself.
+    Beyond(Arc<LiveCluster>),
     Answer(Arc<mesh_core::route::Route>),
 }
 

@@ -180,16 +180,21 @@ async fn introduced(open: Open) -> Result<Sender, ConnectError> {
     Ok(Sender { http, address })
 }
 
-/// A request to a server names its host in `Host` and its path alone in the request line (RFC 9112, 3.2.1).
-fn to_origin_form(request: &mut Request<Body>) -> Result<(), String> {
-    *request.version_mut() = Version::HTTP_11;
-    // The authority that was routed by, whatever the caller's own header says.
+/// Puts the authority that was routed by into `Host`, whatever the caller's own header says.
+pub(crate) fn name_host<B>(request: &mut Request<B>) -> Result<(), String> {
     if let Some(authority) = request.uri().authority() {
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|error| format!("the authority is no Host header: {error}"))?;
         let inserted = request.headers_mut().try_insert(header::HOST, host);
         inserted.map_err(|error| format!("there is no room for the Host header: {error}"))?;
     }
+    Ok(())
+}
+
+/// A request to a server names its host in `Host` and its path alone in the request line (RFC 9112, 3.2.1).
+fn to_origin_form(request: &mut Request<Body>) -> Result<(), String> {
+    *request.version_mut() = Version::HTTP_11;
+    name_host(request)?;
     let path = std::mem::take(request.uri_mut())
         .into_parts()
         .path_and_query;

@@ -18,7 +18,8 @@ use crate::telemetry::{Cells, Outcome};
 #[derive(Debug)]
 pub(crate) struct Counted {
     cluster: Arc<Cells>,
-    endpoint: Arc<Cells>,
+    /// None where a foreign client finds the host itself.
+    endpoint: Option<Arc<Cells>>,
     outcome: Outcome,
     /// Of a call with limits of time.
     trail: Option<Arc<Trail>>,
@@ -27,11 +28,13 @@ pub(crate) struct Counted {
 impl Counted {
     pub(crate) fn start(
         cluster: Arc<Cells>,
-        endpoint: Arc<Cells>,
+        endpoint: Option<Arc<Cells>>,
         trail: Option<Arc<Trail>>,
     ) -> Self {
         cluster.start();
-        endpoint.start();
+        if let Some(endpoint) = &endpoint {
+            endpoint.start();
+        }
         Self {
             cluster,
             endpoint,
@@ -41,13 +44,13 @@ impl Counted {
     }
 
     /// The request was handed to a connection.
-    pub(super) fn handed_over(&self) {
+    pub(crate) fn handed_over(&self) {
         if let Some(trail) = &self.trail {
             trail.handed_over();
         }
     }
 
-    pub(super) fn answered(mut self, status: StatusCode) -> Self {
+    pub(crate) fn answered(mut self, status: StatusCode) -> Self {
         self.outcome = Outcome::Answered(status);
         self
     }
@@ -56,7 +59,9 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.cluster.end(self.outcome);
-        self.endpoint.end(self.outcome);
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.end(self.outcome);
+        }
     }
 }
 
@@ -78,6 +83,8 @@ pub(super) enum Connection {
     Http1(Sender, Weak<http1::Pool>),
     /// Held for their drop: a stream is open until its body ends or is dropped, and the upload of gRPC until then.
     Http2(Stream, Option<Tether>),
+    /// A foreign client's, which keeps it.
+    Foreign,
 }
 
 impl Lease {
@@ -90,6 +97,11 @@ impl Lease {
         }))
     }
 
+    /// Of a response that a foreign client brought.
+    pub(crate) fn foreign(counted: Counted, place: Place) -> Self {
+        Self::new(Connection::Foreign, counted, place)
+    }
+
     /// The response was read to its end.
     pub(crate) fn finished(self) {
         match self.0.connection {
@@ -99,6 +111,7 @@ impl Lease {
                 }
             }
             Connection::Http2(stream, tether) => drop((tether, stream)),
+            Connection::Foreign => {}
         }
     }
 

@@ -44,9 +44,9 @@ pub struct Telemetry<S> {
     inner: S,
 }
 
-impl<S> Service<Request<Body>> for Telemetry<S>
+impl<S, B> Service<Request<B>> for Telemetry<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Error>,
+    S: Service<Request<B>, Response = Response<Body>, Error = Error>,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -56,7 +56,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let running = Some(Running::start(Arc::clone(&self.cells)));
         TelemetryFuture {
             call: self.inner.call(request),

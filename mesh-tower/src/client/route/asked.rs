@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Uri, header};
+use http::{Method, Request, Uri, header};
 use mesh_core::request::{PathNormalization, normalized, split_port};
 use mesh_core::route::Requested;
 use mesh_core::snapshot::TableKey;
 
 use super::Scope;
-use crate::body::Body;
 use crate::client::head::Head;
 use crate::error::{Error, Kind, Place};
 
@@ -24,23 +23,35 @@ pub(super) struct Asked {
     pub(super) secure: bool,
     /// How long it may take.
     pub(super) time: Requested,
+    pub(super) carrier: Carrier,
+}
+
+/// Whose connections a request goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// The mesh's.
+    Own,
+    /// Those of a client that the caller brings, which finds hosts outside of the mesh and gives them TLS itself.
+    Foreign,
 }
 
 impl Asked {
     /// Reads the destination; completes the URI of a request that names its host in a header only, and
-    /// gives its path the one form in which it is matched and sent.
-    pub(super) fn of(
-        request: &mut Request<Body>,
+    /// gives its path the one form in which it is matched and sent. Also the URI as it was, if it is another now.
+    pub(super) fn of<B>(
+        request: &mut Request<B>,
         scope: Scope,
         normalization: PathNormalization,
-    ) -> Result<Self, Error> {
+        carrier: Carrier,
+    ) -> Result<(Self, Option<Uri>), Error> {
+        let mut was = None;
         if request.uri().authority().is_none() {
             let absolute = absolute(request)?;
-            *request.uri_mut() = absolute;
+            was = Some(std::mem::replace(request.uri_mut(), absolute));
         }
         let uri = request.uri();
         let authority = uri.authority().map_or("", Authority::as_str);
-        if let Some(reason) = refusal(request.method(), uri, authority, request.headers()) {
+        if let Some(reason) = refusal(request, authority, carrier) {
             return Err(invalid(request.uri(), reason));
         }
         let (host, port) = split_port(authority);
@@ -57,15 +68,18 @@ impl Asked {
         // Of https a sidecar sees no path.
         if !secure && let Cow::Owned(path) = normalized(uri.path(), normalization) {
             let normal = with_path(uri, path)?;
-            *request.uri_mut() = normal;
+            let before = std::mem::replace(request.uri_mut(), normal);
+            was.get_or_insert(before);
         }
-        Ok(Self {
+        let asked = Self {
             table,
             host_length,
             port,
             secure,
             time: Requested::of(request.headers()),
-        })
+            carrier,
+        };
+        Ok((asked, was))
     }
 
     /// The host, without the port.
@@ -75,15 +89,11 @@ impl Asked {
 }
 
 /// Why a request cannot be sent at all.
-fn refusal(
-    method: &Method,
-    uri: &Uri,
-    authority: &str,
-    headers: &HeaderMap,
-) -> Option<&'static str> {
-    match uri.scheme() {
+fn refusal<B>(request: &Request<B>, authority: &str, carrier: Carrier) -> Option<&'static str> {
+    let has_tls = cfg!(feature = "tls") || carrier == Carrier::Foreign;
+    match request.uri().scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => {}
-        Some(scheme) if *scheme == Scheme::HTTPS && cfg!(feature = "tls") => {}
+        Some(scheme) if *scheme == Scheme::HTTPS && has_tls => {}
         Some(scheme) if *scheme == Scheme::HTTPS => {
             return Some(
                 "its scheme is https and this build has no TLS; switch on the feature `tls` of mesh-tower, which is on by default",
@@ -97,7 +107,7 @@ fn refusal(
     if authority.contains('@') {
         return Some("its authority holds user information, which no host name has");
     }
-    if *method == Method::CONNECT || headers.contains_key(header::UPGRADE) {
+    if *request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
         return Some("CONNECT and Upgrade are not served yet");
     }
     None
@@ -117,7 +127,7 @@ fn with_path(uri: &Uri, mut path: String) -> Result<Uri, Error> {
     Uri::from_parts(parts).map_err(|error| invalid(&error))
 }
 
-fn absolute(request: &Request<Body>) -> Result<Uri, Error> {
+fn absolute<B>(request: &Request<B>) -> Result<Uri, Error> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = match (
         hosts.next().and_then(|host| host.to_str().ok()),

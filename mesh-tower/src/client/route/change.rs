@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Uri, Version};
 use mesh_core::RequestView;
 use mesh_core::route::{Action, Choice, Forward, InvalidRewrite, Requested, Route, Values};
 
-use crate::body::Body;
 use crate::client::head::Head;
 use crate::client::seam::Answered;
+use crate::pool::name_host;
 
 /// The changes of the route that one request takes. Routes that change nothing have none.
 #[derive(Debug)]
@@ -56,6 +57,11 @@ impl Change {
         })
     }
 
+    /// Whether it changes the request.
+    pub(super) const fn rewrites(&self) -> bool {
+        self.rewrites
+    }
+
     fn rules(&self) -> Option<(&Forward, &Choice)> {
         let Action::Forward(forward) = &self.route.action else {
             return None;
@@ -64,27 +70,27 @@ impl Change {
         Some((forward, choice))
     }
 
-    /// Changes the request. `None` when nothing is left to do to its response.
-    pub(super) fn request(
+    /// Changes the request. The change is `None` when nothing is left to do to the response.
+    pub(super) fn request<B>(
         mut self,
-        request: &mut Request<Body>,
-    ) -> Result<Option<Self>, InvalidRewrite> {
+        mut request: Request<B>,
+    ) -> Result<(Request<B>, Option<Self>), InvalidRewrite> {
         self.version = request.version();
         let Some((forward, choice)) = self.rules() else {
-            return Ok(None);
+            return Ok((request, None));
         };
         if self.rewrites {
-            let (mut parts, body) = std::mem::take(request).into_parts();
+            let (mut parts, body) = request.into_parts();
             forward.rewrite(choice, &mut parts, &self.route.name, &self.cluster)?;
-            *request = Request::from_parts(parts, body);
+            request = Request::from_parts(parts, body);
         }
         if choice.response_headers.is_empty() {
-            return Ok(None);
+            return Ok((request, None));
         }
         if choice.response_headers.reads_request() {
-            self.sent = Some(Box::new(Sent::of(request)));
+            self.sent = Some(Box::new(Sent::of(&request)));
         }
-        Ok(Some(self))
+        Ok((request, Some(self)))
     }
 
     /// Changes the response. It is the last thing that is done to it.
@@ -107,8 +113,25 @@ impl Change {
     }
 }
 
+/// A rewritten host is what a server is told. Where the request goes is the host that was asked for, and a foreign
+/// client that finds it itself does so by the URI.
+pub(super) fn keep_destination<B>(
+    request: &mut Request<B>,
+    asked: Option<&Authority>,
+) -> Result<(), String> {
+    let rewritten = request.uri().authority();
+    let (Some(asked), true) = (asked, rewritten != asked) else {
+        return Ok(());
+    };
+    name_host(request)?;
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.authority = Some(asked.clone());
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
 impl Sent {
-    fn of(request: &Request<Body>) -> Self {
+    fn of<B>(request: &Request<B>) -> Self {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),

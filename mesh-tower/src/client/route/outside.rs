@@ -10,7 +10,7 @@ use mesh_core::cluster::{Discovery, Transport};
 use mesh_core::route::Limits;
 use mesh_core::snapshot::{Missing, Table, TableKey};
 
-use super::asked::Asked;
+use super::asked::{Asked, Carrier};
 use super::decide::{Chosen, Decision, routed};
 use crate::client::head::Head;
 use crate::client::seam::{Destination, Goal};
@@ -105,7 +105,7 @@ pub(super) fn secure(
         Err((kind, place, reason)) => return Decision::Fail(Error::new(kind, place, reason)),
     };
     match &chosen.destination.goal {
-        Goal::Outside(..) => Decision::To(chosen),
+        Goal::Outside(..) | Goal::Beyond(_) => Decision::To(chosen),
         Goal::Answer(_) if snapshot.registry.has(asked.host(head), asked.port) => {
             by_ourselves(shared, asked, head, place)
         }
@@ -167,6 +167,9 @@ pub(super) fn goal(
     if host.is_empty() || (host.contains(':') && !host.ends_with(']')) {
         let reason = format!("{:?} is no host and port", head.authority());
         return Err((Kind::InvalidRequest, reason));
+    }
+    if asked.carrier == Carrier::Foreign {
+        return Ok(Goal::Beyond(Arc::clone(cluster)));
     }
     let name = Name {
         host,
