@@ -15,6 +15,8 @@
 //! TelemetryLayer -> RouteLayer -> RetryLayer -> Dispatch
 //! Request<Body>     -> Routed      -> Attempt     -> Response<Body>
 //! ```
+//!
+//! Limits of time, repeats, counts and a choice by rules are in [`layer`] for services of your own, without a mesh.
 
 pub mod body;
 mod builder;

@@ -18,7 +18,7 @@ pub struct UploadBody<B: Body> {
     inner: Option<Pin<Box<B>>>,
     /// Frames that were at hand.
     looked: [Option<Polled<B>>; 2],
-    /// Of the whole body, while one of them is here.
+    /// Of the whole body, before any of it was taken.
     size: SizeHint,
     trail: Option<Arc<Trail>>,
 }
@@ -106,8 +106,9 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
-            // The first frame is with it until it is taken; what is left then is known no better than before.
-            _ if self.looks() => self.size.clone(),
+            _ if self.looked[0].is_some() => self.size,
+            // Nobody knows the size of a frame and the rest; hyper has asked before.
+            _ if self.looks() => SizeHint::default(),
             Some(inner) => inner.size_hint(),
             None => SizeHint::with_exact(0),
         }
@@ -136,7 +137,7 @@ where
                 .looked
                 .each_ref()
                 .map(|looked| looked.as_ref().and_then(polled)),
-            size: self.size.clone(),
+            size: self.size,
             trail: self.trail.clone(),
         }
     }
