@@ -99,8 +99,10 @@ async fn nonsense_from_a_client_harms_nobody_else() {
 #[tokio::test]
 async fn shutdown_lets_what_runs_end_and_takes_nothing_new() {
     let (release, released) = tokio::sync::watch::channel(false);
+    let (arrived, mut requests) = tokio::sync::mpsc::unbounded_channel();
     let app = Router::new().fallback(get(move || {
         let mut released = released.clone();
+        arrived.send(()).unwrap();
         async move {
             released.wait_for(|released| *released).await.unwrap();
             "done"
@@ -122,10 +124,7 @@ async fn shutdown_lets_what_runs_end_and_takes_nothing_new() {
                 .unwrap()
         }
     });
-    until("the request to arrive", || async {
-        mesh.stats().edges.iter().any(|edge| edge.in_flight == 1)
-    })
-    .await;
+    requests.recv().await.expect("the request arrives");
 
     let server = backend.mesh.clone();
     let draining = tokio::spawn(async move { server.shutdown().await });
@@ -141,21 +140,19 @@ async fn shutdown_lets_what_runs_end_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn shutdown_ends_though_a_request_does_not() {
-    let backend = Backend::serve(
-        "v1",
-        Router::new().fallback(get(std::future::pending::<()>)),
-    )
-    .await;
+    let (arrived, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let app = Router::new().fallback(get(move || {
+        arrived.send(()).unwrap();
+        std::future::pending::<()>()
+    }));
+    let backend = Backend::serve("v1", app).await;
     let folder = Folder::reviews("HTTP", &[("v1", backend.address)]);
     let mesh = folder.mesh(1);
     let running = tokio::spawn({
         let client = mesh.client();
         async move { client.get(URL).await }
     });
-    until("the request to arrive", || async {
-        mesh.stats().edges.iter().any(|edge| edge.in_flight == 1)
-    })
-    .await;
+    requests.recv().await.expect("the request arrives");
     backend
         .mesh
         .shutdown_within(Duration::from_millis(50))
