@@ -1,7 +1,6 @@
 //! How a mesh starts: where the rules come from, and who we are.
 
 use std::fmt;
-#[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,12 +56,20 @@ impl Builder {
         if std::env::var("MESH").is_ok_and(|value| value == "off") {
             return Ok(Self::new().direct());
         }
-        let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
-        Ok(Self {
-            rules: Rules::Server(Box::new(bootstrap.server)),
-            node: Some(bootstrap.node),
-            ..Self::new()
-        })
+        if let Some(bootstrap) = Bootstrap::from_env()? {
+            return Ok(Self {
+                rules: Rules::Server(Box::new(bootstrap.server)),
+                node: Some(bootstrap.node),
+                ..Self::new()
+            });
+        }
+        match std::env::var_os("MESH_CONFIG").map(PathBuf::from) {
+            #[cfg(feature = "yaml")]
+            Some(folder) => Ok(Self::new().yaml(folder)),
+            #[cfg(not(feature = "yaml"))]
+            Some(folder) => Err(StartError::NoYaml(folder)),
+            None => Err(StartError::NoBootstrap),
+        }
     }
 
     /// Takes the rules from a control plane: `host:port` or `http://host:port`.
@@ -227,9 +234,15 @@ pub(crate) fn seed_from_time() -> u64 {
 pub enum StartError {
     /// The environment names no control plane.
     #[error(
-        "no xDS bootstrap: set GRPC_XDS_BOOTSTRAP to a file or GRPC_XDS_BOOTSTRAP_CONFIG to its content, or MESH=off to run without a mesh"
+        "no xDS bootstrap: set GRPC_XDS_BOOTSTRAP to a file or GRPC_XDS_BOOTSTRAP_CONFIG to its content, MESH_CONFIG to a folder of Istio YAML, or MESH=off to run without a mesh"
     )]
     NoBootstrap,
+    /// The environment names a folder of rules, which this build cannot read.
+    #[cfg(not(feature = "yaml"))]
+    #[error(
+        "MESH_CONFIG names {0:?}, and this program was built without the feature `yaml` of mesh-tower; build it with it, or unset MESH_CONFIG"
+    )]
+    NoYaml(PathBuf),
     /// The bootstrap cannot be used.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),

@@ -97,18 +97,19 @@ impl Mesh {
     }
 
     /// A mesh as the environment says: `GRPC_XDS_BOOTSTRAP` names a bootstrap file,
-    /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one. With `MESH=off` calls go where they ask to, as [`Builder::direct`] says.
+    /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one; with neither, `MESH_CONFIG` names a folder of Istio YAML to follow
+    /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
     /// # Errors
-    /// When the environment names no control plane, or the bootstrap cannot be used.
+    /// When the environment names neither a control plane nor a folder, or what it names cannot be used.
     pub async fn from_env() -> Result<Self, StartError> {
         Builder::from_env()?.build()
     }
 
-    /// [`Self::from_env`], but without a mesh where the environment names no control plane: the same program on a
-    /// laptop. A bootstrap that is named and broken is an error here too.
+    /// [`Self::from_env`], but without a mesh where the environment names no rules: the same program on a laptop.
+    /// What is named and broken is an error here too.
     ///
     /// # Errors
     /// When the bootstrap cannot be used.

@@ -7,6 +7,8 @@ use http::{Request, StatusCode, Version};
 use mesh_tower::client::CallInfo;
 use mesh_tower::{Body, Mesh, MeshClient, Sent};
 
+use super::policy::policy;
+use crate::support::Folder;
 use crate::support::outside::{Leads, Names, Server};
 use crate::support::{Closed, text_of};
 
@@ -241,7 +243,12 @@ async fn a_gateway_needs_rules() {
 /// Runs one ignored test of this file in a process with this environment.
 fn with_environment(test: &str, variables: &[(&str, &str)]) -> bool {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    for name in ["MESH", "GRPC_XDS_BOOTSTRAP", "GRPC_XDS_BOOTSTRAP_CONFIG"] {
+    for name in [
+        "MESH",
+        "MESH_CONFIG",
+        "GRPC_XDS_BOOTSTRAP",
+        "GRPC_XDS_BOOTSTRAP_CONFIG",
+    ] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
@@ -263,8 +270,22 @@ fn the_environment_switches_the_mesh_off() {
     assert!(!with_environment("child_calls_from_env_or_direct", &broken));
 }
 
+#[test]
+fn the_environment_names_a_folder() {
+    let folder = Folder::reviews("HTTP", &[]);
+    let path = folder.path().to_str().unwrap().to_owned();
+    let rules = ("MESH_CONFIG", path.as_str());
+    assert!(with_environment("child_calls_from_env", &[rules]));
+    policy(&folder, "REGISTRY_ONLY");
+    for child in ["child_calls_from_env", "child_calls_from_env_or_direct"] {
+        assert!(!with_environment(child, &[rules]));
+        assert!(with_environment(child, &[rules, ("MESH", "off")]));
+        assert!(!with_environment(child, &[("MESH_CONFIG", "/none/such")]));
+    }
+}
+
 #[tokio::test]
-#[ignore = "run by the test above, in an environment of its own"]
+#[ignore = "run by a test above, in an environment of its own"]
 async fn child_calls_from_env() {
     called(Mesh::from_env().await.unwrap()).await;
 }

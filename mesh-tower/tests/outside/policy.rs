@@ -13,7 +13,7 @@ fn mesh(folder: &Folder, names: &Names) -> Mesh {
 }
 
 /// The mesh's rules for hosts that it does not know.
-fn policy(folder: &Folder, mode: &str) {
+pub(super) fn policy(folder: &Folder, mode: &str) {
     folder.write("mesh.yaml", &format!(
         "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{ name: mesh }}\nspec: {{ outboundTrafficPolicy: {{ mode: {mode} }} }}\n"
     ));

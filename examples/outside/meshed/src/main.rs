@@ -67,10 +67,7 @@ async fn main() -> Result<(), Failure> {
     let name = setting("NAME").unwrap_or("greeter".to_owned());
     let listen = setting("LISTEN").unwrap_or("127.0.0.1:9080".to_owned());
     let next = setting("NEXT").unwrap_or("localhost:9081".to_owned());
-    let mesh = match (setting("MESH"), setting("MESH_CONFIG")) {
-        (None, Some(rules)) => Mesh::builder().yaml(rules).build()?,
-        _ => Mesh::from_env_or_direct().await?,
-    };
+    let mesh = Mesh::from_env_or_direct().await?;
     let next = Next {
         url: format!("http://{next}/name"),
         http: mesh.client(),
