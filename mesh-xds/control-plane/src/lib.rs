@@ -4,7 +4,8 @@
 //! folder -> mesh_istio::Watcher -> generation (compiled once per kind of node) -> session (sans-IO) -> tonic, on mesh.listen
 //! ```
 //! It is for development, tests and small meshes without Kubernetes. The real istiod is the measure of what it
-//! sends. State-of-the-world ADS only (CDS complete, EDS and RDS by name); other types get empty answers.
+//! sends. ADS in both variants, state of the world and delta (CDS complete or by name, EDS and RDS by name); other types get
+//! empty answers.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,13 +5,15 @@ use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::rpc::Status;
 
 use super::*;
+use crate::session::{MAX_MESSAGE, MAX_TYPES};
+use mesh_xds::Resources;
 
 const C: &str = ResourceType::Cluster.type_url();
 const E: &str = ResourceType::Endpoints.type_url();
 const R: &str = ResourceType::Route.type_url();
 const LDS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
-type Named = &'static [&'static str];
+pub(in crate::session) type Named = &'static [&'static str];
 
 enum Step {
     /// A first request of the type on this stream: no nonce.
@@ -31,7 +33,7 @@ enum Step {
 }
 use Step::{Ack, Ask, Config, Foreign, Late, Refuse, Sent};
 
-const BASE: Named = &["c:a=1", "c:b=1", "e:a=1", "e:b=1", "r:80=1"];
+pub(in crate::session) const BASE: Named = &["c:a=1", "c:b=1", "e:a=1", "e:b=1", "r:80=1"];
 
 /// A client that follows everything of `BASE` and has acknowledged it.
 const SETTLED: &[Step] = &[
@@ -319,11 +321,11 @@ fn bad_clients() {
         ..DiscoveryRequest::default()
     };
     assert_eq!(
-        Session::node_of(&DiscoveryRequest::default()),
+        Sotw::node_of(&DiscoveryRequest::default()),
         Err(SessionError::NoNode)
     );
-    assert_eq!(Session::node_of(&node("")), Err(SessionError::NoNode));
-    let error = Session::node_of(&node("envoy-1")).unwrap_err();
+    assert_eq!(Sotw::node_of(&node("")), Err(SessionError::NoNode));
+    let error = Sotw::node_of(&node("envoy-1")).unwrap_err();
     assert!(error.to_string().contains("\"envoy-1\""), "{error}");
 
     let mut client = Client::new();
@@ -351,7 +353,7 @@ fn bad_clients() {
 
 /// Plays a script against one session, and remembers what it was sent.
 struct Client {
-    session: Session,
+    session: Sotw,
     generation: u64,
     log: Vec<DiscoveryResponse>,
     nacks: Vec<Nack>,
@@ -360,7 +362,7 @@ struct Client {
 impl Client {
     fn new() -> Self {
         let node = Node::sidecar("a", "default");
-        let session = Session::new(node, view(1, BASE.iter().copied()));
+        let session = Sotw::new(node, view(1, BASE.iter().copied()));
         Self {
             session,
             generation: 1,
@@ -449,7 +451,10 @@ impl Client {
     }
 }
 
-fn view<'a>(generation: u64, resources: impl IntoIterator<Item = &'a str>) -> View {
+pub(in crate::session) fn view<'a>(
+    generation: u64,
+    resources: impl IntoIterator<Item = &'a str>,
+) -> View {
     let mut all = Resources::default();
     for resource in resources {
         let (kind, text) = resource.split_once(':').unwrap();
