@@ -19,11 +19,14 @@ use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::rpc::Status;
 use envoy_types::util::pack_any;
+use mesh_istio::Dialect;
 use mesh_xds::node::NodeError;
 use mesh_xds::{Node, ResourceType, Resources};
 
 /// How many types one stream may ask for; Envoy knows about a dozen.
 const MAX_TYPES: usize = 32;
+/// `envoy.config.listener.v3.Listener`
+const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 /// How much of a client's error text is kept.
 const MAX_MESSAGE: usize = 4096;
 
@@ -68,14 +71,24 @@ pub(crate) struct View {
     /// The `version_info` of this configuration.
     pub(crate) version: Arc<str>,
     /// Everything that the node may ask for.
-    pub(crate) resources: Arc<Resources>,
+    pub(crate) compiled: Arc<Compiled>,
+}
+
+/// What a configuration is to one kind of nodes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Compiled {
+    pub(crate) dialect: Dialect,
+    /// Empty but in gRPC's dialect.
+    pub(crate) listeners: BTreeMap<String, Any>,
+    pub(crate) resources: Resources,
 }
 
 impl View {
     /// The resources of a type; nothing where we do not serve it.
     fn of(&self, kind: &Kind) -> Option<&BTreeMap<String, Any>> {
         match kind {
-            Kind::Served(served) => Some(self.resources.of(*served)),
+            Kind::Served(served) => Some(self.compiled.resources.of(*served)),
+            Kind::Listener => Some(&self.compiled.listeners),
             Kind::Empty(_) => None,
         }
     }
@@ -140,18 +153,25 @@ pub(crate) enum SessionError {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Served(ResourceType),
+    /// Asked for by gRPC's clients; after routes, as a listener leads to them.
+    Listener,
     /// A type that we have nothing of, by its `type_url`.
     Empty(String),
 }
 
 impl Kind {
     fn of(type_url: String) -> Self {
-        ResourceType::from_type_url(&type_url).map_or(Self::Empty(type_url), Self::Served)
+        match ResourceType::from_type_url(&type_url) {
+            Some(served) => Self::Served(served),
+            None if type_url == LISTENER => Self::Listener,
+            None => Self::Empty(type_url),
+        }
     }
 
     fn type_url(&self) -> &str {
         match self {
             Self::Served(served) => served.type_url(),
+            Self::Listener => LISTENER,
             Self::Empty(url) => url,
         }
     }
@@ -184,7 +204,8 @@ fn watch<'a, W: Default>(
 
 /// Whether a stock Envoy waits for these endpoints: it warms a changed cluster until endpoints arrive *after* it,
 /// so they go out again though they are the same. Our clusters' EDS service names are the clusters' names.
-fn warms(kind: &Kind, name: &str, old: &Resources, new: &Resources) -> bool {
+fn warms(kind: &Kind, name: &str, old: &View, new: &View) -> bool {
+    let (old, new) = (&old.compiled.resources, &new.compiled.resources);
     *kind == Kind::Served(ResourceType::Endpoints)
         && new.clusters.contains_key(name)
         && old.clusters.get(name) != new.clusters.get(name)

@@ -259,7 +259,7 @@ impl Session for Delta {
     fn update(&mut self, view: View) {
         let old = std::mem::replace(&mut self.view, view);
         let new = &self.view;
-        if Arc::ptr_eq(&old.resources, &new.resources) {
+        if Arc::ptr_eq(&old.compiled, &new.compiled) {
             return;
         }
         for (kind, watch) in &mut self.watches {
@@ -275,7 +275,7 @@ impl Session for Delta {
                     watch.owe(name, Owed::Change);
                 }
             }
-            let waiting = |name: &&String| super::warms(kind, name, &old.resources, &new.resources);
+            let waiting = |name: &&String| super::warms(kind, name, &old, new);
             let waiting: Vec<_> = watch.names.iter().filter(waiting).cloned().collect();
             for name in waiting {
                 watch.owe(&name, Owed::Answer);

@@ -1,8 +1,9 @@
-//! The state-of-the-world protocol as istiod speaks it to sidecars.
+//! The state-of-the-world protocol as istiod speaks it.
 //!
-//! CDS is always the complete set, EDS and RDS are by name and may carry only what changed, a name that we do not
+//! CDS is to sidecars always the complete set, EDS and RDS are by name and may carry only what changed, a name that we do not
 //! have is answered with an empty resource of that name (so that nobody waits for it, or keeps what has been
-//! removed), and a type that we do not serve gets an empty answer.
+//! removed), and a type that we do not serve gets an empty answer. To gRPC's clients LDS and CDS are the complete set of
+//! what they name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::Node as NodeProto;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::protobuf::Any;
+use mesh_istio::Dialect;
 use mesh_xds::{Node, ResourceType};
 
 use super::{Kind, Nack, Session, SessionError, View};
@@ -18,6 +20,8 @@ use super::{Kind, Nack, Session, SessionError, View};
 #[derive(Debug, Default)]
 struct Watch {
     names: BTreeSet<String>,
+    /// Whether it ever named something: no names are then none, not all.
+    named: bool,
     /// Set while a response is owed; for types by name, the names that it must cover.
     due: Option<BTreeSet<String>>,
     /// The nonce of the last response; empty before the first.
@@ -31,6 +35,11 @@ impl Watch {
             .extend(names.into_iter().cloned());
     }
 
+    /// Whether the names choose among a type that is always complete: in gRPC's dialect, once there were any.
+    fn chooses(&self, view: &View) -> bool {
+        self.named && view.compiled.dialect == Dialect::Grpc
+    }
+
     /// Takes the names of a request that is not stale. `fresh`: the client starts over with this type.
     fn subscribe(&mut self, names: BTreeSet<String>, fresh: bool, by_name: bool) {
         let added: Vec<_> = names
@@ -41,6 +50,7 @@ impl Watch {
         if !added.is_empty() || (fresh && !by_name) {
             self.owe(added);
         }
+        self.named |= !names.is_empty();
         self.names = names;
         if by_name && let Some(due) = &mut self.due {
             due.retain(|n| self.names.contains(n));
@@ -110,28 +120,30 @@ impl Session for Sotw {
     }
 
     fn update(&mut self, view: View) {
-        let old = std::mem::replace(&mut self.view, view).resources;
-        let new = Arc::clone(&self.view.resources);
-        if Arc::ptr_eq(&old, &new) {
+        let old = std::mem::replace(&mut self.view, view);
+        let new = &self.view;
+        if Arc::ptr_eq(&old.compiled, &new.compiled) {
             return;
         }
         for (kind, watch) in &mut self.watches {
-            let Kind::Served(served) = *kind else {
+            let (Some(before), Some(after)) = (old.of(kind), new.of(kind)) else {
                 continue;
             };
-            if served.is_full_state() {
-                if old.of(served) != new.of(served) {
+            let moved = |name: &String| before.get(name) != after.get(name);
+            if !kind.is_by_name() {
+                let chosen = watch.chooses(new);
+                if before != after && (!chosen || watch.names.iter().any(moved)) {
                     watch.owe([]);
                 }
                 continue;
             }
-            let moved = |name: &String| old.of(served).get(name) != new.of(served).get(name);
             // The endpoints of a removed cluster are left alone: a client that still holds a route to it would
             // lose them before it hears of the new route.
-            let kept =
-                |name: &String| served == ResourceType::Route || new.of(served).contains_key(name);
+            let kept = |name: &String| {
+                *kind == Kind::Served(ResourceType::Route) || after.contains_key(name)
+            };
             let changed: Vec<_> = (watch.names.iter())
-                .filter(|n| kept(n) && (moved(n) || super::warms(kind, n, &old, &new)))
+                .filter(|n| kept(n) && (moved(n) || super::warms(kind, n, &old, new)))
                 .cloned()
                 .collect();
             if !changed.is_empty() {
@@ -146,19 +158,16 @@ impl Session for Sotw {
             .iter_mut()
             .find(|(_, watch)| watch.due.is_some())?;
         let names = watch.due.take()?;
-        let resources = match kind {
-            Kind::Empty(_) => Vec::new(),
-            Kind::Served(served) if served.is_full_state() => {
-                self.view.resources.of(*served).values().cloned().collect()
+        let resources = match self.view.of(kind) {
+            None => Vec::new(),
+            Some(all) if kind.is_by_name() => (names.iter())
+                .map(|name| all.get(name).cloned().unwrap_or_else(|| empty(kind, name)))
+                .collect(),
+            Some(all) if watch.chooses(&self.view) => {
+                let chosen = watch.names.iter().filter_map(|name| all.get(name));
+                chosen.cloned().collect()
             }
-            Kind::Served(served) => {
-                let all = self.view.resources.of(*served);
-                let present = |name: &String| all.get(name).cloned();
-                names
-                    .iter()
-                    .map(|name| present(name).unwrap_or_else(|| empty(*served, name)))
-                    .collect()
-            }
+            Some(all) => all.values().cloned().collect(),
         };
         self.responses += 1;
         watch.nonce = self.view.nonce(self.responses);
@@ -173,13 +182,12 @@ impl Session for Sotw {
     }
 }
 
-/// What istiod answers for a name that it does not know.
-fn empty(served: ResourceType, name: &str) -> Any {
-    match served {
-        ResourceType::Route => super::empty_route(name),
-        ResourceType::Endpoints => super::empty_endpoints(name),
-        // CDS is never asked for by name.
-        ResourceType::Cluster => Any::default(),
+/// What istiod answers for a name that it does not know, of a type by name.
+fn empty(kind: &Kind, name: &str) -> Any {
+    if *kind == Kind::Served(ResourceType::Route) {
+        super::empty_route(name)
+    } else {
+        super::empty_endpoints(name)
     }
 }
 

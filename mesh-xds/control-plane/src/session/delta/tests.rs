@@ -234,6 +234,16 @@ fn first_requests() {
                 Sent(&[(C, &["a=2"])]),
             ],
         ),
+        (
+            "listeners of gRPC's dialect",
+            &[
+                Config(&["l:x:1=1", "l:y:1=1"]),
+                Follow(LDS, &["x:1"]),
+                Sent(&[(LDS, &["x:1=1"])]),
+                Config(&["l:y:1=1"]),
+                Sent(&[(LDS, &["-x:1"])]),
+            ],
+        ),
         ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
     ];
     for (name, script) in table {

@@ -5,8 +5,7 @@ use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::rpc::Status;
 
 use super::*;
-use crate::session::{MAX_MESSAGE, MAX_TYPES};
-use mesh_xds::Resources;
+use crate::session::{Compiled, MAX_MESSAGE, MAX_TYPES};
 
 const C: &str = ResourceType::Cluster.type_url();
 const E: &str = ResourceType::Endpoints.type_url();
@@ -243,6 +242,34 @@ fn first_requests() {
                 Sent(&[(C, &["a=1", "b=1"]), (E, &["a=1"]), (R, &["80=1"])]),
             ],
         ),
+        (
+            "in gRPC's dialect names choose listeners and clusters, and no names are none after the first",
+            &[
+                Config(&["l:x:1=1", "l:y:1=1", "c:a=1", "c:b=1"]),
+                Ask(LDS, &["x:1", "z:1"]),
+                Ask(C, &["a"]),
+                Sent(&[(C, &["a=1"]), (LDS, &["x:1=1"])]),
+                Config(&["l:x:1=1", "l:y:1=2", "c:a=1", "c:b=2"]),
+                Sent(&[]),
+                Ack(C, &["a", "b"]),
+                Sent(&[(C, &["a=1", "b=2"])]),
+                Config(&["l:x:1=2", "l:y:1=2", "c:b=2"]),
+                Sent(&[(C, &["b=2"]), (LDS, &["x:1=2"])]),
+                Ack(C, &[]),
+                Config(&["l:x:1=2", "c:a=2", "c:b=3"]),
+                Sent(&[]),
+            ],
+        ),
+        (
+            "in gRPC's dialect no names at first are all",
+            &[
+                Config(&["l:x:1=1", "l:y:1=1"]),
+                Ask(LDS, &[]),
+                Sent(&[(LDS, &["x:1=1", "y:1=1"])]),
+                Config(&["l:x:1=1"]),
+                Sent(&[(LDS, &["x:1=1"])]),
+            ],
+        ),
         ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
         (
             "an edit before the first answer is in it",
@@ -455,14 +482,19 @@ pub(in crate::session) fn view<'a>(
     generation: u64,
     resources: impl IntoIterator<Item = &'a str>,
 ) -> View {
-    let mut all = Resources::default();
+    let mut compiled = Compiled::default();
     for resource in resources {
         let (kind, text) = resource.split_once(':').unwrap();
         let (name, _) = text.split_once('=').unwrap();
         let map = match kind {
-            "c" => &mut all.clusters,
-            "e" => &mut all.endpoints,
-            _ => &mut all.routes,
+            "c" => &mut compiled.resources.clusters,
+            "e" => &mut compiled.resources.endpoints,
+            "r" => &mut compiled.resources.routes,
+            // Listeners there are in gRPC's dialect alone.
+            _ => {
+                compiled.dialect = Dialect::Grpc;
+                &mut compiled.listeners
+            }
         };
         map.insert(
             name.to_owned(),
@@ -474,6 +506,6 @@ pub(in crate::session) fn view<'a>(
     }
     View {
         version: format!("run/{generation}").into(),
-        resources: Arc::new(all),
+        compiled: Arc::new(compiled),
     }
 }
