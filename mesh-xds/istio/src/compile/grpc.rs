@@ -1,8 +1,6 @@
 //! The dialect of gRPC's own xDS clients (istiod's generator `grpc`): a `Listener` by `host:port` that names a route
 //! configuration, which names clusters, which name their endpoints. Endpoints are those of the sidecar dialect.
 
-use std::time::Duration;
-
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
@@ -17,7 +15,7 @@ use crate::kinds::destination_rule::Balancer;
 use crate::kinds::service_entry::Protocol;
 use crate::registry::{Service, ServicePort};
 
-use super::route::Gateways;
+use super::route::{self, Gateways};
 use super::sidecar::{self, Rules};
 use super::{View, cluster_name, proto};
 
@@ -52,18 +50,16 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
             // gRPC compares the port too where the target has one.
             let domains = names(view, service)
                 .into_iter()
-                .flat_map(|name| [format!("{name}:{}", port.number), name])
+                .flat_map(|name| [name.clone(), format!("{name}:{}", port.number)])
                 .collect();
-            let host = pb::VirtualHost {
-                name: format!("{}:{}", service.host, port.number),
+            let host = route::virtual_host(
+                format!("{}:{}", service.host, port.number),
                 domains,
-                routes: routes.into_iter().map(with_stream_duration).collect(),
-                ..pb::VirtualHost::default()
-            };
+                routes.into_iter().map(with_stream_duration).collect(),
+            );
             out.push(pb::RouteConfiguration {
                 name: cluster_name(port.number, "", &service.host),
                 virtual_hosts: vec![host],
-                validate_clusters: Some(proto::bool_value(false)),
                 ..pb::RouteConfiguration::default()
             });
         }
@@ -82,6 +78,7 @@ pub(super) fn cluster(name: &str, balancer: Option<Balancer>) -> cluster::Cluste
     };
     cluster::Cluster {
         name: name.to_owned(),
+        alt_stat_name: format!("{name};"),
         eds_cluster_config: Some(cluster::cluster::EdsClusterConfig {
             eds_config: Some(ads()),
             service_name: name.to_owned(),
@@ -148,8 +145,6 @@ fn filter(name: &str, config: Any) -> http::HttpFilter {
 
 fn ads() -> core::ConfigSource {
     core::ConfigSource {
-        initial_fetch_timeout: Some(proto::duration(Duration::ZERO)),
-        resource_api_version: core::ApiVersion::V3.into(),
         config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
             core::AggregatedConfigSource::default(),
         )),
