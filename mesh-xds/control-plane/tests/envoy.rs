@@ -104,14 +104,15 @@ async fn follows_our_rules(variant: &str) {
         counts(&[("503", 50)])
     );
 
-    follows_new_endpoints(&envoy, dir.path(), v2).await;
+    let v1 = follows_new_endpoints(&envoy, dir.path(), v2).await;
     loses_a_removed_service(&envoy, dir.path()).await;
+    let plane = goes_on_after_a_restart(&envoy, dir.path(), plane, (v1, v2)).await;
     envoy.has_refused_nothing().await;
     assert_eq!(plane.nacks(), []);
 }
 
 /// v1 moves to another address.
-async fn follows_new_endpoints(envoy: &Envoy, dir: &Path, v2: u16) {
+async fn follows_new_endpoints(envoy: &Envoy, dir: &Path, v2: u16) -> u16 {
     let moved = backend("v1-moved").await;
     write_services(dir, moved, v2);
     envoy
@@ -119,6 +120,42 @@ async fn follows_new_endpoints(envoy: &Envoy, dir: &Path, v2: u16) {
             seen.get("v1-moved") == Some(&50)
         })
         .await;
+    moved
+}
+
+/// Another process at the same address, on a folder that changed meanwhile: one service is gone, another is new, and
+/// of what stays the rules are others.
+async fn goes_on_after_a_restart(
+    envoy: &Envoy,
+    dir: &Path,
+    plane: ControlPlane,
+    (v1, v2): (u16, u16),
+) -> ControlPlane {
+    put(dir, "gone.yaml", &service("gone", &[("v1", v1)]));
+    envoy.until_cluster("outbound|9080||gone.", true).await;
+    let address = plane.local_addr();
+    plane.shutdown().await;
+    assert_eq!(envoy.seen(50, &[]).await, counts(&[("v1-moved", 50)]));
+    std::fs::remove_file(dir.join("gone.yaml")).unwrap();
+    put(dir, "new.yaml", &service("new", &[("v1", v1)]));
+    write_rules(dir, &weighted(0));
+    let plane = ControlPlane::start(dir, address).await.unwrap();
+    envoy
+        .until("rules after the restart", &[], |seen| {
+            seen.get("v2") == Some(&50)
+        })
+        .await;
+    envoy.until_cluster("outbound|9080||gone.", false).await;
+    envoy.until_cluster("outbound|9080||new.", true).await;
+    // What did not change still follows.
+    write_services(dir, v1, v1);
+    envoy
+        .until("endpoints after the restart", &[], |seen| {
+            seen.get("v1-moved") == Some(&50)
+        })
+        .await;
+    write_services(dir, v1, v2);
+    plane
 }
 
 /// A service comes and goes again, and its cluster with it.

@@ -50,6 +50,8 @@ struct Watch {
     /// What it holds, by digest; nothing for a version that is not one of ours.
     held: BTreeMap<String, Option<u64>>,
     due: BTreeMap<String, Owed>,
+    /// What the names that the client gave cost to keep.
+    cost: usize,
     /// Set while a response is owed even when there is nothing to send: who follows all waits for the first one.
     answer: bool,
 }
@@ -81,6 +83,7 @@ impl Watch {
         self.held = followed
             .map(|(name, version)| (name, u64::from_str_radix(&version, 16).ok()))
             .collect();
+        self.cost = self.held.keys().map(|name| cost(name)).sum();
     }
 
     /// From now on all that there is.
@@ -103,7 +106,10 @@ impl Watch {
             Owed::Answer
         };
         self.owe(&name, owed);
-        self.names.insert(name);
+        let cost = cost(&name);
+        if self.names.insert(name) {
+            self.cost += cost;
+        }
     }
 
     fn unsubscribe(&mut self, name: &str) {
@@ -113,6 +119,7 @@ impl Watch {
             self.held.retain(|name, _| self.names.contains(name));
             self.due.retain(|name, _| self.names.contains(name));
         } else if self.names.remove(name) {
+            self.cost -= cost(name);
             if self.all {
                 // The client cannot know whether "all" has this name: it is told.
                 self.owe(name, Owed::Answer);
@@ -154,12 +161,6 @@ impl Watch {
             self.held.remove(name);
         }
         names
-    }
-
-    /// What its names cost to keep.
-    fn cost(&self) -> usize {
-        let names = self.names.iter().chain(self.held.keys());
-        names.map(|name| name.len() + NAME_COST).sum()
     }
 }
 
@@ -232,7 +233,6 @@ impl Session for Delta {
         );
         let (kind, watch) = super::watch(&mut self.watches, &self.node, type_url)?;
         let first = !std::mem::replace(&mut watch.asked, true);
-        let idle = subscribe.is_empty() && !first;
         if first {
             watch.start(versions, &subscribe, &kind);
             if watch.all {
@@ -249,8 +249,7 @@ impl Session for Delta {
         for name in unsubscribe {
             watch.unsubscribe(&name);
         }
-        let cost = |watches: &BTreeMap<_, Watch>| watches.values().map(Watch::cost).sum::<usize>();
-        if !idle && cost(&self.watches) > MAX_NAMES {
+        if self.watches.values().map(|w| w.cost).sum::<usize>() > MAX_NAMES {
             return Err(SessionError::TooManyNames(self.node.id()));
         }
         Ok(nack)
@@ -300,6 +299,11 @@ fn content(kind: &Kind, view: &View, name: &str) -> Option<Any> {
     let present = view.of(kind).and_then(|all| all.get(name)).cloned();
     let emptied = || (*kind == Kind::Served(ResourceType::Route)).then(|| super::empty_route(name));
     present.or_else(emptied)
+}
+
+/// What it costs to keep a name.
+const fn cost(name: &str) -> usize {
+    name.len() + NAME_COST
 }
 
 /// The version of a resource: two configurations that make the same of it give it the same one.
