@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mesh_istio::Config;
-use mesh_xds::{Node, NodeType, Resources};
+use mesh_istio::{Config, Dialect};
+use mesh_xds::{Node, NodeType};
 
-use crate::session::View;
+use crate::session::{Compiled, View};
 
 /// How many kinds of nodes are remembered; nodes beyond it are compiled for each time, so that made-up labels
 /// cannot fill the memory.
 const MAX_KINDS: usize = 1024;
 
 /// All that the compiler reads of a node.
-type NodeKind = (NodeType, String, BTreeMap<String, String>);
+type NodeKind = (Dialect, NodeType, String, BTreeMap<String, String>);
 /// Filled outside the map's lock: one slow compilation holds up only those who wait for the same result.
-type Slot = Arc<OnceLock<Arc<Resources>>>;
+type Slot = Arc<OnceLock<Arc<Compiled>>>;
 
 /// A configuration with its number.
 pub(crate) struct Generation {
@@ -42,18 +42,30 @@ impl Generation {
 
     /// What this node is to have.
     pub(crate) fn view(&self, node: &Node) -> View {
-        let resources = self.slot(node).map_or_else(
-            || Arc::new(self.config.resources(node)),
-            |slot| Arc::clone(slot.get_or_init(|| Arc::new(self.config.resources(node)))),
-        );
+        let compile = || {
+            Arc::new(Compiled {
+                dialect: Dialect::of(node),
+                listeners: self.config.listeners(node),
+                resources: self.config.resources(node),
+            })
+        };
+        let compiled = match self.slot(node) {
+            Some(slot) => Arc::clone(slot.get_or_init(compile)),
+            None => compile(),
+        };
         View {
             version: Arc::clone(&self.version),
-            resources,
+            compiled,
         }
     }
 
     fn slot(&self, node: &Node) -> Option<Slot> {
-        let kind = (node.node_type, node.namespace.clone(), node.labels.clone());
+        let kind = (
+            Dialect::of(node),
+            node.node_type,
+            node.namespace.clone(),
+            node.labels.clone(),
+        );
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if compiled.len() >= MAX_KINDS && !compiled.contains_key(&kind) {
             return None;

@@ -1,10 +1,11 @@
-//! The small control plane of `mesh-tower`: a folder of Istio YAML, served over ADS in istiod's sidecar dialect.
+//! The small control plane of `mesh-tower`: a folder of Istio YAML, served over ADS in istiod's two dialects.
 //!
 //! ```text
 //! folder -> mesh_istio::Watcher -> generation (compiled once per kind of node) -> session (sans-IO) -> tonic, on mesh.listen
 //! ```
 //! It is for development, tests and small meshes without Kubernetes. The real istiod is the measure of what it
-//! sends. State-of-the-world ADS only (CDS complete, EDS and RDS by name); other types get empty answers.
+//! sends. ADS in both variants, state of the world and delta. Envoy and we get CDS complete, EDS and RDS by name; gRPC's
+//! own clients (`GENERATOR: grpc` in the node's metadata) get LDS, RDS, CDS and EDS by name. Other types get empty answers.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

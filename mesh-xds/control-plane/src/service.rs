@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
-};
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
@@ -19,6 +17,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::generation::Generation;
 use crate::nacks::Nacks;
+use crate::session::delta::Delta;
+use crate::session::sotw::Sotw;
 use crate::session::{Session, SessionError};
 
 /// How many requests of one stream are read before other streams of the same thread get their turn.
@@ -31,58 +31,64 @@ pub(crate) struct Ads {
     pub(crate) nacks: Arc<Nacks>,
 }
 
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Ads {
-    type StreamAggregatedResourcesStream = AdsStream;
-    type DeltaAggregatedResourcesStream =
-        tokio_stream::Empty<Result<DeltaDiscoveryResponse, Status>>;
-
-    /// Answers with headers at once: a half-duplex client sends its first request only after them.
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<AdsStream>, Status> {
+impl Ads {
+    fn stream<S: Session>(&self, requests: Streaming<S::Request>) -> Response<AdsStream<S>> {
         let current = Arc::clone(&self.current.borrow());
-        Ok(Response::new(AdsStream {
-            requests: Some(request.into_inner()),
+        Response::new(AdsStream {
+            requests: Some(requests),
             changes: WatchStream::new(self.current.clone()),
             current,
             session: None,
             nacks: Arc::clone(&self.nacks),
             ended: false,
-        }))
+        })
+    }
+}
+
+/// Both answer with headers at once: a half-duplex client sends its first request only after them.
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Ads {
+    type StreamAggregatedResourcesStream = AdsStream<Sotw>;
+    type DeltaAggregatedResourcesStream = AdsStream<Delta>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<AdsStream<Sotw>>, Status> {
+        Ok(self.stream(request.into_inner()))
     }
 
     async fn delta_aggregated_resources(
         &self,
-        _: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented(
-            "this control plane does not serve delta xDS: use StreamAggregatedResources (in Envoy: api_type GRPC)",
-        ))
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<AdsStream<Delta>>, Status> {
+        Ok(self.stream(request.into_inner()))
     }
 }
 
 /// The responses to one client.
-pub(crate) struct AdsStream {
+pub(crate) struct AdsStream<S: Session> {
     /// `None` after the client has closed its side: it then gets what it is owed, and the end.
-    requests: Option<Streaming<DiscoveryRequest>>,
+    requests: Option<Streaming<S::Request>>,
     changes: WatchStream<Arc<Generation>>,
     current: Arc<Generation>,
-    session: Option<Session>,
+    session: Option<S>,
     nacks: Arc<Nacks>,
     ended: bool,
 }
 
-impl AdsStream {
-    fn request(&mut self, request: DiscoveryRequest) -> Result<(), SessionError> {
+// Nothing in it is pinned in place.
+impl<S: Session> Unpin for AdsStream<S> {}
+
+impl<S: Session> AdsStream<S> {
+    fn request(&mut self, request: S::Request) -> Result<(), SessionError> {
         let session = match &mut self.session {
             Some(session) => session,
             None => {
-                let node = Session::node_of(&request)?;
+                let node = S::node_of(&request)?;
                 let view = self.current.view(&node);
                 tracing::info!(node = node.id(), "client connected");
-                self.session.insert(Session::new(node, view))
+                self.session.insert(S::new(node, view))
             }
         };
         if let Some(nack) = session.request(request)? {
@@ -106,7 +112,7 @@ impl AdsStream {
         true
     }
 
-    fn end(&mut self, status: Option<Status>) -> Poll<Option<Result<DiscoveryResponse, Status>>> {
+    fn end(&mut self, status: Option<Status>) -> Poll<Option<Result<S::Response, Status>>> {
         self.ended = true;
         if let Some(session) = &self.session {
             tracing::info!(node = session.node().id(), "client gone");
@@ -115,8 +121,8 @@ impl AdsStream {
     }
 }
 
-impl Stream for AdsStream {
-    type Item = Result<DiscoveryResponse, Status>;
+impl<S: Session> Stream for AdsStream<S> {
+    type Item = Result<S::Response, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -127,7 +133,7 @@ impl Stream for AdsStream {
             return this.end(Some(Status::unavailable("the control plane is stopping")));
         }
         for _ in 0..TURN {
-            if let Some(response) = this.session.as_mut().and_then(Session::response) {
+            if let Some(response) = this.session.as_mut().and_then(S::response) {
                 return Poll::Ready(Some(Ok(response)));
             }
             let Some(requests) = &mut this.requests else {
@@ -150,7 +156,7 @@ impl Stream for AdsStream {
     }
 }
 
-impl fmt::Debug for AdsStream {
+impl<S: Session> fmt::Debug for AdsStream<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdsStream")
             .field("session", &self.session)

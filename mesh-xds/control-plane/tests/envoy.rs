@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,6 +32,17 @@ const HOST: &str = "reviews.default.svc.cluster.local:9080";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a stock Envoy: MESH_ENVOY=$(bash examples/interop/envoy.sh install), then -- --ignored"]
 async fn a_stock_envoy_follows_our_rules() {
+    follows_our_rules("GRPC").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a stock Envoy: MESH_ENVOY=$(bash examples/interop/envoy.sh install), then -- --ignored"]
+async fn a_stock_envoy_that_speaks_delta_follows_our_rules() {
+    follows_our_rules("DELTA_GRPC").await;
+}
+
+/// With this `api_type` of `ads_config`.
+async fn follows_our_rules(variant: &str) {
     let binary = std::env::var_os("MESH_ENVOY").expect("MESH_ENVOY names the binary");
     let dir = tempfile::tempdir().unwrap();
     let (v1, v2) = (backend("v1").await, backend("v2").await);
@@ -40,7 +52,7 @@ async fn a_stock_envoy_follows_our_rules() {
     let plane = ControlPlane::start(dir.path(), SocketAddr::from(([127, 0, 0, 1], 0)))
         .await
         .unwrap();
-    let envoy = Envoy::start(Path::new(&binary), plane.local_addr()).await;
+    let envoy = Envoy::start(Path::new(&binary), plane.local_addr(), variant).await;
 
     envoy
         .until("90/10", &[], |seen| seen.contains_key("v1"))
@@ -92,13 +104,15 @@ async fn a_stock_envoy_follows_our_rules() {
         counts(&[("503", 50)])
     );
 
-    follows_new_endpoints(&envoy, dir.path(), v2).await;
+    let v1 = follows_new_endpoints(&envoy, dir.path(), v2).await;
+    loses_a_removed_service(&envoy, dir.path()).await;
+    let plane = goes_on_after_a_restart(&envoy, dir.path(), plane, (v1, v2)).await;
     envoy.has_refused_nothing().await;
     assert_eq!(plane.nacks(), []);
 }
 
 /// v1 moves to another address.
-async fn follows_new_endpoints(envoy: &Envoy, dir: &Path, v2: u16) {
+async fn follows_new_endpoints(envoy: &Envoy, dir: &Path, v2: u16) -> u16 {
     let moved = backend("v1-moved").await;
     write_services(dir, moved, v2);
     envoy
@@ -106,9 +120,69 @@ async fn follows_new_endpoints(envoy: &Envoy, dir: &Path, v2: u16) {
             seen.get("v1-moved") == Some(&50)
         })
         .await;
+    moved
+}
+
+/// Another process at the same address, on a folder that changed meanwhile: one service is gone, another is new, and
+/// of what stays the rules are others.
+async fn goes_on_after_a_restart(
+    envoy: &Envoy,
+    dir: &Path,
+    plane: ControlPlane,
+    (v1, v2): (u16, u16),
+) -> ControlPlane {
+    put(dir, "gone.yaml", &service("gone", &[("v1", v1)]));
+    envoy.until_cluster("outbound|9080||gone.", true).await;
+    let address = plane.local_addr();
+    plane.shutdown().await;
+    assert_eq!(envoy.seen(50, &[]).await, counts(&[("v1-moved", 50)]));
+    std::fs::remove_file(dir.join("gone.yaml")).unwrap();
+    put(dir, "new.yaml", &service("new", &[("v1", v1)]));
+    write_rules(dir, &weighted(0));
+    let plane = ControlPlane::start(dir, address).await.unwrap();
+    envoy
+        .until("rules after the restart", &[], |seen| {
+            seen.get("v2") == Some(&50)
+        })
+        .await;
+    envoy.until_cluster("outbound|9080||gone.", false).await;
+    envoy.until_cluster("outbound|9080||new.", true).await;
+    // What did not change still follows.
+    write_services(dir, v1, v1);
+    envoy
+        .until("endpoints after the restart", &[], |seen| {
+            seen.get("v1-moved") == Some(&50)
+        })
+        .await;
+    write_services(dir, v1, v2);
+    plane
+}
+
+/// A service comes and goes again, and its cluster with it.
+async fn loses_a_removed_service(envoy: &Envoy, dir: &Path) {
+    let ratings = service("ratings", &[("v1", backend("ratings").await)]);
+    put(dir, "ratings.yaml", &ratings);
+    envoy.until_cluster("outbound|9080||ratings.", true).await;
+    std::fs::remove_file(dir.join("ratings.yaml")).unwrap();
+    envoy.until_cluster("outbound|9080||ratings.", false).await;
+    let rest = envoy.admin("/clusters").await;
+    assert!(rest.contains("outbound|9080||reviews."), "{rest}");
 }
 
 impl Envoy {
+    /// Waits until it has a cluster whose name begins like this, or has it no more.
+    async fn until_cluster(&self, name: &str, present: bool) {
+        let deadline = Instant::now() + LIMIT;
+        while self.admin("/clusters").await.contains(name) != present {
+            assert!(
+                Instant::now() < deadline,
+                "{name} present: not {present} in time; {}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Every update that Envoy got was taken.
     async fn has_refused_nothing(&self) {
         let stats = self.admin("/stats?filter=update_(rejected|success)").await;
@@ -155,10 +229,10 @@ impl Drop for Envoy {
 }
 
 impl Envoy {
-    async fn start(binary: &Path, control_plane: SocketAddr) -> Self {
+    async fn start(binary: &Path, control_plane: SocketAddr, variant: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let (config, admin) = (files.path().join("envoy.json"), files.path().join("admin"));
-        std::fs::write(&config, bootstrap(control_plane).to_string()).unwrap();
+        std::fs::write(&config, bootstrap(control_plane, variant).to_string()).unwrap();
         let log = std::fs::File::create(files.path().join("log")).unwrap();
         let process = Command::new(binary)
             .args([
@@ -314,7 +388,7 @@ impl Envoy {
     }
 }
 
-fn bootstrap(control_plane: SocketAddr) -> Value {
+fn bootstrap(control_plane: SocketAddr, variant: &str) -> Value {
     let any =
         |name: &str| json!({ "@type": format!("type.googleapis.com/envoy.extensions.{name}") });
     let address = |address: SocketAddr| json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } });
@@ -336,7 +410,7 @@ fn bootstrap(control_plane: SocketAddr) -> Value {
         "admin": { "address": address(free) },
         "dynamic_resources": {
             "ads_config": {
-                "api_type": "GRPC",
+                "api_type": variant,
                 "transport_api_version": "V3",
                 "grpc_services": [{ "envoy_grpc": { "cluster_name": "xds" } }],
             },
@@ -400,21 +474,34 @@ fn put(dir: &Path, name: &str, text: &str) {
 }
 
 fn write_services(dir: &Path, v1: u16, v2: u16) {
-    let text = format!(
+    put(
+        dir,
+        "services.yaml",
+        &service("reviews", &[("v1", v1), ("v2", v2)]),
+    );
+}
+
+/// A service with an endpoint of each version.
+fn service(name: &str, endpoints: &[(&str, u16)]) -> String {
+    let mut text = format!(
         "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {{ name: reviews, namespace: default }}
+metadata: {{ name: {name}, namespace: default }}
 spec:
-  hosts: [reviews.default.svc.cluster.local]
+  hosts: [{name}.default.svc.cluster.local]
   location: MESH_INTERNAL
   resolution: STATIC
   ports: [{{ number: 9080, name: http, protocol: HTTP }}]
   endpoints:
-  - {{ address: 127.0.0.1, ports: {{ http: {v1} }}, labels: {{ version: v1 }} }}
-  - {{ address: 127.0.0.1, ports: {{ http: {v2} }}, labels: {{ version: v2 }} }}
 "
     );
-    put(dir, "services.yaml", &text);
+    for (version, port) in endpoints {
+        let _ = writeln!(
+            text,
+            "  - {{ address: 127.0.0.1, ports: {{ http: {port} }}, labels: {{ version: {version} }} }}"
+        );
+    }
+    text
 }
 
 fn write_subsets(dir: &Path, simple: &str) {

@@ -1,8 +1,10 @@
-//! From the registry to the resources of one node, in the names and shapes of istiod's sidecar dialect.
+//! From the registry to the resources of one node, in the names and shapes of istiod's two dialects.
 
 mod cluster;
+mod dialect;
 mod endpoints;
 mod gateway;
+mod grpc;
 mod matcher;
 mod proto;
 mod route;
@@ -10,11 +12,14 @@ mod sidecar;
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::google::protobuf::Any;
 use mesh_xds::{Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::registry::{Named, Registry, Service};
+
+pub use dialect::Dialect;
 
 /// The configuration as one node sees it.
 pub(crate) struct View<'a> {
@@ -24,6 +29,17 @@ pub(crate) struct View<'a> {
     pub(crate) services: Vec<&'a Service>,
 }
 
+impl<'a> View<'a> {
+    fn new(registry: &'a Registry, node: &'a Node) -> Self {
+        Self {
+            registry,
+            namespace: &node.namespace,
+            labels: &node.labels,
+            services: registry.services(&node.namespace).collect(),
+        }
+    }
+}
+
 /// A cluster's name, and that of its load assignment.
 pub(crate) fn cluster_name(port: u32, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
@@ -31,29 +47,31 @@ pub(crate) fn cluster_name(port: u32, subset: &str, host: &str) -> String {
 
 /// Everything that istiod would send to this node.
 pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
-    let namespace = node.namespace.as_str();
-    let services = registry.services(namespace).collect();
-    let view = View {
-        registry,
-        namespace,
-        labels: &node.labels,
-        services,
-    };
+    let view = View::new(registry, node);
+    let dialect = Dialect::of(node);
     let mut out = Resources::default();
-    for cluster in [cluster::black_hole(), cluster::passthrough()] {
-        out.clusters.insert(
-            cluster.name.clone(),
-            proto::pack(ResourceType::Cluster, &cluster),
-        );
+    if dialect == Dialect::Sidecar {
+        for cluster in [cluster::black_hole(), cluster::passthrough()] {
+            out.clusters.insert(
+                cluster.name.clone(),
+                proto::pack(ResourceType::Cluster, &cluster),
+            );
+        }
     }
     for service in &view.services {
-        let rules = registry.rules(service, namespace, view.labels);
+        let rules = registry.rules(service, view.namespace, view.labels);
         for port in &service.ports {
             for (subset, labels) in subsets(&rules) {
                 let name = cluster_name(port.number, subset, &service.host);
-                let packed = cluster::outbound(&name, service, port, subset, &rules);
+                let packed = match dialect {
+                    Dialect::Sidecar => cluster::outbound(&name, service, port, subset, &rules),
+                    Dialect::Grpc => {
+                        let balancer = cluster::balancer(port.number, subset, &rules);
+                        proto::pack(ResourceType::Cluster, &grpc::cluster(&name, balancer))
+                    }
+                };
                 out.clusters.insert(name.clone(), packed);
-                if !service.has_addresses {
+                if dialect == Dialect::Sidecar && !service.has_addresses {
                     continue;
                 }
                 let assignment = endpoints::assignment(&name, port, labels);
@@ -62,15 +80,28 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
             }
         }
     }
-    let routes = match node.node_type {
-        NodeType::Sidecar => sidecar::routes(&view),
-        NodeType::Router => gateway::routes(&view),
+    let routes = match (dialect, node.node_type) {
+        (Dialect::Grpc, _) => grpc::routes(&view),
+        (Dialect::Sidecar, NodeType::Sidecar) => sidecar::routes(&view),
+        (Dialect::Sidecar, NodeType::Router) => gateway::routes(&view),
     };
     for route in routes {
         out.routes
             .insert(route.name.clone(), proto::pack(ResourceType::Route, &route));
     }
     out
+}
+
+/// The listeners of a node: only those of gRPC's dialect begin with them.
+pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, Any> {
+    if Dialect::of(node) == Dialect::Sidecar {
+        return BTreeMap::new();
+    }
+    let listeners = grpc::listeners(&View::new(registry, node));
+    listeners
+        .iter()
+        .map(|listener| (listener.name.clone(), proto::any(listener)))
+        .collect()
 }
 
 /// The whole service (no name, no labels), then the subsets of its rules; of two with one name the first counts.

@@ -1,9 +1,10 @@
 //! The whole configuration of a folder, checked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use envoy_types::pb::google::protobuf::Any;
 use mesh_xds::{Node, Resources};
 
 use crate::compile;
@@ -84,9 +85,15 @@ impl Config {
         })
     }
 
-    /// The clusters, endpoints and routes that istiod would send to this node.
+    /// The clusters, endpoints and routes that istiod would send to this node, in the dialect that it asks for.
     pub fn resources(&self, node: &Node) -> Resources {
         compile::resources(&self.inner.registry, node)
+    }
+
+    /// The listeners that istiod would send to this node, by name: in the [`Dialect::Grpc`](crate::Dialect) one for
+    /// each name and port (`reviews:9080`) by which its namespace can call a service; else none.
+    pub fn listeners(&self, node: &Node) -> BTreeMap<String, Any> {
+        compile::listeners(&self.inner.registry, node)
     }
 
     /// Every object of the folder, in the order of files and lines, served or not.

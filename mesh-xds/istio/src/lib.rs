@@ -42,6 +42,7 @@ mod registry;
 pub mod watch;
 mod yaml;
 
+pub use compile::Dialect;
 pub use config::{Config, Loaded};
 pub use diagnostic::{Diagnostic, Rejected, Severity};
 pub use edit::{Action, Applied, apply, delete};

@@ -29,7 +29,7 @@ pub(super) fn outbound(
     subset: &str,
     rules: &[&Named<DestinationRule>],
 ) -> Any {
-    let lb_policy = match balancer(port.number, subset, rules) {
+    let lb_policy = match balancer(port.number, subset, rules).unwrap_or_default() {
         _ if !service.has_addresses => pb::cluster::LbPolicy::ClusterProvided,
         Balancer::LeastRequest => pb::cluster::LbPolicy::LeastRequest,
         Balancer::RoundRobin => pb::cluster::LbPolicy::RoundRobin,
@@ -140,8 +140,12 @@ fn explicit_http2() -> http::HttpProtocolOptions {
     }
 }
 
-/// The subset's policy before the rule's, in each the port's before the general one.
-fn balancer(port: u32, subset: &str, rules: &[&Named<DestinationRule>]) -> Balancer {
+/// The subset's policy before the rule's, in each the port's before the general one; nothing where none says it.
+pub(super) fn balancer(
+    port: u32,
+    subset: &str,
+    rules: &[&Named<DestinationRule>],
+) -> Option<Balancer> {
     let of_subset = rules
         .iter()
         .flat_map(|rule| &rule.spec.subsets)
@@ -155,7 +159,7 @@ fn balancer(port: u32, subset: &str, rules: &[&Named<DestinationRule>]) -> Balan
             .find_map(|rule| rule.spec.policy.as_ref())
             .and_then(|p| p.balancer(port))
     };
-    of_subset.or_else(of_rule).flatten().unwrap_or_default()
+    of_subset.or_else(of_rule).flatten()
 }
 
 fn metadata(

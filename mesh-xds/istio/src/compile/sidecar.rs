@@ -17,7 +17,7 @@ use super::{View, cluster};
 const DEFAULT_PORT: u32 = 80;
 
 pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
-    let mesh = [MESH.to_owned()];
+    let mesh = mesh();
     let gateways = Gateways(&mesh);
     let rules = Rules::new(view, &gateways);
     let mut by_port: BTreeMap<u32, Vec<pb::VirtualHost>> = BTreeMap::new();
@@ -63,7 +63,13 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     out
 }
 
-fn service_routes(
+/// The gateways whose rules hold for workloads.
+pub(super) fn mesh() -> [String; 1] {
+    [MESH.to_owned()]
+}
+
+/// The routes of one port of a service.
+pub(super) fn service_routes(
     view: &View<'_>,
     service: &Service,
     rule: Option<&Named<VirtualService>>,
@@ -104,14 +110,14 @@ fn unique_domains(hosts: Vec<pb::VirtualHost>) -> Vec<pb::VirtualHost> {
 }
 
 /// The `VirtualService`s of the mesh gateway by host.
-struct Rules<'a> {
+pub(super) struct Rules<'a> {
     exact: HashMap<String, &'a Named<VirtualService>>,
     /// In the order of the objects.
     wildcard: Vec<(String, &'a Named<VirtualService>)>,
 }
 
 impl<'a> Rules<'a> {
-    fn new(view: &View<'a>, gateways: &Gateways<'_>) -> Self {
+    pub(super) fn new(view: &View<'a>, gateways: &Gateways<'_>) -> Self {
         let visible = |rule: &&Named<VirtualService>| {
             let (spec, owner) = (&rule.spec, rule.namespace.as_str());
             spec.export_to.visible(owner, view.namespace) && gateways.wanted(&spec.gateways, owner)
@@ -142,7 +148,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The rule for a service: by its name, else by the narrowest wildcard that covers it.
-    fn of(&self, host: &str) -> Option<&'a Named<VirtualService>> {
+    pub(super) fn of(&self, host: &str) -> Option<&'a Named<VirtualService>> {
         if let Some(rule) = self.exact.get(host) {
             return Some(rule);
         }

@@ -5,13 +5,14 @@ use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::rpc::Status;
 
 use super::*;
+use crate::session::{Compiled, MAX_MESSAGE, MAX_TYPES};
 
 const C: &str = ResourceType::Cluster.type_url();
 const E: &str = ResourceType::Endpoints.type_url();
 const R: &str = ResourceType::Route.type_url();
 const LDS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
-type Named = &'static [&'static str];
+pub(in crate::session) type Named = &'static [&'static str];
 
 enum Step {
     /// A first request of the type on this stream: no nonce.
@@ -31,7 +32,7 @@ enum Step {
 }
 use Step::{Ack, Ask, Config, Foreign, Late, Refuse, Sent};
 
-const BASE: Named = &["c:a=1", "c:b=1", "e:a=1", "e:b=1", "r:80=1"];
+pub(in crate::session) const BASE: Named = &["c:a=1", "c:b=1", "e:a=1", "e:b=1", "r:80=1"];
 
 /// A client that follows everything of `BASE` and has acknowledged it.
 const SETTLED: &[Step] = &[
@@ -241,6 +242,34 @@ fn first_requests() {
                 Sent(&[(C, &["a=1", "b=1"]), (E, &["a=1"]), (R, &["80=1"])]),
             ],
         ),
+        (
+            "in gRPC's dialect names choose listeners and clusters, and no names are none after the first",
+            &[
+                Config(&["l:x:1=1", "l:y:1=1", "c:a=1", "c:b=1"]),
+                Ask(LDS, &["x:1", "z:1"]),
+                Ask(C, &["a"]),
+                Sent(&[(C, &["a=1"]), (LDS, &["x:1=1"])]),
+                Config(&["l:x:1=1", "l:y:1=2", "c:a=1", "c:b=2"]),
+                Sent(&[]),
+                Ack(C, &["a", "b"]),
+                Sent(&[(C, &["a=1", "b=2"])]),
+                Config(&["l:x:1=2", "l:y:1=2", "c:b=2"]),
+                Sent(&[(C, &["b=2"]), (LDS, &["x:1=2"])]),
+                Ack(C, &[]),
+                Config(&["l:x:1=2", "c:a=2", "c:b=3"]),
+                Sent(&[]),
+            ],
+        ),
+        (
+            "in gRPC's dialect no names at first are all",
+            &[
+                Config(&["l:x:1=1", "l:y:1=1"]),
+                Ask(LDS, &[]),
+                Sent(&[(LDS, &["x:1=1", "y:1=1"])]),
+                Config(&["l:x:1=1"]),
+                Sent(&[(LDS, &["x:1=1"])]),
+            ],
+        ),
         ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
         (
             "an edit before the first answer is in it",
@@ -319,11 +348,11 @@ fn bad_clients() {
         ..DiscoveryRequest::default()
     };
     assert_eq!(
-        Session::node_of(&DiscoveryRequest::default()),
+        Sotw::node_of(&DiscoveryRequest::default()),
         Err(SessionError::NoNode)
     );
-    assert_eq!(Session::node_of(&node("")), Err(SessionError::NoNode));
-    let error = Session::node_of(&node("envoy-1")).unwrap_err();
+    assert_eq!(Sotw::node_of(&node("")), Err(SessionError::NoNode));
+    let error = Sotw::node_of(&node("envoy-1")).unwrap_err();
     assert!(error.to_string().contains("\"envoy-1\""), "{error}");
 
     let mut client = Client::new();
@@ -351,7 +380,7 @@ fn bad_clients() {
 
 /// Plays a script against one session, and remembers what it was sent.
 struct Client {
-    session: Session,
+    session: Sotw,
     generation: u64,
     log: Vec<DiscoveryResponse>,
     nacks: Vec<Nack>,
@@ -360,7 +389,7 @@ struct Client {
 impl Client {
     fn new() -> Self {
         let node = Node::sidecar("a", "default");
-        let session = Session::new(node, view(1, BASE.iter().copied()));
+        let session = Sotw::new(node, view(1, BASE.iter().copied()));
         Self {
             session,
             generation: 1,
@@ -449,15 +478,23 @@ impl Client {
     }
 }
 
-fn view<'a>(generation: u64, resources: impl IntoIterator<Item = &'a str>) -> View {
-    let mut all = Resources::default();
+pub(in crate::session) fn view<'a>(
+    generation: u64,
+    resources: impl IntoIterator<Item = &'a str>,
+) -> View {
+    let mut compiled = Compiled::default();
     for resource in resources {
         let (kind, text) = resource.split_once(':').unwrap();
         let (name, _) = text.split_once('=').unwrap();
         let map = match kind {
-            "c" => &mut all.clusters,
-            "e" => &mut all.endpoints,
-            _ => &mut all.routes,
+            "c" => &mut compiled.resources.clusters,
+            "e" => &mut compiled.resources.endpoints,
+            "r" => &mut compiled.resources.routes,
+            // Listeners there are in gRPC's dialect alone.
+            _ => {
+                compiled.dialect = Dialect::Grpc;
+                &mut compiled.listeners
+            }
         };
         map.insert(
             name.to_owned(),
@@ -469,6 +506,6 @@ fn view<'a>(generation: u64, resources: impl IntoIterator<Item = &'a str>) -> Vi
     }
     View {
         version: format!("run/{generation}").into(),
-        resources: Arc::new(all),
+        compiled: Arc::new(compiled),
     }
 }

@@ -1,0 +1,167 @@
+//! The dialect of gRPC's own xDS clients (istiod's generator `grpc`): a `Listener` by `host:port` that names a route
+//! configuration, which names clusters, which name their endpoints. Endpoints are those of the sidecar dialect.
+
+use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::listener::v3 as listener;
+use envoy_types::pb::envoy::config::route::v3 as pb;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
+use envoy_types::pb::google::protobuf::Any;
+
+use crate::host;
+use crate::kinds::destination_rule::Balancer;
+use crate::kinds::service_entry::Protocol;
+use crate::registry::{Service, ServicePort};
+
+use super::route::{self, Gateways};
+use super::sidecar::{self, Rules};
+use super::{View, cluster_name, proto};
+
+/// The listeners of all services, under each name by which a workload of the namespace may call them.
+pub(super) fn listeners(view: &View<'_>) -> Vec<listener::Listener> {
+    let mut out = Vec::new();
+    for service in &view.services {
+        for port in routed(service) {
+            let route = cluster_name(port.number, "", &service.host);
+            for name in names(view, service) {
+                out.push(api_listener(
+                    &format!("{name}:{}", port.number),
+                    &route,
+                    port,
+                ));
+            }
+        }
+    }
+    out
+}
+
+/// The route configurations, each of one service's port.
+pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
+    let mesh = sidecar::mesh();
+    let gateways = Gateways(&mesh);
+    let rules = Rules::new(view, &gateways);
+    let mut out = Vec::new();
+    for service in &view.services {
+        let rule = rules.of(&service.host);
+        for port in routed(service) {
+            let routes = sidecar::service_routes(view, service, rule, &gateways, port.number);
+            // gRPC compares the port too where the target has one.
+            let domains = names(view, service)
+                .into_iter()
+                .flat_map(|name| [name.clone(), format!("{name}:{}", port.number)])
+                .collect();
+            let host = route::virtual_host(
+                format!("{}:{}", service.host, port.number),
+                domains,
+                routes.into_iter().map(with_stream_duration).collect(),
+            );
+            out.push(pb::RouteConfiguration {
+                name: cluster_name(port.number, "", &service.host),
+                virtual_hosts: vec![host],
+                ..pb::RouteConfiguration::default()
+            });
+        }
+    }
+    out
+}
+
+/// A cluster: always of endpoints by EDS, in turns unless a rule says least requests. istiod sends no other
+/// balancer in this dialect.
+pub(super) fn cluster(name: &str, balancer: Option<Balancer>) -> cluster::Cluster {
+    let lb_policy = match balancer {
+        Some(Balancer::LeastRequest) => cluster::cluster::LbPolicy::LeastRequest,
+        Some(Balancer::RoundRobin | Balancer::Random) | None => {
+            cluster::cluster::LbPolicy::RoundRobin
+        }
+    };
+    cluster::Cluster {
+        name: name.to_owned(),
+        alt_stat_name: format!("{name};"),
+        eds_cluster_config: Some(cluster::cluster::EdsClusterConfig {
+            eds_config: Some(ads()),
+            service_name: name.to_owned(),
+        }),
+        lb_policy: lb_policy.into(),
+        cluster_discovery_type: Some(cluster::cluster::ClusterDiscoveryType::Type(
+            cluster::cluster::DiscoveryType::Eds.into(),
+        )),
+        ..cluster::Cluster::default()
+    }
+}
+
+fn routed(service: &Service) -> impl Iterator<Item = &ServicePort> {
+    let ports = service.ports.iter();
+    ports.filter(|port| port.protocol != Protocol::Opaque)
+}
+
+fn names(view: &View<'_>, service: &Service) -> Vec<String> {
+    let mut names = vec![service.host.clone()];
+    names.extend(host::short_names(&service.host, view.namespace));
+    names
+}
+
+fn api_listener(name: &str, route: &str, port: &ServicePort) -> listener::Listener {
+    let rds = http::Rds {
+        config_source: Some(ads()),
+        route_config_name: route.to_owned(),
+    };
+    let manager = http::HttpConnectionManager {
+        route_specifier: Some(http::http_connection_manager::RouteSpecifier::Rds(rds)),
+        http_filters: vec![
+            filter(
+                "envoy.filters.http.fault",
+                proto::any(&HttpFault::default()),
+            ),
+            filter("envoy.filters.http.router", proto::any(&Router::default())),
+        ],
+        ..http::HttpConnectionManager::default()
+    };
+    let address = core::SocketAddress {
+        address: "0.0.0.0".to_owned(),
+        port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port.number)),
+        ..core::SocketAddress::default()
+    };
+    listener::Listener {
+        name: name.to_owned(),
+        address: Some(core::Address {
+            address: Some(core::address::Address::SocketAddress(address)),
+        }),
+        api_listener: Some(listener::ApiListener {
+            api_listener: Some(proto::any(&manager)),
+        }),
+        ..listener::Listener::default()
+    }
+}
+
+fn filter(name: &str, config: Any) -> http::HttpFilter {
+    http::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http::http_filter::ConfigType::TypedConfig(config)),
+        ..http::HttpFilter::default()
+    }
+}
+
+fn ads() -> core::ConfigSource {
+    core::ConfigSource {
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+            core::AggregatedConfigSource::default(),
+        )),
+        ..core::ConfigSource::default()
+    }
+}
+
+/// gRPC reads `max_stream_duration` where Envoy reads `timeout` (gRFC A31).
+// `max_grpc_timeout` is deprecated in Envoy, and what istiod sends to it.
+#[allow(deprecated)]
+fn with_stream_duration(mut route: pb::Route) -> pb::Route {
+    if let Some(pb::route::Action::Route(action)) = &mut route.action {
+        action.max_grpc_timeout = None;
+        action.max_stream_duration = Some(pb::route_action::MaxStreamDuration {
+            max_stream_duration: action.timeout,
+            ..Default::default()
+        });
+    }
+    route
+}
