@@ -14,6 +14,7 @@ use mesh_xds::{Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
+use crate::kinds::service_entry::Resolution;
 use crate::registry::{Named, Registry, Service};
 
 /// The configuration as one node sees it.
@@ -51,9 +52,9 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
         for port in &service.ports {
             for (subset, labels) in subsets(&rules) {
                 let name = cluster_name(port.number, subset, &service.host);
-                let packed = cluster::outbound(&name, service, port, subset, &rules);
+                let packed = cluster::outbound(&name, service, port, (subset, labels), &rules);
                 out.clusters.insert(name.clone(), packed);
-                if !service.has_addresses {
+                if service.resolution != Resolution::Static {
                     continue;
                 }
                 let assignment = endpoints::assignment(&name, port, labels);
