@@ -30,6 +30,8 @@ pub struct Cluster {
     pub discovery: Discovery,
     /// Why no call may be made, though the cluster exists: its content cannot be honoured.
     pub fault: Option<Arc<str>>,
+    /// Why endpoints are missing that have a name instead of an address.
+    pub unresolved: Option<Arc<str>>,
 }
 
 /// Where the endpoints of a cluster come from (`Cluster.type`).
@@ -67,6 +69,7 @@ impl Cluster {
             balancer,
             discovery: Discovery::Endpoints,
             fault: None,
+            unresolved: None,
         }
     }
 

@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, watch};
 use crate::control::{self, Source};
 use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
-use crate::outside::{self, Outside, Resolve, Resolver};
+use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::telemetry::Cells;
+use mesh_xds::dns::{Lookups, Resolve, Resolver};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -101,7 +102,8 @@ impl Builder {
         }
     }
 
-    /// Looks up the names of hosts outside of the mesh. By default the platform does.
+    /// Looks up the names of hosts outside of the mesh, and of endpoints that have a name instead of an address
+    /// (`STRICT_DNS`, `LOGICAL_DNS`). By default the platform does.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.outside.resolver = Resolver::new(resolver);
@@ -191,6 +193,7 @@ impl Builder {
             let control = mesh_xds::ads::Control {
                 wanted: asked,
                 status: status_sender,
+                lookups: Lookups::new(self.outside.resolver.clone()),
             };
             control::spawn(source, node, control, Arc::clone(&live), seed)
                 .map_err(StartError::Thread)?;

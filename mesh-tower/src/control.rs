@@ -124,7 +124,9 @@ mod folder {
                         publish(assembled);
                     }
                     control.status.send_replace(machine.status().clone());
+                    control.lookups.follow(&machine.lookups());
                     tokio::select! {
+                        (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
                         changed = self.watcher.changed() => match changed {
                             Ok(loaded) => {
                                 self.loaded = loaded;

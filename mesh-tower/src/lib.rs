@@ -47,8 +47,8 @@ pub use grpc::{InvalidTarget, MeshChannel};
 pub use mesh::Mesh;
 pub use mesh_core::request::PathNormalization;
 pub use mesh_xds::ads::Status;
+pub use mesh_xds::dns::{Resolve, Resolving};
 pub use mesh_xds::{Node, NodeType};
-pub use outside::{Resolve, Resolving};
 pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use mesh_core::cluster::{Cluster, Protocol};
 
+use mesh_xds::dns::Resolver;
+
 use crate::live::LiveCluster;
 use crate::span::bounded;
 use crate::telemetry::Errors;
@@ -20,8 +22,6 @@ pub(crate) use destination::Destination;
 use destinations::Destinations;
 pub(crate) use destinations::Full;
 pub(crate) use dial::{Dial, DialError};
-pub(crate) use resolve::Resolver;
-pub use resolve::{Resolve, Resolving};
 
 /// istiod's name for the cluster of what is outside, and for the one of what may not be called.
 pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";

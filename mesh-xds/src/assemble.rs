@@ -6,6 +6,7 @@
 
 mod clusters;
 mod hosts;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target};
 
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::route::RouteResource;
+use crate::dns::{Answer, Lookup};
 use clusters::{Assignment, Clusters};
 use hosts::{Hosts, TableState};
 
@@ -102,6 +104,16 @@ impl Assembler {
     /// The load assignments that the wanted hosts need.
     pub(crate) fn endpoint_names(&mut self) -> Arc<BTreeSet<Arc<str>>> {
         self.clusters.endpoint_names()
+    }
+
+    /// The names that clusters of DNS types need looked up, and how often.
+    pub(crate) fn wanted_lookups(&self) -> BTreeMap<Lookup, Duration> {
+        self.clusters.wanted_lookups()
+    }
+
+    /// A name was looked up.
+    pub(crate) fn set_answer(&mut self, lookup: &Lookup, answer: Answer) {
+        self.clusters.set_answer(lookup, answer);
     }
 
     /// Whether a table is among them.

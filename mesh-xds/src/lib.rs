@@ -24,6 +24,7 @@ pub mod ads;
 mod assemble;
 pub mod bootstrap;
 mod decode;
+pub mod dns;
 pub mod node;
 pub mod resource;
 

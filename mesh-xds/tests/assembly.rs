@@ -445,21 +445,25 @@ fn clusters_stay_when_one_of_them_cannot_be_read() {
 #[test]
 fn a_cluster_type_that_is_not_served_is_accepted_and_fails_its_own_calls() {
     use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-        ClusterDiscoveryType, DiscoveryType,
+        ClusterDiscoveryType, CustomClusterType,
     };
     let mut rig = Rig::configured();
-    let dns = Cluster {
-        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::StrictDns.into())),
-        ..wire::cluster_message("dns", "")
+    let custom = CustomClusterType {
+        name: "envoy.clusters.redis".to_owned(),
+        ..CustomClusterType::default()
+    };
+    let redis = Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::ClusterType(custom)),
+        ..wire::cluster_message("redis", "")
     };
     let all = vec![
-        wire::any(CDS, &dns),
+        wire::any(CDS, &redis),
         wire::cluster("one"),
         wire::cluster("two"),
     ];
     assert_eq!(rig.answer(CDS, "2", all).error_detail, None);
-    rig.deliver(RDS, "2", to("dns"));
-    assert!(fault(&rig, "a").is_some_and(|text| text.contains("STRICT_DNS")));
+    rig.deliver(RDS, "2", to("redis"));
+    assert!(fault(&rig, "a").is_some_and(|text| text.contains("envoy.clusters.redis")));
     assert_eq!(rig.ports("b"), [Some(2)]);
 }
 

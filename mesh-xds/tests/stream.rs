@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::snapshot::{Snapshot, TableKey};
 use mesh_xds::ads::{self, Control, Machine, Server, Status};
+use mesh_xds::dns::Lookups;
 use mesh_xds::{Node, ResourceType};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -46,6 +47,7 @@ impl Client {
         let control = Control {
             wanted: tables,
             status: tell,
+            lookups: Lookups::default(),
         };
         let task = tokio::spawn(ads::run(
             server,

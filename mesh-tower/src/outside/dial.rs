@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use mesh_core::cluster::Protocol;
+use mesh_xds::dns::Resolver;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::resolve::{Addresses, Resolver};
+use super::resolve::Addresses;
 use crate::pool::Open;
 
 /// How long an address is tried before the next one is tried beside it (RFC 8305, section 5).

@@ -1,60 +1,18 @@
 //! From a host's name to its addresses.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mesh_xds::dns::Resolver;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How long addresses are used before the name is looked up again. The system's resolver tells no
 /// time to live; this is short against how long a moved service is still reached at its old place.
 const KEPT: Duration = Duration::from_secs(30);
-
-/// The addresses to come.
-pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
-
-/// Looks up the names of hosts outside of the mesh; see [`Builder::resolver`](crate::Builder::resolver).
-pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of a host, best first, each with the port to connect to. Never called with an IP address.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a>;
-}
-
-/// The platform's resolver.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct System;
-
-impl Resolve for System {
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
-    }
-}
-
-/// A resolver that clones share.
-#[derive(Clone)]
-pub(crate) struct Resolver(Arc<dyn Resolve>);
-
-impl Resolver {
-    pub(crate) fn new(resolver: impl Resolve) -> Self {
-        Self(Arc::new(resolver))
-    }
-}
-
-impl Default for Resolver {
-    fn default() -> Self {
-        Self::new(System)
-    }
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Resolver")
-    }
-}
 
 /// The addresses of one host. One look-up runs at a time, and whoever waited for it takes its outcome.
 #[derive(Debug)]
@@ -98,7 +56,7 @@ impl Addresses {
                 return found.outcome.clone();
             }
         }
-        let outcome = match self.resolver.0.resolve(plain, self.port).await {
+        let outcome = match self.resolver.resolve(plain, self.port).await {
             Ok(addresses) if addresses.is_empty() => {
                 Err(Arc::new(io::Error::other("the name has no addresses")))
             }

@@ -9,6 +9,7 @@ mod direct;
 #[cfg(feature = "tls")]
 mod https;
 mod kept;
+mod names;
 mod policy;
 mod scripted;
 

@@ -17,6 +17,7 @@ use mesh_xds::{Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
+use crate::kinds::service_entry::Resolution;
 use crate::registry::{Named, Registry, Service};
 
 pub use dialect::Dialect;
@@ -64,17 +65,24 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
             for (subset, labels) in subsets(&rules) {
                 let name = cluster_name(port.number, subset, &service.host);
                 let packed = match dialect {
-                    Dialect::Sidecar => cluster::outbound(&name, service, port, subset, &rules),
+                    Dialect::Sidecar => {
+                        cluster::outbound(&name, service, port, (subset, labels), &rules)
+                    }
                     Dialect::Grpc => {
                         let balancer = cluster::balancer(port.number, subset, &rules);
                         proto::pack(ResourceType::Cluster, &grpc::cluster(&name, balancer))
                     }
                 };
                 out.clusters.insert(name.clone(), packed);
-                if dialect == Dialect::Sidecar && !service.has_addresses {
+                let is_static = service.resolution == Resolution::Static;
+                if dialect == Dialect::Sidecar && !is_static {
                     continue;
                 }
-                let assignment = endpoints::assignment(&name, port, labels);
+                let assignment = match is_static {
+                    true => endpoints::assignment(&name, port, labels),
+                    // gRPC takes addresses only, and istiod sends it no other clusters than these.
+                    false => endpoints::nobody(&name),
+                };
                 out.endpoints
                     .insert(name, proto::pack(ResourceType::Endpoints, &assignment));
             }

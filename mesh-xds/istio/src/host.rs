@@ -70,7 +70,7 @@ pub(crate) fn check_wildcard(host: &str) -> Result<(), String> {
 }
 
 /// What is wrong with a plain host name.
-fn check(host: &str) -> Result<(), String> {
+pub(crate) fn check(host: &str) -> Result<(), String> {
     if host.parse::<IpAddr>().is_ok() {
         return Ok(());
     }

@@ -40,7 +40,10 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
     };
     match header.kind.as_str() {
         "ServiceEntry" => service_entry::decode(spec, sink).map(Spec::ServiceEntry),
-        "WorkloadEntry" => workload_entry::decode(spec, "spec", sink).map(Spec::WorkloadEntry),
+        "WorkloadEntry" => {
+            workload_entry::decode(spec, "spec", workload_entry::Addresses::Ips, sink)
+                .map(Spec::WorkloadEntry)
+        }
         "DestinationRule" => destination_rule::decode(spec, sink).map(Spec::DestinationRule),
         "VirtualService" => virtual_service::decode(spec, sink).map(Spec::VirtualService),
         "Gateway" => gateway::decode(spec, sink).map(Spec::Gateway),

@@ -30,8 +30,8 @@ pub(crate) struct Service {
     pub(crate) host: String,
     pub(crate) namespace: String,
     pub(crate) ports: Vec<ServicePort>,
-    /// Whether it has addresses of its own; else callers dial the host that they asked for.
-    pub(crate) has_addresses: bool,
+    /// How its addresses are found.
+    pub(crate) resolution: Resolution,
     export_to: ExportTo,
 }
 
@@ -196,14 +196,19 @@ impl Registry {
                 Spec::Unserved => {}
             }
         }
-        let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::Dns;
+        let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::DynamicDns;
         for entry in entries.into_iter().filter(served) {
-            this.add_service(&entry.namespace, entry.spec, &workloads);
+            this.add_service(entry, &workloads);
         }
         this
     }
 
-    fn add_service(&mut self, namespace: &str, entry: ServiceEntry, workloads: &Workloads) {
+    fn add_service(&mut self, entry: Named<ServiceEntry>, workloads: &Workloads) {
+        let Named {
+            name,
+            namespace,
+            spec,
+        } = entry;
         let ServiceEntry {
             hosts,
             ports,
@@ -211,10 +216,11 @@ impl Registry {
             selector,
             export_to,
             resolution,
-        } = entry;
-        let has_addresses = resolution == Resolution::Static;
+        } = spec;
+        let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        let itself = named && selector.is_none() && endpoints.is_empty();
         let members: Vec<Arc<Workload>> = match &selector {
-            Some(selector) => workloads.selected(namespace, selector),
+            Some(selector) => workloads.selected(&namespace, selector),
             None => endpoints
                 .into_iter()
                 .map(Workload::nameless)
@@ -229,16 +235,22 @@ impl Registry {
                 .unwrap_or_else(|| {
                     let export_to = export_to.clone();
                     of_host.push(Service {
-                        host,
-                        namespace: namespace.to_owned(),
+                        host: host.clone(),
+                        namespace: namespace.clone(),
                         ports: Vec::new(),
-                        has_addresses,
+                        resolution,
                         export_to,
                     });
                     of_host.len() - 1
                 });
+            let own = itself.then(|| Workload {
+                name: name.clone(),
+                namespace: namespace.clone(),
+                endpoint: Endpoint::at(&host),
+            });
+            let own: Vec<_> = own.into_iter().map(Arc::new).collect();
             for port in &ports {
-                of_host[at].add_port(port, &members);
+                of_host[at].add_port(port, if itself { &own } else { &members });
             }
         }
     }

@@ -224,7 +224,7 @@ fn workload_entries() {
             "spec: { address: vm.example.com, ports: { http: 0 }, weight: '1' }\n",
         ),
         &[
-            "test.yaml:4:9: error: WorkloadEntry default/x: spec.address must be an IP address, not \"vm.example.com\"; names are not resolved",
+            "test.yaml:4:9: error: WorkloadEntry default/x: spec.address must be an IP address, not \"vm.example.com\"; names are looked up where resolution is DNS",
             "test.yaml:4:49: error: WorkloadEntry default/x: spec.ports.http must be a number from 1 to 65535, not the number 0",
             "test.yaml:4:62: error: WorkloadEntry default/x: spec.weight must be a number from 0 to 4294967295, not the string \"1\"",
         ],
@@ -380,7 +380,7 @@ fn what_has_no_effect_is_noted() {
         ),
         networking(
             "ServiceEntry",
-            "spec:\n  hosts: [a.example.com]\n  addresses: [10.0.0.1]\n  resolution: DNS\n  ports: [ { number: 80, name: http, protocol: HTTP } ]\n",
+            "spec:\n  hosts: [a.example.com]\n  addresses: [10.0.0.1]\n  resolution: DYNAMIC_DNS\n  ports: [ { number: 80, name: http, protocol: HTTP } ]\n",
         ),
         security("PeerAuthentication", "spec: { mtls: { mode: PERMISSIVE } }\n"),
         networking("Sidecar", "spec: { whatever: 1 }\n"),
@@ -468,7 +468,7 @@ fn what_has_no_effect_is_noted() {
         );
     }
     assert!(notes.iter().any(|n| {
-        n.contains("spec.resolution DNS: the service is left out; only STATIC and NONE are served")
+        n.contains("spec.resolution DYNAMIC_DNS: the service is left out; STATIC, DNS, DNS_ROUND_ROBIN and NONE are served")
     }));
     for kind in [
         "Sidecar",

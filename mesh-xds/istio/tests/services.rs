@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
-    ClusterDiscoveryType, DiscoveryType, LbPolicy,
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily, LbPolicy,
 };
 use envoy_types::pb::envoy::config::core::v3::HealthStatus;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
@@ -194,6 +194,75 @@ fn inline_endpoints_and_http2() {
                 Some(UpstreamProtocolOptions::ExplicitHttpConfig(_))
             ));
         }
+    }
+}
+
+/// A service whose addresses are looked up, with more of its spec.
+fn looked_up(hosts: &str, resolution: &str, more: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: dns, namespace: default }}\n\
+         spec:\n  hosts: [{hosts}]\n  ports: [ {{ number: 80, name: http, protocol: HTTP }} ]\n  resolution: {resolution}\n{more}"
+    )
+}
+
+#[test]
+fn names_that_callers_look_up() {
+    #[allow(deprecated, reason = "it is what istiod sends")]
+    let told = |text: &str| {
+        let resources = compile(text);
+        let name = "outbound|80||dns.example.com";
+        assert_eq!(resources.endpoints.get(name), None, "it is in the cluster");
+        let cluster = cluster(&resources, name);
+        assert_eq!(cluster.dns_refresh_rate.map(|rate| rate.seconds), Some(60));
+        assert_eq!(cluster.dns_lookup_family(), DnsLookupFamily::V4Only);
+        assert!(cluster.respect_dns_ttl && cluster.eds_cluster_config.is_none());
+        let assignment = cluster.load_assignment.expect("endpoints");
+        let all = assignment
+            .endpoints
+            .iter()
+            .flat_map(|group| &group.lb_endpoints);
+        let at: Vec<String> = all.map(address).collect();
+        (cluster.cluster_discovery_type, at)
+    };
+    let kind = |kind: DiscoveryType| Some(ClusterDiscoveryType::Type(kind.into()));
+    let itself = told(&looked_up("dns.example.com", "DNS", ""));
+    let expected = vec!["dns.example.com:80".to_owned()];
+    assert_eq!(itself, (kind(DiscoveryType::StrictDns), expected.clone()));
+    let itself = told(&looked_up("dns.example.com", "DNS_ROUND_ROBIN", ""));
+    assert_eq!(itself, (kind(DiscoveryType::LogicalDns), expected));
+    let listed = "  endpoints: [ { address: a.example.com, ports: { http: 8080 } }, { address: 10.0.0.1 } ]\n";
+    let listed = told(&looked_up("dns.example.com", "DNS", listed));
+    let expected = vec!["a.example.com:8080".to_owned(), "10.0.0.1:80".to_owned()];
+    assert_eq!(listed, (kind(DiscoveryType::StrictDns), expected));
+
+    for (text, reason) in [
+        (
+            looked_up("'*.example.com'", "DNS", ""),
+            "cannot be looked up",
+        ),
+        (
+            looked_up("a", "DNS", "  endpoints: [ { address: 'a b' } ]\n"),
+            "spec.endpoints[0].address",
+        ),
+        (
+            looked_up(
+                "a",
+                "STATIC",
+                "  endpoints: [ { address: a.example.com } ]\n",
+            ),
+            "must be an IP address",
+        ),
+        (
+            looked_up(
+                "a",
+                "DNS_ROUND_ROBIN",
+                "  endpoints: [ { address: a.example.com }, { address: b.example.com } ]\n",
+            ),
+            "takes one at most",
+        ),
+    ] {
+        let rejected = reject(&text).to_string();
+        assert!(rejected.contains(reason), "{reason}: {rejected}");
     }
 }
 

@@ -15,6 +15,7 @@ use super::accept::{accept, accept_all};
 use super::request::Request;
 use super::sotw::{Due, Names, Subscription};
 use crate::assemble::{Assembled, Assembler, DOES_NOT_EXIST_AFTER};
+use crate::dns::{Answer, Lookup};
 use crate::node::Node;
 use crate::resource::{ResourceType, Resources};
 
@@ -93,6 +94,17 @@ impl Machine {
     /// Asks for a table; returns whether it is new.
     pub fn want(&mut self, table: TableKey) -> bool {
         self.assembler.want(table)
+    }
+
+    /// The names that clusters of type `STRICT_DNS` and `LOGICAL_DNS` need looked up, and how often. To be asked after
+    /// each [`Machine::assemble`].
+    pub fn lookups(&self) -> BTreeMap<Lookup, Duration> {
+        self.assembler.wanted_lookups()
+    }
+
+    /// A name was looked up. Addresses that were found stay when a later look-up fails.
+    pub fn looked_up(&mut self, lookup: &Lookup, answer: Answer) {
+        self.assembler.set_answer(lookup, answer);
     }
 
     /// A stream is being opened: requests may go out.

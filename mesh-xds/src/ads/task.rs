@@ -21,6 +21,7 @@ use tonic_prost::ProstCodec;
 use super::machine::{self, Machine};
 use super::request::Request;
 use crate::assemble::Assembled;
+use crate::dns::Lookups;
 
 /// How long connecting to the control plane may take (gRPC's minimum connect timeout is 20 s; a
 /// control plane is near).
@@ -110,6 +111,8 @@ pub struct Control {
     pub wanted: mpsc::UnboundedReceiver<TableKey>,
     /// Where the link's state is told.
     pub status: watch::Sender<machine::Status>,
+    /// Looks up the names that clusters of DNS types have.
+    pub lookups: Lookups,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Streaming<DiscoveryResponse>, Status>> + Send>>;
@@ -194,6 +197,7 @@ async fn serve(
         if let Some(assembled) = machine.assemble(now()) {
             publish(assembled);
         }
+        control.lookups.follow(&machine.lookups());
         unsent = unsent.or_else(|| machine.request(now()));
         let wake_at = machine.wake_at();
         tokio::select! {
@@ -213,6 +217,7 @@ async fn serve(
             wanted = control.wanted.recv() => {
                 machine.want(wanted?);
             }
+            (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
             () = sleep_until(wake_at) => {}
         }
     }
@@ -228,9 +233,11 @@ async fn pause(
         if let Some(assembled) = machine.assemble(now()) {
             publish(assembled);
         }
+        control.lookups.follow(&machine.lookups());
         let wake_at = machine.wake_at();
         tokio::select! {
             () = sleep_until(machine.reconnect_at()) => return true,
+            (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
             wanted = control.wanted.recv() => match wanted {
                 Some(table) => drop(machine.want(table)),
                 None => return false,

@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_core::cluster::{Cluster, Endpoint};
 use mesh_core::lb::{LbConfig, Overprovisioning};
 
-use crate::decode::cluster::{self, ClusterResource, Discovery, LbRules};
+use super::names::LookedUp;
+use crate::decode::cluster::{self, ClusterResource, Discovery, LbRules, Names};
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
+use crate::dns::{Answer, Lookup};
 use crate::resource::ResourceType;
 
 /// What a route finds behind a cluster's name.
@@ -58,6 +61,8 @@ pub(super) struct Clusters {
     referenced: HashMap<Arc<str>, Referenced>,
     /// EDS service name -> the referenced clusters that use it.
     by_service: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// The names that clusters of DNS types have looked up.
+    looked_up: LookedUp,
     /// The keys of `by_service`, until one comes or goes.
     names: Option<Arc<BTreeSet<Arc<str>>>>,
     dirty: BTreeSet<Arc<str>>,
@@ -190,6 +195,15 @@ impl Clusters {
         self.endpoints.insert(name, endpoints);
     }
 
+    /// The names to look up, and how often.
+    pub(super) fn wanted_lookups(&self) -> BTreeMap<Lookup, Duration> {
+        self.looked_up.wanted()
+    }
+
+    pub(super) fn set_answer(&mut self, lookup: &Lookup, answer: Answer) {
+        self.dirty.extend(self.looked_up.answer(lookup, answer));
+    }
+
     /// One more host refers to a cluster.
     pub(super) fn refer(&mut self, name: &Arc<str>) {
         if let Some(referenced) = self.referenced.get_mut(name) {
@@ -281,6 +295,18 @@ impl Clusters {
             Discovery::Static(endpoints) => {
                 Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
             }
+            Discovery::Dns(names) => match self.looked_up.awaited(names) {
+                Some(host) => {
+                    Resolution::Waiting(format!("the addresses of {:?} (DNS)", &*host.name).into())
+                }
+                None => {
+                    let endpoints = names.resolved(|host| self.looked_up.addresses(host));
+                    Resolution::Ready(Arc::new(Cluster {
+                        unresolved: self.looked_up.failures(names),
+                        ..cluster_of(name, &resource, Some(&endpoints))
+                    }))
+                }
+            },
             Discovery::OriginalDestination { callers_version } => {
                 let cluster = passing_through(name, &resource, *callers_version);
                 Resolution::Ready(Arc::new(cluster))
@@ -340,6 +366,7 @@ impl Clusters {
                 });
             users.insert(Arc::clone(name));
         }
+        self.looked_up.link(name, names_of(&resource));
         if let Some(referenced) = self.referenced.get_mut(name) {
             referenced.resource = Some(resource.clone());
             referenced.service = service;
@@ -349,6 +376,7 @@ impl Clusters {
 
     /// Takes a cluster away from its load assignment, and the assignment away if it was the last.
     fn unlink(&mut self, name: &Arc<str>) {
+        self.looked_up.link(name, None);
         let linked = self
             .referenced
             .get_mut(name)
@@ -364,6 +392,13 @@ impl Clusters {
                 }
             }
         }
+    }
+}
+
+fn names_of<E>(resource: &Result<Arc<ClusterResource>, E>) -> Option<&Names> {
+    match &resource.as_deref().ok()?.discovery {
+        Discovery::Dns(names) => Some(names),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! On arrival only the name and the wire form are looked at: a sidecar's CDS holds every service of
 //! the mesh. The content is decoded when a route first refers to the cluster.
 
+mod dns;
 mod lb;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config:
 use mesh_core::cluster::{Protocol, Transport};
 use prost::Message;
 
+pub(crate) use dns::{Host, Names};
 pub(crate) use lb::LbRules;
 
 use super::endpoints::{self, EndpointsResource};
@@ -44,6 +46,7 @@ pub(crate) enum Discovery {
         service_name: Arc<str>,
     },
     Static(EndpointsResource),
+    Dns(Names),
     /// The host that the caller asked for; `callers_version`: in the caller's HTTP version.
     OriginalDestination {
         callers_version: bool,
@@ -143,20 +146,17 @@ fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
         }
         DiscoveryType::Static => Discovery::Static(match &cluster.load_assignment {
             None => EndpointsResource::default(),
-            Some(assignment) => {
-                endpoints::from_proto(assignment).map_err(|e| e.within("load_assignment"))?
-            }
+            Some(assignment) => endpoints::from_proto(assignment, endpoints::socket_addr)
+                .map_err(|e| e.within("load_assignment"))?,
         }),
+        DiscoveryType::StrictDns => Discovery::Dns(dns::strict(cluster)?),
+        DiscoveryType::LogicalDns => Discovery::Dns(dns::logical(cluster)?),
         DiscoveryType::OriginalDst => Discovery::OriginalDestination {
             callers_version: matches!(
                 http_options(cluster)?.and_then(|options| options.upstream_protocol_options),
                 Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_))
             ),
         },
-        other => Discovery::Unsupported(format!(
-            "cluster type {} is not supported yet",
-            other.as_str_name()
-        )),
     })
 }
 

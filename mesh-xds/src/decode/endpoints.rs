@@ -1,6 +1,8 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -18,19 +20,29 @@ use super::{Invalid, message};
 /// Envoy's bound of `LocalityLbEndpoints.priority`.
 const LOWEST_PRIORITY: u32 = 128;
 
-/// The endpoints of a cluster, as they were sent.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct EndpointsResource {
-    pub(crate) endpoints: Vec<EndpointResource>,
+/// The endpoints of a cluster, as they were sent: at addresses, or at names to look up.
+#[derive(Debug, PartialEq)]
+pub(crate) struct EndpointsResource<A = SocketAddr> {
+    pub(crate) endpoints: Vec<EndpointResource<A>>,
     /// They count only if the cluster says so.
     pub(crate) locality_weights: LocalityWeights,
     pub(crate) overprovisioning: Overprovisioning,
 }
 
+impl<A> Default for EndpointsResource<A> {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            locality_weights: LocalityWeights::default(),
+            overprovisioning: Overprovisioning::default(),
+        }
+    }
+}
+
 /// One endpoint, before its cluster has said how it must be reached.
-#[derive(Debug, PartialEq)]
-pub(crate) struct EndpointResource {
-    pub(crate) address: SocketAddr,
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EndpointResource<A = SocketAddr> {
+    pub(crate) address: A,
     pub(crate) weight: u32,
     pub(crate) priority: u32,
     pub(crate) locality: Option<Arc<Locality>>,
@@ -45,15 +57,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc
     if name.is_empty() {
         return Err((name, Invalid::new("cluster_name", "is empty")));
     }
-    match from_proto(&assignment) {
+    match from_proto(&assignment, socket_addr) {
         Ok(endpoints) => Ok((name, endpoints)),
         Err(error) => Err((name, error)),
     }
 }
 
-pub(crate) fn from_proto(
+/// Reads the endpoints, each address by `read`.
+pub(crate) fn from_proto<A: Clone + Eq + Hash>(
     assignment: &pb::ClusterLoadAssignment,
-) -> Result<EndpointsResource, Invalid> {
+    read: fn(&SocketAddress) -> Result<A, Invalid>,
+) -> Result<EndpointsResource<A>, Invalid> {
     let mut resource = EndpointsResource {
         overprovisioning: overprovisioning(assignment).map_err(|e| e.within("policy"))?,
         ..EndpointsResource::default()
@@ -71,10 +85,10 @@ pub(crate) fn from_proto(
             weights.insert(group.priority, locality.clone(), weight);
         }
         for (index, endpoint) in group.lb_endpoints.iter().enumerate() {
-            let endpoint = one(endpoint, group.priority, locality.clone())
+            let endpoint = one(endpoint, read, group.priority, locality.clone())
                 .map_err(|e| e.within(format_args!("{within}.lb_endpoints[{index}]")))?;
             // The same address twice would be picked twice as often, yet it is one process.
-            if seen.insert(endpoint.address) {
+            if seen.insert(endpoint.address.clone()) {
                 resource.endpoints.push(endpoint);
             }
         }
@@ -118,16 +132,17 @@ fn locality_weight(group: &pb::LocalityLbEndpoints) -> Result<Option<u32>, Inval
     }
 }
 
-fn one(
+fn one<A>(
     endpoint: &pb::LbEndpoint,
+    read: fn(&SocketAddress) -> Result<A, Invalid>,
     priority: u32,
     locality: Option<Arc<Locality>>,
-) -> Result<EndpointResource, Invalid> {
+) -> Result<EndpointResource<A>, Invalid> {
     let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else {
         return Err(Invalid::new("endpoint", "is missing"));
     };
     let address = match host.address.as_ref().and_then(|a| a.address.as_ref()) {
-        Some(address::Address::SocketAddress(socket)) => socket_addr(socket)?,
+        Some(address::Address::SocketAddress(socket)) => read(socket)?,
         Some(_) => return Err(Invalid::new("endpoint.address", "is not a socket address")),
         None => return Err(Invalid::new("endpoint.address", "is missing")),
     };
@@ -162,23 +177,22 @@ fn health(status: i32) -> Health {
     }
 }
 
-fn socket_addr(socket: &SocketAddress) -> Result<SocketAddr, Invalid> {
+pub(crate) fn socket_addr(socket: &SocketAddress) -> Result<SocketAddr, Invalid> {
     let ip: IpAddr = socket.address.parse().map_err(|_| {
         Invalid::new(
             "endpoint.address",
             format_args!("{:?} is not an IP address", socket.address),
         )
     })?;
-    let port = match socket.port_specifier {
+    Ok(SocketAddr::new(ip, port(socket)?))
+}
+
+pub(crate) fn port(socket: &SocketAddress) -> Result<u16, Invalid> {
+    let invalid = |reason: fmt::Arguments<'_>| Invalid::new("endpoint.address", reason);
+    match socket.port_specifier {
         Some(socket_address::PortSpecifier::PortValue(port)) => {
-            u16::try_from(port).map_err(|_| {
-                Invalid::new(
-                    "endpoint.address",
-                    format_args!("port {port} is above 65535"),
-                )
-            })?
+            u16::try_from(port).map_err(|_| invalid(format_args!("port {port} is above 65535")))
         }
-        _ => return Err(Invalid::new("endpoint.address", "has no port number")),
-    };
-    Ok(SocketAddr::new(ip, port))
+        _ => Err(invalid(format_args!("has no port number"))),
+    }
 }

@@ -66,16 +66,21 @@ pub(crate) fn addr(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-pub(crate) fn lb_endpoint(address: SocketAddr) -> LbEndpoint {
+/// An IP address or a name, and a port.
+pub(crate) fn address(host: &str, port: u16) -> Address {
     let socket = SocketAddress {
-        address: address.ip().to_string(),
-        port_specifier: Some(PortSpecifier::PortValue(address.port().into())),
+        address: host.to_owned(),
+        port_specifier: Some(PortSpecifier::PortValue(port.into())),
         ..SocketAddress::default()
     };
+    Address {
+        address: Some(address::Address::SocketAddress(socket)),
+    }
+}
+
+pub(crate) fn lb_endpoint(at: SocketAddr) -> LbEndpoint {
     let endpoint = Endpoint {
-        address: Some(Address {
-            address: Some(address::Address::SocketAddress(socket)),
-        }),
+        address: Some(address(&at.ip().to_string(), at.port())),
         ..Endpoint::default()
     };
     LbEndpoint {

@@ -10,13 +10,17 @@ use envoy_types::pb::google::protobuf::Any;
 use mesh_xds::ResourceType;
 use prost::Message;
 
+use crate::decode::Labels;
 use crate::kinds::destination_rule::{Balancer, DestinationRule};
-use crate::kinds::service_entry::Protocol;
+use crate::kinds::service_entry::{Protocol, Resolution};
 use crate::registry::{Named, Service, ServicePort};
 
+use super::endpoints;
 use super::proto::{self, OrderedKind, OrderedList, OrderedStruct};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default of `MeshConfig.dnsRefreshRate`.
+const DNS_REFRESH: Duration = Duration::from_secs(60);
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// Where requests for hosts outside of the mesh go.
 pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
@@ -26,34 +30,26 @@ pub(super) fn outbound(
     name: &str,
     service: &Service,
     port: &ServicePort,
-    subset: &str,
+    (subset, labels): (&str, Option<&Labels>),
     rules: &[&Named<DestinationRule>],
 ) -> Any {
     let lb_policy = match balancer(port.number, subset, rules).unwrap_or_default() {
-        _ if !service.has_addresses => pb::cluster::LbPolicy::ClusterProvided,
+        _ if service.resolution == Resolution::None => pb::cluster::LbPolicy::ClusterProvided,
         Balancer::LeastRequest => pb::cluster::LbPolicy::LeastRequest,
         Balancer::RoundRobin => pb::cluster::LbPolicy::RoundRobin,
         Balancer::Random => pb::cluster::LbPolicy::Random,
     };
-    let ads =
-        core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource::default());
-    let discovery = if service.has_addresses {
-        pb::cluster::DiscoveryType::Eds
-    } else {
-        pb::cluster::DiscoveryType::OriginalDst
+    let cluster = match service.resolution {
+        Resolution::Static => discovered(name),
+        Resolution::Dns => named(name, pb::cluster::DiscoveryType::StrictDns, port, labels),
+        Resolution::DnsRoundRobin => {
+            named(name, pb::cluster::DiscoveryType::LogicalDns, port, labels)
+        }
+        Resolution::None | Resolution::DynamicDns => {
+            base(name, pb::cluster::DiscoveryType::OriginalDst)
+        }
     };
     let cluster = pb::Cluster {
-        eds_cluster_config: service
-            .has_addresses
-            .then(|| pb::cluster::EdsClusterConfig {
-                eds_config: Some(core::ConfigSource {
-                    initial_fetch_timeout: Some(proto::duration(Duration::ZERO)),
-                    resource_api_version: core::ApiVersion::V3.into(),
-                    config_source_specifier: Some(ads),
-                    ..core::ConfigSource::default()
-                }),
-                service_name: name.to_owned(),
-            }),
         lb_policy: lb_policy.into(),
         typed_extension_protocol_options: match port.protocol {
             Protocol::Http2 => {
@@ -62,7 +58,7 @@ pub(super) fn outbound(
             _ => HashMap::new(),
         },
         common_lb_config: Some(pb::cluster::CommonLbConfig::default()),
-        ..base(name, discovery)
+        ..cluster
     };
     let mut packed = proto::pack(ResourceType::Cluster, &cluster);
     // A message may be written in parts: the bytes of its fields one after the other.
@@ -70,6 +66,41 @@ pub(super) fn outbound(
         .value
         .extend(metadata(service, port, subset, rules).encode_to_vec());
     packed
+}
+
+/// A cluster whose endpoints the control plane names.
+fn discovered(name: &str) -> pb::Cluster {
+    let ads =
+        core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource::default());
+    pb::Cluster {
+        eds_cluster_config: Some(pb::cluster::EdsClusterConfig {
+            eds_config: Some(core::ConfigSource {
+                initial_fetch_timeout: Some(proto::duration(Duration::ZERO)),
+                resource_api_version: core::ApiVersion::V3.into(),
+                config_source_specifier: Some(ads),
+                ..core::ConfigSource::default()
+            }),
+            service_name: name.to_owned(),
+        }),
+        ..base(name, pb::cluster::DiscoveryType::Eds)
+    }
+}
+
+/// A cluster whose callers look its names up.
+fn named(
+    name: &str,
+    discovery: pb::cluster::DiscoveryType,
+    port: &ServicePort,
+    labels: Option<&Labels>,
+) -> pb::Cluster {
+    #[allow(deprecated, reason = "it is what istiod sends")]
+    pb::Cluster {
+        load_assignment: Some(endpoints::assignment(name, port, labels)),
+        dns_refresh_rate: Some(proto::duration(DNS_REFRESH)),
+        dns_lookup_family: pb::cluster::DnsLookupFamily::V4Only.into(),
+        respect_dns_ttl: true,
+        ..base(name, discovery)
+    }
 }
 
 /// The cluster that answers nothing.

@@ -45,10 +45,16 @@ pub(super) fn assignment(
             ..pb::LocalityLbEndpoints::default()
         }
     });
-    let endpoints = endpoints.collect();
+    pb::ClusterLoadAssignment {
+        endpoints: endpoints.collect(),
+        ..nobody(name)
+    }
+}
+
+/// A load assignment without endpoints.
+pub(super) fn nobody(name: &str) -> pb::ClusterLoadAssignment {
     pb::ClusterLoadAssignment {
         cluster_name: name.to_owned(),
-        endpoints,
         ..pb::ClusterLoadAssignment::default()
     }
 }

@@ -7,7 +7,7 @@ use crate::host;
 use crate::yaml::Value;
 
 use super::ExportTo;
-use super::workload_entry::{self, Endpoint};
+use super::workload_entry::{self, Addresses, Endpoint};
 
 /// A checked `ServiceEntry`.
 #[derive(Debug, Clone)]
@@ -27,8 +27,12 @@ pub(crate) enum Resolution {
     Static,
     /// `NONE`: the caller's own; clients dial what they asked for.
     None,
-    /// The names are resolved, which is not served: the service is left out.
+    /// `DNS`: whoever calls looks the names up; all their addresses are endpoints.
     Dns,
+    /// `DNS_ROUND_ROBIN`: the same, and each name is one endpoint.
+    DnsRoundRobin,
+    /// `DYNAMIC_DNS`, which is not served: the service is left out.
+    DynamicDns,
 }
 
 /// A port of a service.
@@ -127,12 +131,12 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
         .word("resolution", resolutions, sink)
         .unwrap_or("NONE");
     let is_static = resolution == "STATIC";
-    if resolution.contains("DNS") {
+    if resolution == "DYNAMIC_DNS" {
         let at = fields.place("resolution");
         sink.note(
             at,
             format!(
-                "spec.resolution {resolution}: the service is left out; only STATIC and NONE are served"
+                "spec.resolution {resolution}: the service is left out; STATIC, DNS, DNS_ROUND_ROBIN and NONE are served"
             ),
         );
     }
@@ -140,7 +144,14 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
         let selector = Fields::open(v, "spec.workloadSelector", SELECTOR, sink)?;
         Some(selector.labels("labels", sink))
     });
-    let endpoints = endpoints(&fields, is_static, sink);
+    let resolution = match resolution {
+        "STATIC" => Resolution::Static,
+        "DNS" => Resolution::Dns,
+        "DNS_ROUND_ROBIN" => Resolution::DnsRoundRobin,
+        "DYNAMIC_DNS" => Resolution::DynamicDns,
+        _ => Resolution::None,
+    };
+    let endpoints = endpoints(&fields, resolution, sink);
     let listed = fields.get("endpoints").is_some();
     if selector.is_some() && listed {
         let at = fields.place("endpoints");
@@ -154,15 +165,12 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
             "resolution STATIC needs spec.endpoints or spec.workloadSelector",
         );
     }
+    check_names(&fields, resolution, &hosts, endpoints.len(), sink);
     let export_to = ExportTo::decode(&fields, sink);
     Some(ServiceEntry {
         hosts,
         ports,
-        resolution: match resolution {
-            "STATIC" => Resolution::Static,
-            "NONE" => Resolution::None,
-            _ => Resolution::Dns,
-        },
+        resolution,
         endpoints,
         selector,
         export_to,
@@ -243,17 +251,45 @@ fn ports(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Port> {
     ports
 }
 
-fn endpoints(fields: &Fields<'_>, is_static: bool, sink: &mut Sink) -> Vec<Endpoint> {
+/// What Istio demands of services whose names are looked up.
+fn check_names(
+    fields: &Fields<'_>,
+    resolution: Resolution,
+    hosts: &[String],
+    endpoints: usize,
+    sink: &mut Sink,
+) {
+    let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    let itself = fields.get("endpoints").is_none() && fields.get("workloadSelector").is_none();
+    if named
+        && itself
+        && let Some(wild) = hosts.iter().find(|host| host.starts_with('*'))
+    {
+        let at = fields.place("hosts");
+        sink.error(
+            at,
+            format!("spec.hosts: {wild:?} cannot be looked up; resolution DNS needs spec.endpoints for it"),
+        );
+    }
+    if resolution == Resolution::DnsRoundRobin && endpoints > 1 {
+        let at = fields.place("endpoints");
+        sink.error(
+            at,
+            "spec.endpoints: resolution DNS_ROUND_ROBIN takes one at most",
+        );
+    }
+}
+
+fn endpoints(fields: &Fields<'_>, resolution: Resolution, sink: &mut Sink) -> Vec<Endpoint> {
+    let addresses = match resolution {
+        Resolution::Static => Addresses::Ips,
+        Resolution::Dns | Resolution::DnsRoundRobin => Addresses::Names,
+        Resolution::None | Resolution::DynamicDns => return Vec::new(),
+    };
     let mut endpoints = Vec::new();
     for (i, item) in fields.list("endpoints", sink).iter().enumerate() {
         let path = format!("spec.endpoints[{i}]");
-        // Names are fine as addresses where DNS is to resolve them.
-        let endpoint = if is_static {
-            workload_entry::decode(item, &path, sink)
-        } else {
-            None
-        };
-        endpoints.extend(endpoint);
+        endpoints.extend(workload_entry::decode(item, &path, addresses, sink));
     }
     endpoints
 }

@@ -1,21 +1,53 @@
 //! `WorkloadEntry`: one workload; the same message stands in `ServiceEntry.endpoints`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::decode::{Fields, Labels, Schema, Sink, integer};
+use crate::host;
 use crate::yaml::Value;
 
 /// A checked workload.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
-    pub(crate) address: IpAddr,
+    pub(crate) address: Address,
     /// Ports by the name of the service's port.
     pub(crate) ports: BTreeMap<String, u32>,
     pub(crate) labels: Labels,
     pub(crate) locality: Locality,
     /// The weight in load balancing; 1 where none is given.
     pub(crate) weight: u32,
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    Ip(IpAddr),
+    /// Whoever calls it looks it up.
+    Name(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Endpoint {
+    /// A host by its name, and nothing known of it.
+    pub(crate) fn at(name: &str) -> Self {
+        Self {
+            address: Address::Name(name.to_owned()),
+            ports: BTreeMap::new(),
+            labels: Labels::new(),
+            locality: Locality::default(),
+            weight: 1,
+        }
+    }
 }
 
 /// `region/zone/subzone`, each may be empty.
@@ -50,30 +82,22 @@ const SPEC: Schema = Schema {
     unserved: &["network"],
 };
 
-pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<Endpoint> {
+/// What an address may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    Ips,
+    /// Names as well: `resolution` says that they are looked up.
+    Names,
+}
+
+pub(crate) fn decode(
+    spec: &Value,
+    path: &str,
+    addresses: Addresses,
+    sink: &mut Sink,
+) -> Option<Endpoint> {
     let fields = Fields::open(spec, path, SPEC, sink)?;
-    let address = fields.string("address", sink);
-    let address = match &address {
-        Some(text) => {
-            let parsed = text.parse::<IpAddr>().ok();
-            if parsed.is_none() {
-                let at = fields.place("address");
-                sink.error(
-                    at,
-                    format!(
-                        "{path}.address must be an IP address, not {text:?}; names are not resolved"
-                    ),
-                );
-            }
-            parsed
-        }
-        None => {
-            if fields.get("address").is_none() {
-                sink.error(fields.at, format!("{path}.address is missing"));
-            }
-            None
-        }
-    };
+    let address = address(&fields, path, addresses, sink);
     let mut ports = BTreeMap::new();
     for entry in fields.entries("ports", sink) {
         let number = integer(
@@ -101,4 +125,32 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<Endpoi
         locality,
         weight,
     })
+}
+
+fn address(
+    fields: &Fields<'_>,
+    path: &str,
+    addresses: Addresses,
+    sink: &mut Sink,
+) -> Option<Address> {
+    let Some(text) = fields.string("address", sink) else {
+        if fields.get("address").is_none() {
+            sink.error(fields.at, format!("{path}.address is missing"));
+        }
+        return None;
+    };
+    if let Ok(ip) = text.parse() {
+        return Some(Address::Ip(ip));
+    }
+    let reason = match addresses {
+        Addresses::Ips => format!(
+            " must be an IP address, not {text:?}; names are looked up where resolution is DNS"
+        ),
+        Addresses::Names => match host::check(&text) {
+            Ok(()) => return Some(Address::Name(text.to_ascii_lowercase())),
+            Err(reason) => format!(": {reason}"),
+        },
+    };
+    sink.error(fields.place("address"), format!("{path}.address{reason}"));
+    None
 }

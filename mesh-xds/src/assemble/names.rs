@@ -1,0 +1,109 @@
+//! Names that clusters want looked up, who uses them, and what was found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decode::cluster::{Host, Names};
+use crate::dns::{Answer, Lookup};
+
+#[derive(Debug, Default)]
+pub(super) struct LookedUp {
+    hosts: BTreeMap<Host, Entry>,
+    /// What each cluster uses, to be taken back.
+    by_cluster: BTreeMap<Arc<str>, BTreeSet<Host>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// The clusters, and how long an answer counts for each.
+    users: BTreeMap<Arc<str>, Duration>,
+    answer: Option<Answer>,
+}
+
+impl LookedUp {
+    /// A cluster uses these names, and no others.
+    pub(super) fn link(&mut self, cluster: &Arc<str>, names: Option<&Names>) {
+        let hosts: BTreeSet<Host> = names.into_iter().flat_map(Names::hosts).cloned().collect();
+        if let Some(names) = names {
+            for host in &hosts {
+                let entry = self.hosts.entry(host.clone()).or_default();
+                entry.users.insert(Arc::clone(cluster), names.refresh);
+            }
+        }
+        let former = match hosts.is_empty() {
+            true => self.by_cluster.remove(cluster),
+            false => self.by_cluster.insert(Arc::clone(cluster), hosts.clone()),
+        };
+        for gone in former
+            .iter()
+            .flatten()
+            .filter(|host| !hosts.contains(*host))
+        {
+            if let Some(entry) = self.hosts.get_mut(gone) {
+                entry.users.remove(cluster);
+                if entry.users.is_empty() {
+                    self.hosts.remove(gone);
+                }
+            }
+        }
+    }
+
+    /// What has to be looked up, each name at the shortest interval that one of its users asks for.
+    pub(super) fn wanted(&self) -> BTreeMap<Lookup, Duration> {
+        let wanted = self.hosts.iter().filter_map(|(host, entry)| {
+            let lookup = Lookup {
+                host: Arc::clone(&host.name),
+                port: host.port,
+            };
+            Some((lookup, *entry.users.values().min()?))
+        });
+        wanted.collect()
+    }
+
+    /// Keeps an answer; returns the clusters that it changes. A failure leaves what was found before.
+    pub(super) fn answer(&mut self, lookup: &Lookup, answer: Answer) -> Vec<Arc<str>> {
+        let host = Host {
+            name: Arc::clone(&lookup.host),
+            port: lookup.port,
+        };
+        let Some(entry) = self.hosts.get_mut(&host) else {
+            return Vec::new();
+        };
+        let changes = match (&entry.answer, &answer) {
+            (Some(Ok(_)), Err(_)) => false,
+            (former, new) => former.as_ref() != Some(new),
+        };
+        if !changes {
+            return Vec::new();
+        }
+        entry.answer = Some(answer);
+        entry.users.keys().cloned().collect()
+    }
+
+    /// A name of these that has not been looked up.
+    pub(super) fn awaited<'a>(&self, names: &'a Names) -> Option<&'a Host> {
+        let answered = |host: &Host| self.hosts.get(host).is_some_and(|it| it.answer.is_some());
+        names.hosts().find(|host| !answered(host))
+    }
+
+    pub(super) fn addresses(&self, host: &Host) -> &[SocketAddr] {
+        match self.hosts.get(host).and_then(|it| it.answer.as_ref()) {
+            Some(Ok(addresses)) => addresses,
+            _ => &[],
+        }
+    }
+
+    /// Why names of these have no address.
+    pub(super) fn failures(&self, names: &Names) -> Option<Arc<str>> {
+        let failures = names.hosts().filter_map(|host| {
+            let Some(Err(reason)) = self.hosts.get(host)?.answer.as_ref() else {
+                return None;
+            };
+            Some(format!("no address of {:?}: {reason}", &*host.name))
+        });
+        let all: Vec<String> = failures.collect();
+        (!all.is_empty()).then(|| all.join("; ").into())
+    }
+}

@@ -1,0 +1,172 @@
+//! `STRICT_DNS` and `LOGICAL_DNS`: endpoints at names that this side looks up.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3 as pb;
+use envoy_types::pb::envoy::config::core::v3::SocketAddress;
+use pb::cluster::DnsLookupFamily;
+
+use crate::decode::endpoints::{self, EndpointResource, EndpointsResource};
+use crate::decode::{Invalid, duration};
+
+/// Envoy's default of `dns_refresh_rate`.
+const REFRESH: Duration = Duration::from_secs(5);
+/// The least that Envoy takes for it.
+const SHORTEST_REFRESH: Duration = Duration::from_millis(1);
+
+/// A name and the port of what it stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Host {
+    pub(crate) name: Arc<str>,
+    pub(crate) port: u16,
+}
+
+/// The endpoints of a cluster before their names are looked up.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) hosts: EndpointsResource<Host>,
+    /// `dns_refresh_rate`: how long an answer counts. A time to live, which Envoy can be told to respect, is not known
+    /// to the platform's resolver.
+    pub(crate) refresh: Duration,
+    family: DnsLookupFamily,
+    /// `LOGICAL_DNS`: all addresses are one endpoint.
+    is_one: bool,
+}
+
+pub(super) fn strict(cluster: &pb::Cluster) -> Result<Names, Invalid> {
+    names(cluster, false)
+}
+
+/// Envoy: "must have a single locality_lb_endpoint and a single lb_endpoint".
+pub(super) fn logical(cluster: &pb::Cluster) -> Result<Names, Invalid> {
+    let names = names(cluster, true)?;
+    let sent = cluster.load_assignment.as_ref();
+    let groups = sent.map_or(0, |sent| sent.endpoints.len());
+    match (groups, names.hosts.endpoints.len()) {
+        (1, 1) => Ok(names),
+        (groups, endpoints) => Err(Invalid::new(
+            "load_assignment.endpoints",
+            format_args!(
+                "{groups} localities with {endpoints} endpoints; LOGICAL_DNS needs one with one"
+            ),
+        )),
+    }
+}
+
+fn names(cluster: &pb::Cluster, is_one: bool) -> Result<Names, Invalid> {
+    let hosts = match &cluster.load_assignment {
+        None => EndpointsResource::default(),
+        Some(assignment) => {
+            endpoints::from_proto(assignment, host).map_err(|e| e.within("load_assignment"))?
+        }
+    };
+    Ok(Names {
+        hosts,
+        refresh: refresh(cluster)?,
+        family: family(cluster)?,
+        is_one,
+    })
+}
+
+fn family(cluster: &pb::Cluster) -> Result<DnsLookupFamily, Invalid> {
+    #[allow(deprecated, reason = "it is what is sent")]
+    let number = cluster.dns_lookup_family;
+    DnsLookupFamily::try_from(number)
+        .map_err(|_| Invalid::new("dns_lookup_family", format_args!("{number} is none")))
+}
+
+fn refresh(cluster: &pb::Cluster) -> Result<Duration, Invalid> {
+    #[allow(deprecated, reason = "it is what is sent")]
+    let Some(wire) = &cluster.dns_refresh_rate else {
+        return Ok(REFRESH);
+    };
+    duration(wire)
+        .filter(|refresh| *refresh >= SHORTEST_REFRESH)
+        .ok_or_else(|| {
+            let reason = "must be at least 1 ms, and at most 315576000000 s";
+            Invalid::new("dns_refresh_rate", reason)
+        })
+}
+
+fn host(socket: &SocketAddress) -> Result<Host, Invalid> {
+    if socket.address.is_empty() {
+        return Err(Invalid::new("endpoint.address", "is empty"));
+    }
+    if !socket.resolver_name.is_empty() {
+        let reason = format_args!(
+            "names the resolver {:?}, which is not there",
+            socket.resolver_name
+        );
+        return Err(Invalid::new("endpoint.address", reason));
+    }
+    Ok(Host {
+        name: socket.address.as_str().into(),
+        port: endpoints::port(socket)?,
+    })
+}
+
+impl Host {
+    /// The address of a host that is named by it.
+    fn literal(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = self.name.parse().ok()?;
+        Some(SocketAddr::new(ip, self.port))
+    }
+}
+
+impl Names {
+    /// What has to be looked up.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Host> {
+        let hosts = self.hosts.endpoints.iter().map(|one| &one.address);
+        hosts.filter(|host| host.literal().is_none())
+    }
+
+    /// The endpoints, with the addresses that each name has.
+    pub(crate) fn resolved<'a>(
+        &self,
+        addresses: impl Fn(&Host) -> &'a [SocketAddr],
+    ) -> EndpointsResource {
+        let endpoints = self.hosts.endpoints.iter().flat_map(|one| {
+            let found = match one.address.literal() {
+                Some(literal) => vec![literal],
+                None => self.usable(addresses(&one.address)),
+            };
+            found.into_iter().map(|address| EndpointResource {
+                address,
+                weight: one.weight,
+                priority: one.priority,
+                locality: one.locality.clone(),
+                health: one.health,
+                socket_match: one.socket_match.clone(),
+            })
+        });
+        EndpointsResource {
+            endpoints: endpoints.collect(),
+            locality_weights: self.hosts.locality_weights.clone(),
+            overprovisioning: self.hosts.overprovisioning,
+        }
+    }
+
+    /// The addresses that `dns_lookup_family` leaves.
+    fn usable(&self, found: &[SocketAddr]) -> Vec<SocketAddr> {
+        let (v6, v4): (Vec<_>, Vec<_>) = found.iter().partition(|address| address.is_ipv6());
+        let mut usable = match self.family {
+            DnsLookupFamily::V4Only => v4,
+            DnsLookupFamily::V6Only => v6,
+            DnsLookupFamily::V4Preferred if v4.is_empty() => v6,
+            DnsLookupFamily::V4Preferred => v4,
+            DnsLookupFamily::Auto if v6.is_empty() => v4,
+            DnsLookupFamily::Auto => v6,
+            DnsLookupFamily::All => found.to_vec(),
+        };
+        // In order, so that answers that differ in their order only are the same endpoints: a name's addresses are
+        // told in turns.
+        usable.sort_unstable();
+        usable.dedup();
+        if self.is_one {
+            usable.truncate(1);
+        }
+        usable
+    }
+}

@@ -1,0 +1,171 @@
+//! Looks up the names of clusters of type `STRICT_DNS` and `LOGICAL_DNS`, again and again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// How long one look-up may take: Envoy's resolver gives up after 5 s per query, with four attempts.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(20);
+
+/// The addresses to come.
+pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+
+/// Looks up the names of hosts.
+pub trait Resolve: Send + Sync + 'static {
+    /// The addresses of a host, best first, each with the port to connect to. Never called with an IP address.
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a>;
+}
+
+/// The platform's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+struct System;
+
+impl Resolve for System {
+    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
+
+/// A resolver that clones share; the platform's by default.
+#[derive(Clone)]
+pub struct Resolver(Arc<dyn Resolve>);
+
+impl Resolver {
+    /// One of the application's own.
+    pub fn new(resolver: impl Resolve) -> Self {
+        Self(Arc::new(resolver))
+    }
+
+    /// As [`Resolve::resolve`].
+    ///
+    /// # Errors
+    /// As the resolver says.
+    pub async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.0.resolve(host, port).await
+    }
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new(System)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+/// What is to be looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lookup {
+    /// The name.
+    pub host: Arc<str>,
+    /// The port that goes into the addresses.
+    pub port: u16,
+}
+
+/// What was found: addresses, none of them twice, or why there is none.
+pub type Answer = Result<Arc<[SocketAddr]>, Arc<str>>;
+
+/// The look-ups that run, each in a task of its own: one that hangs holds up no other.
+#[derive(Debug)]
+pub struct Lookups {
+    resolver: Resolver,
+    running: BTreeMap<Lookup, (Duration, Running)>,
+    sender: mpsc::UnboundedSender<(Lookup, Answer)>,
+    answers: mpsc::UnboundedReceiver<(Lookup, Answer)>,
+}
+
+/// Ends with its owner.
+#[derive(Debug)]
+struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self::new(Resolver::default())
+    }
+}
+
+impl Lookups {
+    /// None yet.
+    pub fn new(resolver: Resolver) -> Self {
+        let (sender, answers) = mpsc::unbounded_channel();
+        Self {
+            resolver,
+            running: BTreeMap::new(),
+            sender,
+            answers,
+        }
+    }
+
+    /// Looks up these names from now on, each at its interval, and no others. Needs a tokio runtime.
+    pub fn follow(&mut self, wanted: &BTreeMap<Lookup, Duration>) {
+        self.running
+            .retain(|lookup, (every, _)| wanted.get(lookup) == Some(every));
+        for (lookup, every) in wanted {
+            if !self.running.contains_key(lookup) {
+                let task = tokio::spawn(repeat(
+                    self.resolver.clone(),
+                    lookup.clone(),
+                    *every,
+                    self.sender.clone(),
+                ));
+                self.running.insert(lookup.clone(), (*every, Running(task)));
+            }
+        }
+    }
+
+    /// The next answer. Can be dropped and called again without loss.
+    pub async fn next(&mut self) -> (Lookup, Answer) {
+        match self.answers.recv().await {
+            Some(answer) => answer,
+            // Never: a sender is ours.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn repeat(
+    resolver: Resolver,
+    lookup: Lookup,
+    every: Duration,
+    answers: mpsc::UnboundedSender<(Lookup, Answer)>,
+) {
+    loop {
+        let answer = look_up(&resolver, &lookup).await;
+        if answers.send((lookup.clone(), answer)).is_err() {
+            return;
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+async fn look_up(resolver: &Resolver, Lookup { host, port }: &Lookup) -> Answer {
+    let looking = tokio::time::timeout(LONGEST_LOOKUP, resolver.resolve(host, *port));
+    let mut found = match looking.await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return Err(error.to_string().into()),
+        Err(_) => return Err(format!("no answer within {LONGEST_LOOKUP:?}").into()),
+    };
+    if found.is_empty() {
+        return Err("the name has no addresses".into());
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found.into())
+}

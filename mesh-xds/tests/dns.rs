@@ -1,0 +1,241 @@
+//! Clusters whose endpoints have names: `STRICT_DNS` and `LOGICAL_DNS`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, DnsLookupFamily,
+};
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
+};
+use envoy_types::pb::google::protobuf;
+use mesh_core::cluster;
+use mesh_xds::dns::{Answer, Lookup};
+use rig::Rig;
+use wire::{CDS, RDS};
+
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "support/rig.rs"]
+mod rig;
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "support/wire.rs"]
+mod wire;
+
+/// A cluster of this type over these hosts, each with port 80.
+fn named(kind: DiscoveryType, hosts: &[&str]) -> Cluster {
+    let endpoints = hosts.iter().map(|host| LbEndpoint {
+        host_identifier: Some(HostIdentifier::Endpoint(Endpoint {
+            address: Some(wire::address(host, 80)),
+            ..Endpoint::default()
+        })),
+        ..LbEndpoint::default()
+    });
+    Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
+        eds_cluster_config: None,
+        load_assignment: Some(ClusterLoadAssignment {
+            endpoints: vec![LocalityLbEndpoints {
+                lb_endpoints: endpoints.collect(),
+                ..LocalityLbEndpoints::default()
+            }],
+            ..ClusterLoadAssignment::default()
+        }),
+        ..wire::cluster_message("outside", "")
+    }
+}
+
+fn refreshed(every: i64, cluster: Cluster) -> Cluster {
+    #[allow(deprecated, reason = "it is what is sent")]
+    Cluster {
+        dns_refresh_rate: Some(protobuf::Duration {
+            seconds: every,
+            nanos: 0,
+        }),
+        ..cluster
+    }
+}
+
+fn of_family(family: DnsLookupFamily, cluster: Cluster) -> Cluster {
+    #[allow(deprecated, reason = "it is what is sent")]
+    Cluster {
+        dns_lookup_family: family.into(),
+        ..cluster
+    }
+}
+
+/// A host that leads to the cluster.
+fn routed(cluster: &Cluster) -> Rig {
+    let mut rig = Rig::introduced();
+    rig.deliver(CDS, "1", vec![wire::any(CDS, cluster)]);
+    let hosts = vec![wire::host("a", &[&cluster.name])];
+    rig.deliver(RDS, "1", vec![wire::routes("9080", hosts)]);
+    rig
+}
+
+fn answer(rig: &mut Rig, host: &str, answer: Answer) {
+    let lookup = Lookup {
+        host: host.into(),
+        port: 80,
+    };
+    rig.machine.looked_up(&lookup, answer);
+    rig.assemble();
+}
+
+fn found(addresses: &[&str]) -> Answer {
+    Ok(addresses
+        .iter()
+        .map(|text| text.parse().expect("an address"))
+        .collect())
+}
+
+fn the_cluster(rig: &Rig) -> Arc<cluster::Cluster> {
+    let target = rig.target("a").expect("a target");
+    assert_eq!(target.waiting_for, None);
+    Arc::clone(target.clusters[0].as_ref().expect("a cluster"))
+}
+
+fn addresses(rig: &Rig) -> Vec<String> {
+    let cluster = the_cluster(rig);
+    assert_eq!(cluster.fault, None);
+    let address = |endpoint: &cluster::Endpoint| -> SocketAddr { endpoint.address };
+    let all = cluster.endpoints.iter().map(address);
+    all.map(|address| address.to_string()).collect()
+}
+
+fn lookups(rig: &Rig) -> BTreeMap<String, u64> {
+    let lookups = rig.machine.lookups().into_iter();
+    lookups
+        .map(|(lookup, every)| (format!("{}:{}", lookup.host, lookup.port), every.as_secs()))
+        .collect()
+}
+
+fn each(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    let pairs = pairs
+        .iter()
+        .map(|(host, every)| ((*host).to_owned(), *every));
+    pairs.collect()
+}
+
+#[test]
+fn all_addresses_of_all_names_are_endpoints() {
+    let mut rig = routed(&named(
+        DiscoveryType::StrictDns,
+        &["one.example", "two.example", "10.0.0.9"],
+    ));
+    assert_eq!(
+        lookups(&rig),
+        each(&[("one.example:80", 5), ("two.example:80", 5)])
+    );
+    let waiting = |rig: &Rig| {
+        rig.target("a")
+            .and_then(|target| target.waiting_for.clone())
+    };
+    assert_eq!(
+        waiting(&rig).as_deref(),
+        Some("the addresses of \"one.example\" (DNS)")
+    );
+    answer(
+        &mut rig,
+        "one.example",
+        found(&["10.0.0.2:80", "10.0.0.1:80"]),
+    );
+    assert_eq!(
+        waiting(&rig).as_deref(),
+        Some("the addresses of \"two.example\" (DNS)")
+    );
+    answer(&mut rig, "two.example", found(&["10.0.0.3:80"]));
+    let all = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.9:80"];
+    assert_eq!(addresses(&rig), all);
+
+    // Another order is no change; other addresses are.
+    let before = the_cluster(&rig);
+    answer(
+        &mut rig,
+        "one.example",
+        found(&["10.0.0.2:80", "10.0.0.1:80"]),
+    );
+    assert!(Arc::ptr_eq(&before, &the_cluster(&rig)));
+    answer(&mut rig, "one.example", found(&["10.0.0.7:80"]));
+    assert_eq!(
+        addresses(&rig),
+        ["10.0.0.7:80", "10.0.0.3:80", "10.0.0.9:80"]
+    );
+}
+
+#[test]
+fn a_logical_host_is_one_endpoint() {
+    let cluster = named(DiscoveryType::LogicalDns, &["one.example"]);
+    let mut rig = routed(&cluster);
+    answer(
+        &mut rig,
+        "one.example",
+        found(&["10.0.0.1:80", "10.0.0.2:80"]),
+    );
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+
+    let two = named(DiscoveryType::LogicalDns, &["one.example", "two.example"]);
+    let fault = the_cluster(&routed(&two)).fault.clone().expect("a fault");
+    assert!(fault.contains("LOGICAL_DNS needs one with one"), "{fault}");
+}
+
+#[test]
+fn what_was_found_stays_when_a_later_look_up_fails() {
+    let mut rig = routed(&named(DiscoveryType::StrictDns, &["one.example"]));
+    answer(&mut rig, "one.example", Err("no such host".into()));
+    let cluster = the_cluster(&rig);
+    assert!(cluster.endpoints.is_empty());
+    let why = cluster.unresolved.as_deref();
+    assert_eq!(why, Some("no address of \"one.example\": no such host"));
+
+    answer(&mut rig, "one.example", found(&["10.0.0.1:80"]));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+    assert_eq!(the_cluster(&rig).unresolved, None);
+    answer(&mut rig, "one.example", Err("timed out".into()));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+    // One that is not asked for is no news.
+    answer(&mut rig, "other.example", found(&["10.0.0.1:80"]));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+}
+
+#[test]
+fn the_family_chooses_among_addresses() {
+    let both = found(&["10.0.0.1:80", "[::1]:80"]);
+    for (family, expected) in [
+        (DnsLookupFamily::Auto, vec!["[::1]:80"]),
+        (DnsLookupFamily::V4Only, vec!["10.0.0.1:80"]),
+        (DnsLookupFamily::V6Only, vec!["[::1]:80"]),
+        (DnsLookupFamily::V4Preferred, vec!["10.0.0.1:80"]),
+        (DnsLookupFamily::All, vec!["10.0.0.1:80", "[::1]:80"]),
+    ] {
+        let cluster = named(DiscoveryType::StrictDns, &["one.example"]);
+        let mut rig = routed(&of_family(family, cluster));
+        answer(&mut rig, "one.example", both.clone());
+        assert_eq!(addresses(&rig), expected, "{family:?}");
+    }
+}
+
+#[test]
+fn names_are_looked_up_while_they_are_used_and_as_often_as_is_said() {
+    let cluster = named(DiscoveryType::StrictDns, &["one.example"]);
+    let mut rig = routed(&refreshed(60, cluster.clone()));
+    assert_eq!(lookups(&rig), each(&[("one.example:80", 60)]));
+    rig.deliver(
+        CDS,
+        "2",
+        vec![wire::any(CDS, &refreshed(7, cluster.clone()))],
+    );
+    assert_eq!(lookups(&rig), each(&[("one.example:80", 7)]));
+    let other = named(DiscoveryType::StrictDns, &["two.example"]);
+    rig.deliver(CDS, "3", vec![wire::any(CDS, &other)]);
+    assert_eq!(lookups(&rig), each(&[("two.example:80", 5)]));
+    rig.deliver(CDS, "4", wire::clusters(&["outside"]));
+    assert_eq!(lookups(&rig), each(&[]));
+
+    let fault = the_cluster(&routed(&refreshed(0, cluster))).fault.clone();
+    let fault = fault.expect("a fault");
+    assert!(fault.contains("dns_refresh_rate"), "{fault}");
+}
