@@ -84,8 +84,21 @@ impl Clusters {
         Arc::clone(names)
     }
 
+    /// Whether the clusters have been sent once.
+    pub(super) const fn is_known(&self) -> bool {
+        self.wire.is_some()
+    }
+
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
         self.endpoints.contains_key(name)
+    }
+
+    /// The load assignments that hold endpoints.
+    pub(super) fn known_endpoints(&self) -> impl Iterator<Item = &Arc<str>> {
+        let known = |assignment: &Assignment| matches!(assignment, Assignment::Known(_));
+        let all = self.endpoints.iter();
+        all.filter(move |(_, assignment)| known(assignment))
+            .map(|(name, _)| name)
     }
 
     /// The faults of clusters that are in use, found since they were last taken.
@@ -129,20 +142,53 @@ impl Clusters {
         let former = self.wire.replace(clusters);
         let names: Vec<Arc<str>> = self.referenced.keys().cloned().collect();
         for name in names {
-            self.renew(name, former.as_ref());
+            let before = former.as_ref().and_then(|former| former.get(&name));
+            self.renew(name, former.is_none(), before);
         }
         renamed
     }
 
-    /// Compares one cluster that is in use with the former CDS.
-    fn renew(&mut self, name: Arc<str>, former: Option<&BTreeMap<Arc<str>, Vec<u8>>>) {
+    /// Takes what has changed since the last CDS, or the first of it. Returns whether a cluster came or went.
+    pub(super) fn change(
+        &mut self,
+        version: &Arc<str>,
+        changed: BTreeMap<Arc<str>, Vec<u8>>,
+        removed: &[Arc<str>],
+    ) -> bool {
+        self.version = Arc::clone(version);
+        let first = self.wire.is_none();
+        let wire = self.wire.get_or_insert_default();
+        let mut renamed = first;
+        let mut former: BTreeMap<Arc<str>, Option<Vec<u8>>> = BTreeMap::new();
+        for name in removed {
+            let before = wire.remove(name);
+            renamed |= before.is_some();
+            former.insert(Arc::clone(name), before);
+        }
+        for (name, bytes) in changed {
+            let before = wire.insert(Arc::clone(&name), bytes);
+            renamed |= before.is_none();
+            former.entry(name).or_insert(before);
+        }
+        if first {
+            // Those that are not in it are now known not to be there.
+            let all = self.referenced.keys().cloned();
+            former.extend(all.map(|name| (name, None)));
+        }
+        for (name, before) in former {
+            self.renew(name, first, before.as_ref());
+        }
+        renamed
+    }
+
+    /// Compares one cluster that is in use with the former CDS; `first` when there was none.
+    fn renew(&mut self, name: Arc<str>, first: bool, before: Option<&Vec<u8>>) {
         let (Some(wire), Some(referenced)) = (&mut self.wire, self.referenced.get_mut(&name))
         else {
             return;
         };
-        let before = former.and_then(|former| former.get(&name));
         let after = wire.get(&name);
-        if former.is_some() && before == after {
+        if !first && before == after {
             if let Some(Err(fault)) = &referenced.resource {
                 let version = Arc::clone(&self.version);
                 let fault = Rejected {
