@@ -150,6 +150,11 @@ impl Assembler {
         }
     }
 
+    /// The wire form of a cluster that is listed.
+    pub(crate) fn cluster(&self, name: &str) -> Option<Vec<u8>> {
+        self.clusters.wire(name).cloned()
+    }
+
     /// Takes clusters in wire form that are new or have changed, and the names of those that are gone.
     pub(crate) fn change_clusters(
         &mut self,

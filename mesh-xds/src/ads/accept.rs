@@ -37,8 +37,20 @@ impl Batch {
             resource_type,
             version: Arc::clone(version),
             items: resources.into_iter().map(item).collect(),
-            scope: Scope::State { keep },
+            scope: Scope::State {
+                keep,
+                errors: Vec::new(),
+            },
         }
+    }
+
+    /// The same response with errors in the place of these resources.
+    pub(super) fn with_errors(mut self, all: &[ResourceError]) -> Self {
+        if let Scope::State { errors, .. } = &mut self.scope {
+            let named = all.iter().filter_map(|error| error.resource_name.as_ref());
+            errors.extend(named.map(|resource| Arc::from(&*resource.name)));
+        }
+        self
     }
 
     /// What an incremental response holds. A server that numbers no resources has numbered the whole.
@@ -77,8 +89,9 @@ pub(super) struct Item {
 
 /// What a response says of the resources that are not in it.
 pub(super) enum Scope {
-    /// A full-state type's are gone, unless `keep` (gRPC A53). Of other types it says nothing.
-    State { keep: bool },
+    /// A full-state type's are gone, unless `keep` (gRPC A53) or the response holds an error for them
+    /// (gRPC A88). Of other types it says nothing.
+    State { keep: bool, errors: Vec<Arc<str>> },
     /// These are gone, all others stay.
     Changes { removed: Vec<Arc<str>> },
 }
@@ -117,7 +130,12 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
     }
     if resource_type == ResourceType::Cluster {
         match &batch.scope {
-            Scope::State { keep } => {
+            Scope::State { keep, errors } => {
+                for name in errors {
+                    if let Some(wire) = assembler.cluster(name) {
+                        clusters.entry(Arc::clone(name)).or_insert(wire);
+                    }
+                }
                 // What could not be read may be one of those that are missing.
                 let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
                 assembler.set_clusters(&batch.version, clusters, *keep || unreadable);

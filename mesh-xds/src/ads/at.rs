@@ -93,7 +93,8 @@ impl At<'_> {
         };
         let version: Arc<str> = response.version_info.into();
         let keep = self.link().peer.features.ignore_resource_deletion;
-        let batch = Batch::state(resource_type, &version, response.resources, keep);
+        let batch = Batch::state(resource_type, &version, response.resources, keep)
+            .with_errors(&response.resource_errors);
         let (_, faults) = self.take(batch, response.resource_errors);
         if let Subscriptions::StateOfTheWorld(all) = &mut self.link().subscriptions {
             all[resource_type as usize].received(&version, response.nonce, faults);

@@ -84,6 +84,10 @@ impl Clusters {
         Arc::clone(names)
     }
 
+    pub(super) fn wire(&self, name: &str) -> Option<&Vec<u8>> {
+        self.wire.as_ref()?.get(name)
+    }
+
     /// Whether the clusters have been sent once.
     pub(super) const fn is_known(&self) -> bool {
         self.wire.is_some()
