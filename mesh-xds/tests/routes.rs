@@ -22,7 +22,7 @@ use envoy_types::pb::google::protobuf::{
     BoolValue, Duration as PbDuration, Struct, Value, value::Kind,
 };
 use mesh_core::RequestView;
-use mesh_core::route::{Action, GrpcTimeout, Limits, MaxStream, Redirect, Timeouts};
+use mesh_core::route::{Action, GrpcTimeout, Limits, MaxStream, Redirect, Requested, Timeouts};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rig::Rig;
@@ -347,7 +347,7 @@ fn timeouts_are_decoded_with_their_defaults() {
     };
     assert_eq!(decoded(all), expected);
     assert_eq!(
-        expected.of(&http::HeaderMap::new()),
+        expected.of(&Requested::of(&http::HeaderMap::new())),
         Limits {
             idle: Some(s(4)),
             ..Limits::default()
