@@ -1,15 +1,17 @@
 //! Clusters as they arrive, and as routes need them: decoded when first referred to.
 
+mod build;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use mesh_core::cluster::{Cluster, Endpoint};
-use mesh_core::lb::{LbConfig, Overprovisioning};
+use mesh_core::cluster::Cluster;
 
-use crate::decode::cluster::{self, ClusterResource, Discovery, LbRules};
+use crate::decode::cluster::{self, ClusterResource, Discovery};
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::resource::ResourceType;
+use build::{cluster_of, passing_through};
 
 /// What a route finds behind a cluster's name.
 #[derive(Debug, Clone)]
@@ -414,58 +416,5 @@ impl Clusters {
                 }
             }
         }
-    }
-}
-
-fn passing_through(name: &Arc<str>, resource: &ClusterResource, callers_version: bool) -> Cluster {
-    Cluster {
-        discovery: mesh_core::cluster::Discovery::OriginalDestination {
-            // The endpoint has no metadata: it is not in any load assignment.
-            transport: resource.transport.of(&BTreeMap::new()),
-            callers_version,
-        },
-        ..Cluster::original_destination(
-            Arc::clone(name),
-            resource.protocol,
-            resource.connect_timeout,
-        )
-    }
-}
-
-fn cluster_of(
-    name: &Arc<str>,
-    resource: &ClusterResource,
-    sent: Option<&EndpointsResource>,
-) -> Cluster {
-    let endpoints: Vec<Endpoint> = sent
-        .into_iter()
-        .flat_map(|sent| &sent.endpoints)
-        .map(|endpoint| Endpoint {
-            address: endpoint.address,
-            weight: endpoint.weight,
-            priority: endpoint.priority,
-            locality: endpoint.locality.clone(),
-            health: endpoint.health,
-            transport: resource.transport.of(&endpoint.socket_match),
-        })
-        .collect();
-    Cluster::new(
-        Arc::clone(name),
-        resource.protocol,
-        resource.connect_timeout,
-        lb_of(&resource.lb, sent),
-        endpoints,
-    )
-}
-
-/// What the cluster and its assignment say about balancing.
-fn lb_of(rules: &LbRules, sent: Option<&EndpointsResource>) -> LbConfig {
-    LbConfig {
-        policy: rules.policy,
-        overprovisioning: sent.map_or_else(Overprovisioning::default, |sent| sent.overprovisioning),
-        panic: rules.panic,
-        locality_weights: sent
-            .filter(|_| rules.locality_weighted)
-            .map(|sent| sent.locality_weights.clone()),
     }
 }
