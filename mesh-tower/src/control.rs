@@ -56,7 +56,7 @@ pub(crate) fn spawn(
             runtime.block_on(async {
                 match source {
                     Source::Xds(server) => {
-                        let machine = Machine::new(node, Arc::clone(server.uri()));
+                        let machine = Machine::new(node, server.peer());
                         ads::run(*server, machine, control, backoff_rng, publish).await;
                     }
                     #[cfg(feature = "yaml")]

@@ -1,11 +1,20 @@
 //! The aggregated discovery service: a sans-IO machine, and the task that moves its bytes.
 
 mod accept;
+mod at;
+mod delta;
+mod link;
 mod machine;
+mod peer;
 mod request;
+mod server;
 mod sotw;
+mod stream;
 mod task;
 
+pub use at::At;
 pub use machine::{Machine, Status};
+pub use peer::{Features, Peer, Variant};
 pub use request::Request;
-pub use task::{Control, InvalidServer, Server, run};
+pub use server::{InvalidServer, Server};
+pub use task::{Control, run};

@@ -19,6 +19,7 @@ use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target};
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::route::RouteResource;
 use crate::dns::{Answer, Lookup};
+use crate::resource::ResourceType;
 use clusters::{Assignment, Clusters};
 use hosts::{Hosts, TableState};
 
@@ -106,6 +107,33 @@ impl Assembler {
         self.clusters.endpoint_names()
     }
 
+    /// Whether a table is among them.
+    pub(crate) fn is_wanted(&self, table: TableKey) -> bool {
+        self.hosts.table(table).is_some()
+    }
+
+    /// Whether a table has content.
+    pub(crate) fn has_table(&self, table: TableKey) -> bool {
+        matches!(self.hosts.table(table), Some(TableState::Known { .. }))
+    }
+
+    /// Whether a table has been answered, with content or with "no such".
+    pub(crate) fn is_answered(&self, table: TableKey) -> bool {
+        self.hosts
+            .table(table)
+            .is_some_and(|state| !matches!(state, TableState::Waiting))
+    }
+
+    /// Whether everything that is wanted has been answered, with content or with "no such".
+    pub(crate) fn has_all(&mut self) -> bool {
+        let mut tables = self.hosts.tables();
+        let tables = tables.all(|(_, state)| !matches!(state, TableState::Waiting));
+        let names = self.clusters.endpoint_names();
+        tables
+            && self.clusters.is_known()
+            && names.iter().all(|name| self.clusters.has_endpoints(name))
+    }
+
     /// The names that clusters of DNS types need looked up, and how often.
     pub(crate) fn wanted_lookups(&self) -> BTreeMap<Lookup, Duration> {
         self.clusters.wanted_lookups()
@@ -114,18 +142,6 @@ impl Assembler {
     /// A name was looked up.
     pub(crate) fn set_answer(&mut self, lookup: &Lookup, answer: Answer) {
         self.clusters.set_answer(lookup, answer);
-    }
-
-    /// Whether a table is among them.
-    pub(crate) fn is_wanted(&self, table: TableKey) -> bool {
-        self.hosts.table(table).is_some()
-    }
-
-    /// Whether a table has been answered, with content or with "no such".
-    pub(crate) fn is_answered(&self, table: TableKey) -> bool {
-        self.hosts
-            .table(table)
-            .is_some_and(|state| !matches!(state, TableState::Waiting))
     }
 
     /// The source hands over everything at once: what is not there does not exist, and nothing waits.
@@ -142,9 +158,43 @@ impl Assembler {
         keep: bool,
     ) {
         if self.clusters.replace(version, clusters, keep) {
-            let registry = Registry::of_clusters(self.clusters.names(), &self.namespace);
-            let differs = registry != *self.snapshot.registry;
-            self.registry = differs.then(|| Arc::new(registry));
+            self.renew_registry();
+        }
+    }
+
+    /// The wire form of a cluster that is listed.
+    pub(crate) fn cluster(&self, name: &str) -> Option<Vec<u8>> {
+        self.clusters.wire(name).cloned()
+    }
+
+    /// Takes clusters in wire form that are new or have changed, and the names of those that are gone.
+    pub(crate) fn change_clusters(
+        &mut self,
+        version: &Arc<str>,
+        changed: BTreeMap<Arc<str>, Vec<u8>>,
+        removed: &[Arc<str>],
+    ) {
+        if self.clusters.change(version, changed, removed) {
+            self.renew_registry();
+        }
+    }
+
+    fn renew_registry(&mut self) {
+        let registry = Registry::of_clusters(self.clusters.names(), &self.namespace);
+        let differs = registry != *self.snapshot.registry;
+        self.registry = differs.then(|| Arc::new(registry));
+    }
+
+    /// The names of the resources of a type that are there and can be used.
+    pub(crate) fn cached(&self, resource_type: ResourceType) -> Vec<Arc<str>> {
+        match resource_type {
+            ResourceType::Cluster => self.clusters.names().map(Into::into).collect(),
+            ResourceType::Endpoints => self.clusters.known_endpoints().cloned().collect(),
+            ResourceType::Route => {
+                let known = self.hosts.tables();
+                let known = known.filter(|(_, state)| matches!(state, TableState::Known { .. }));
+                known.map(|(key, _)| key.to_string().into()).collect()
+            }
         }
     }
 

@@ -5,13 +5,15 @@
 //! encoder writes it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use crate::ads::{InvalidServer, Server};
+use crate::ads::{Features, InvalidServer, Server};
 use crate::node::{Node, NodeError};
 
 /// The variable that names a bootstrap file.
@@ -24,6 +26,8 @@ pub const INLINE_VARIABLE: &str = "GRPC_XDS_BOOTSTRAP_CONFIG";
 pub struct Bootstrap {
     /// The control plane.
     pub server: Server,
+    /// Those that stand in for it, in the order of preference (gRPC A71).
+    pub fallback: Vec<Server>,
     /// Who we are.
     pub node: Node,
 }
@@ -41,10 +45,12 @@ impl Bootstrap {
                 whence: whence.clone(),
                 reason: error.to_string(),
             })?;
-            return Self::parse(&json, &whence).map(Some);
+            return Self::parse_in(&json, &whence, variables()).map(Some);
         }
         match std::env::var(INLINE_VARIABLE) {
-            Ok(json) if !json.is_empty() => Self::parse(&json, INLINE_VARIABLE).map(Some),
+            Ok(json) if !json.is_empty() => {
+                Self::parse_in(&json, INLINE_VARIABLE, variables()).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -54,33 +60,55 @@ impl Bootstrap {
     /// # Errors
     /// As [`Self::from_env`].
     pub fn parse(json: &str, whence: &str) -> Result<Self, BootstrapError> {
+        Self::parse_in(json, whence, [])
+    }
+
+    /// The same among these environment variables: a bootstrap whose node has no id takes the node of the pod
+    /// ([`Node::from_pod`]), with what it says of it added.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn parse_in(
+        json: &str,
+        whence: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, BootstrapError> {
         let error = |reason: String| BootstrapError {
             whence: whence.to_owned(),
             reason,
         };
         let file: File = serde_json::from_str(json).map_err(|e| error(e.to_string()))?;
-        let first = file
-            .xds_servers
-            .first()
+        let servers = file.xds_servers.into_iter().enumerate();
+        let servers = servers.map(|(at, server)| server.parse(at).map_err(error));
+        let mut servers = servers.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let server = servers
+            .next()
             .ok_or_else(|| error("xds_servers names no control plane".to_owned()))?;
-        // The first supported type of the list counts; the others are skipped (A27).
-        if !first
-            .channel_creds
-            .iter()
-            .any(|creds| creds.kind == "insecure")
-        {
-            return Err(error(
-                "xds_servers[0].channel_creds has no type that is served yet; list {\"type\": \"insecure\"} for a plaintext control plane".to_owned(),
-            ));
-        }
-        let server = Server::parse(&first.server_uri)
-            .map_err(|e: InvalidServer| error(format!("xds_servers[0].server_uri: {e}")))?;
-        let node = file
-            .node
-            .into_node()
-            .map_err(|e| error(format!("node: {e}")))?;
-        Ok(Self { server, node })
+        let pod = match file.node.id.is_empty() {
+            true => Node::from_pod(variables).map_err(|e| error(format!("node has no id: {e}")))?,
+            false => None,
+        };
+        let node = file.node.into_node(pod);
+        let node = node.map_err(|e| error(format!("node: {e}")))?;
+        Ok(Self {
+            server,
+            fallback: servers.collect(),
+            node,
+        })
     }
+
+    /// All control planes in the order of preference.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        std::iter::once(&self.server).chain(&self.fallback)
+    }
+}
+
+/// The environment, as far as it is text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text)
 }
 
 /// A bootstrap that cannot be used.
@@ -106,6 +134,34 @@ struct XdsServer {
     server_uri: String,
     #[serde(default, deserialize_with = "or_default")]
     channel_creds: Vec<ChannelCreds>,
+    #[serde(default, deserialize_with = "or_default")]
+    server_features: Vec<String>,
+}
+
+impl XdsServer {
+    /// `at` is its place in the list.
+    fn parse(self, at: usize) -> Result<Server, String> {
+        // The first supported type of the list counts; the others are skipped (A27).
+        let mut kinds = self.channel_creds.iter().map(|creds| &*creds.kind);
+        if !kinds.clone().any(|kind| kind == "insecure") {
+            let reason = match kinds.next() {
+                None => "is empty".to_owned(),
+                Some("google_default") => {
+                    "asks for google_default, which is for Google's own control planes and is not served".to_owned()
+                }
+                Some(kind) => format!(
+                    "has no type that is served yet ({kind:?} is not), and plaintext in its place would be unsafe"
+                ),
+            };
+            return Err(format!(
+                "xds_servers[{at}].channel_creds {reason}; list {{\"type\": \"insecure\"}} for a plaintext control plane"
+            ));
+        }
+        let server = Server::parse(&self.server_uri)
+            .map_err(|e: InvalidServer| format!("xds_servers[{at}].server_uri: {e}"))?;
+        let features = self.server_features.iter().map(String::as_str);
+        Ok(server.with_features(Features::from_names(features)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -121,26 +177,55 @@ struct FileNode {
     #[serde(default, deserialize_with = "or_default")]
     id: String,
     #[serde(default, deserialize_with = "or_default")]
+    cluster: String,
+    #[serde(default, deserialize_with = "or_default")]
+    locality: FileLocality,
+    #[serde(default, deserialize_with = "or_default")]
     metadata: BTreeMap<String, Json>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(expecting = "an object")]
+struct FileLocality {
+    #[serde(default, deserialize_with = "or_default")]
+    region: String,
+    #[serde(default, deserialize_with = "or_default")]
+    zone: String,
+    #[serde(default, deserialize_with = "or_default")]
+    sub_zone: String,
+}
+
 impl FileNode {
-    fn into_node(self) -> Result<Node, NodeError> {
-        let metadata = Struct {
-            fields: self
-                .metadata
-                .into_iter()
-                .map(|(k, v)| (k, value(v)))
-                .collect(),
+    /// What the file says, on top of what the pod is.
+    fn into_node(self, pod: Option<Node>) -> Result<Node, NodeError> {
+        let fields = self.metadata.into_iter().map(|(k, v)| (k, value(v)));
+        let locality = core::Locality {
+            region: self.locality.region,
+            zone: self.locality.zone,
+            sub_zone: self.locality.sub_zone,
         };
-        let wire = envoy_types::pb::envoy::config::core::v3::Node {
-            id: self.id.clone(),
-            metadata: Some(metadata),
-            ..Default::default()
+        let wire = core::Node {
+            id: pod.as_ref().map_or_else(|| self.id.clone(), Node::id),
+            cluster: self.cluster,
+            locality: Some(locality),
+            metadata: Some(Struct {
+                fields: fields.collect(),
+            }),
+            ..core::Node::default()
         };
-        let node = Node::from_proto(&wire)?;
+        let mut node = Node::from_proto(&wire)?;
+        let Some(pod) = pod else {
+            node.id_override = Some(self.id);
+            return Ok(node);
+        };
+        let mut metadata = pod.metadata;
+        metadata.append(&mut node.metadata);
+        let mut labels = pod.labels;
+        labels.append(&mut node.labels);
         Ok(Node {
-            id_override: Some(self.id),
+            service_account: node.service_account.or(pod.service_account),
+            metadata,
+            labels,
             ..node
         })
     }
@@ -152,7 +237,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-fn value(json: Json) -> Value {
+pub(crate) fn value(json: Json) -> Value {
     let kind = match json {
         Json::Null => Kind::NullValue(0),
         Json::Bool(value) => Kind::BoolValue(value),

@@ -31,5 +31,5 @@ pub mod resource;
 pub use assemble::{Assembled, Change, DOES_NOT_EXIST_AFTER, MISSING_CLUSTER_GRACE};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use decode::{Invalid, Rejected};
-pub use node::{Node, NodeType};
+pub use node::{Node, NodeLocality, NodeType, PodError};
 pub use resource::{ResourceType, Resources};

@@ -3,6 +3,8 @@
 //! istiod reads the identity from `node.id` = `<type>~<ip>~<name>.<namespace>~<dns domain>` and from
 //! metadata; it finds the services that a node *is* by its IP address, never by the TCP peer.
 
+mod pod;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,6 +12,19 @@ use std::str::FromStr;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
+
+pub use pod::PodError;
+
+/// Where a node is (`envoy.config.core.v3.Locality`). Empty texts stand for "not known".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeLocality {
+    /// `region`
+    pub region: String,
+    /// `zone`
+    pub zone: String,
+    /// `sub_zone`
+    pub sub_zone: String,
+}
 
 /// The kind of proxy that a node is to istiod: the first part of its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +59,10 @@ pub struct Node {
     pub labels: BTreeMap<String, String>,
     /// The Kubernetes service account, where there is one.
     pub service_account: Option<String>,
+    /// `node.cluster`: what the workload belongs to, in a control plane's own words. Empty by default.
+    pub cluster: String,
+    /// Where it is. Unknown by default.
+    pub locality: NodeLocality,
     /// Any further metadata, as it will be sent; wins over the fields above.
     pub metadata: BTreeMap<String, Value>,
     /// A full id that replaces the composed one (a bootstrap file may carry a foreign form).
@@ -60,6 +79,8 @@ impl Node {
             namespace: namespace.into(),
             labels: BTreeMap::new(),
             service_account: None,
+            cluster: String::new(),
+            locality: NodeLocality::default(),
             metadata: BTreeMap::new(),
             id_override: None,
         }
@@ -133,8 +154,20 @@ impl Node {
             fields.insert("LABELS".to_owned(), Value { kind: Some(kind) });
         }
         fields.extend(self.metadata.clone());
+        let NodeLocality {
+            region,
+            zone,
+            sub_zone,
+        } = self.locality.clone();
+        let locality = (self.locality != NodeLocality::default()).then_some(core::Locality {
+            region,
+            zone,
+            sub_zone,
+        });
         core::Node {
             id: self.id(),
+            cluster: self.cluster.clone(),
+            locality,
             metadata: Some(Struct {
                 fields: fields.into_iter().collect(),
             }),
@@ -152,6 +185,14 @@ impl Node {
     /// When the id is not `<type>~<ip>~<name>~<domain>` with a type and an address that we know.
     pub fn from_proto(node: &core::Node) -> Result<Self, NodeError> {
         let mut this: Self = node.id.parse()?;
+        this.cluster.clone_from(&node.cluster);
+        if let Some(locality) = node.locality.clone() {
+            this.locality = NodeLocality {
+                region: locality.region,
+                zone: locality.zone,
+                sub_zone: locality.sub_zone,
+            };
+        }
         let Some(metadata) = &node.metadata else {
             return Ok(this);
         };

@@ -34,6 +34,11 @@ impl ResourceType {
         Self::ALL.into_iter().find(|t| t.type_url() == url)
     }
 
+    /// Whether all resources of this type are asked for, without names.
+    pub(crate) const fn is_wildcard(self) -> bool {
+        matches!(self, Self::Cluster)
+    }
+
     /// Whether a response of this type is the whole state (absence is deletion): CDS is, EDS and RDS are not.
     pub const fn is_full_state(self) -> bool {
         matches!(self, Self::Cluster)

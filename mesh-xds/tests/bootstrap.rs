@@ -4,8 +4,9 @@
 use std::process::Command;
 
 use envoy_types::pb::google::protobuf::value::Kind;
+use mesh_xds::ads::{Features, Peer, Server};
 use mesh_xds::bootstrap::{FILE_VARIABLE, INLINE_VARIABLE};
-use mesh_xds::{Bootstrap, NodeType};
+use mesh_xds::{Bootstrap, Node, NodeType};
 
 fn parse(json: &str) -> Result<Bootstrap, String> {
     Bootstrap::parse(json, "b.json").map_err(|error| error.to_string())
@@ -86,11 +87,11 @@ fn what_istio_agent_writes_is_taken() {
 }
 
 #[test]
-fn the_first_server_counts_and_nulls_are_absent() {
+fn servers_are_listed_in_order_and_nulls_are_absent() {
     let json = r#"{
         "xds_servers": [
             {"server_uri": "http://127.0.0.1:1", "channel_creds": [{"type": "google_default"}, {"type": "insecure"}], "server_features": null},
-            {"server_uri": "second:2", "channel_creds": null}
+            {"server_uri": "second:2", "channel_creds": [{"type": "insecure"}], "server_features": ["ignore_resource_deletion", "xds_v3", "of tomorrow"]}
         ],
         "node": {"id": "router~10.0.0.5~gw.ns~ns.svc.cluster.local", "metadata": null, "locality": null},
         "authorities": null
@@ -98,6 +99,132 @@ fn the_first_server_counts_and_nulls_are_absent() {
     let bootstrap = parse(json).expect("a bootstrap");
     assert_eq!(&**bootstrap.server.uri(), "http://127.0.0.1:1");
     assert_eq!(bootstrap.node.node_type, NodeType::Router);
+    let peers: Vec<_> = bootstrap.servers().map(Server::peer).collect();
+    assert_eq!(peers[0], Peer::from("http://127.0.0.1:1"));
+    assert_eq!(&*peers[1].name, "second:2");
+    let features = Features {
+        ignore_resource_deletion: true,
+        ..Features::default()
+    };
+    assert_eq!(
+        peers[1].features, features,
+        "server_features; unknown ones are ignored"
+    );
+    assert_eq!((peers.len(), bootstrap.fallback.len()), (2, 1));
+}
+
+#[test]
+fn node_cluster_and_locality_are_taken() {
+    let json = r#"{
+        "xds_servers": [{"server_uri": "a:1", "channel_creds": [{"type": "insecure"}]}],
+        "node": {
+            "id": "sidecar~10.0.0.5~a.ns~ns.svc.cluster.local",
+            "cluster": "reviews.ns",
+            "locality": {"region": "eu", "zone": "eu-1", "sub_zone": "rack 7", "of_tomorrow": 1}
+        },
+        "of_tomorrow": {}
+    }"#;
+    let node = parse(json).expect("a bootstrap").node;
+    let wire = node.to_proto();
+    assert_eq!(wire.cluster, "reviews.ns");
+    let locality = wire.locality.clone().expect("a locality");
+    assert_eq!(
+        (&*locality.region, &*locality.zone, &*locality.sub_zone),
+        ("eu", "eu-1", "rack 7")
+    );
+    let read = Node::from_proto(&wire).expect("a node");
+    assert_eq!((read.cluster, read.locality), (node.cluster, node.locality));
+}
+
+const POD: [(&str, &str); 8] = [
+    ("POD_NAME", "reviews-v1-abc"),
+    ("POD_NAMESPACE", "shop"),
+    ("INSTANCE_IP", "10.1.2.3"),
+    ("SERVICE_ACCOUNT", "bookinfo-reviews"),
+    ("ISTIO_META_CLUSTER_ID", "c1"),
+    ("ISTIO_META_MESH_ID", "cluster.local"),
+    (
+        "ISTIO_METAJSON_LABELS",
+        r#"{"app": "reviews", "version": "v1"}"#,
+    ),
+    ("ISTIO_METAJSON_POD_PORTS", r#"[{"containerPort": 9080}]"#),
+];
+
+/// The pod's environment without the variable `without`, and with `and`.
+fn pod(without: &str, and: Option<(&str, &str)>) -> Vec<(String, String)> {
+    let all = POD.into_iter().filter(|(name, _)| *name != without);
+    all.chain(and)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_node_without_an_id_is_the_pod() {
+    let json = r#"{
+        "xds_servers": [{"server_uri": "a:1", "channel_creds": [{"type": "insecure"}]}],
+        "node": {"metadata": {"MESH_ID": "mine"}}
+    }"#;
+    let bootstrap = Bootstrap::parse_in(json, "b.json", pod("", None)).expect("a bootstrap");
+    let node = bootstrap.node;
+    assert_eq!((&*node.name, &*node.namespace), ("reviews-v1-abc", "shop"));
+    assert_eq!(node.labels["version"], "v1", "ISTIO_METAJSON_LABELS");
+    let wire = node.to_proto();
+    let id = "sidecar~10.1.2.3~reviews-v1-abc.shop~shop.svc.cluster.local";
+    assert_eq!(wire.id, id);
+    let fields = wire.metadata.expect("metadata").fields;
+    let text = |key: &str| match &fields[key].kind {
+        Some(Kind::StringValue(text)) => text.clone(),
+        other => panic!("{key}: {other:?}"),
+    };
+    let rows = [
+        ("NAMESPACE", "shop"),
+        ("INSTANCE_IPS", "10.1.2.3"),
+        ("SERVICE_ACCOUNT", "bookinfo-reviews"),
+        ("CLUSTER_ID", "c1"),
+        ("MESH_ID", "mine"),
+    ];
+    for (key, expected) in rows {
+        assert_eq!(text(key), expected, "{key}");
+    }
+    assert!(matches!(fields["POD_PORTS"].kind, Some(Kind::ListValue(_))));
+
+    let error = parse(json).expect_err("no pod");
+    assert!(
+        error.contains("node: node id \"\": it does not have four parts"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_a_pod_lacks_is_told_by_its_variable() {
+    let told = |variables| match Node::from_pod(variables) {
+        Ok(node) => format!("{:?}", node.map(|node| node.name)),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(told(pod("POD_NAME", None)), "None");
+    assert_eq!(told(pod("POD_NAME", Some(("POD_NAME", "")))), "None");
+    let rows = [
+        (pod("POD_NAMESPACE", None), "POD_NAMESPACE: is not set"),
+        (pod("INSTANCE_IP", None), "INSTANCE_IP: is not set"),
+        (
+            pod("INSTANCE_IP", Some(("INSTANCE_IP", "here"))),
+            "INSTANCE_IP: \"here\" is not an IP address",
+        ),
+        (
+            pod("", Some(("ISTIO_METAJSON_LABELS", "[]"))),
+            "ISTIO_METAJSON_LABELS: no JSON object of texts",
+        ),
+        (
+            pod("", Some(("ISTIO_METAJSON_X", "{"))),
+            "ISTIO_METAJSON_X: no JSON",
+        ),
+    ];
+    for (variables, expected) in rows {
+        let error = told(variables);
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+    }
+    let node = Node::from_pod(pod("SERVICE_ACCOUNT", None)).expect("a node");
+    assert_eq!(node.expect("a pod").service_account, None);
 }
 
 fn with(server_uri: &str, creds: &str, id: &str) -> String {
@@ -156,9 +283,28 @@ fn json_that_holds_no_bootstrap_is_told_in_one_sentence() {
 
 #[test]
 fn credentials_and_ids_that_cannot_be_used_are_told_in_one_sentence() {
-    let creds = "xds_servers[0].channel_creds has no type that is served yet; list {\"type\": \"insecure\"}";
-    is_told(&with("a:1", "null", ID), creds);
-    is_told(&with("a:1", r#"[{"type": "tls"}]"#, ID), creds);
+    let rows = [
+        (
+            "null",
+            "xds_servers[0].channel_creds is empty; list {\"type\": \"insecure\"}",
+        ),
+        (
+            r#"[{"type": "tls"}]"#,
+            "has no type that is served yet (\"tls\" is not), and plaintext in its place would be unsafe",
+        ),
+        (
+            r#"[{"type": "google_default"}]"#,
+            "asks for google_default, which is for Google's own control planes and is not served",
+        ),
+    ];
+    for (creds, expected) in rows {
+        is_told(&with("a:1", creds, ID), expected);
+    }
+    let second = r#"{"xds_servers": [
+        {"server_uri": "a:1", "channel_creds": [{"type": "insecure"}]},
+        {"server_uri": "b:2"}
+    ]}"#;
+    is_told(second, "xds_servers[1].channel_creds is empty");
     is_told(
         &with("a:1", INSECURE, ""),
         "node: node id \"\": it does not have four parts",

@@ -347,7 +347,7 @@ fn timeouts_are_decoded_with_their_defaults() {
     };
     assert_eq!(decoded(all), expected);
     assert_eq!(
-        expected.of(&Requested::default()),
+        expected.of(&Requested::of(&http::HeaderMap::new())),
         Limits {
             idle: Some(s(4)),
             ..Limits::default()

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, Resource,
+};
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::snapshot::{Snapshot, TableKey};
-use mesh_xds::ads::{self, Control, Machine, Server, Status};
+use mesh_xds::ads::{self, Control, Machine, Server, Status, Variant};
 use mesh_xds::dns::Lookups;
 use mesh_xds::{Node, ResourceType};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use server::{Conversation, Plane, bind, soon};
+use server::{Conversation, DeltaConversation, Plane, bind, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -38,9 +40,23 @@ struct Client {
 
 impl Client {
     fn start(address: SocketAddr) -> Self {
-        let server = Server::parse(&address.to_string()).expect("an address");
-        let machine = Machine::new(Node::sidecar("a", "default"), Arc::clone(server.uri()));
+        Self::of(&[address], Variant::StateOfTheWorld, &[])
+    }
+
+    /// One with a list of control planes, and with more tables than [`TABLE`] wanted from the start.
+    fn of(addresses: &[SocketAddr], variant: Variant, more: &[TableKey]) -> Self {
+        let server = |address: &SocketAddr| {
+            let server = Server::parse(&address.to_string()).expect("an address");
+            server.with_variant(variant)
+        };
+        let servers: Vec<Server> = addresses.iter().map(server).collect();
+        let mut peers = servers.iter().map(Server::peer);
+        let first = peers.next().expect("a server");
+        let machine = Machine::with_fallback(Node::sidecar("a", "default"), first, peers);
         let (wanted, tables) = mpsc::unbounded_channel();
+        for table in more {
+            wanted.send(*table).expect("a receiver");
+        }
         let (tell, status) = watch::channel(Status::default());
         let (publish, published) = watch::channel(Snapshot::default());
         wanted.send(TABLE).expect("a receiver");
@@ -50,7 +66,7 @@ impl Client {
             lookups: Lookups::default(),
         };
         let task = tokio::spawn(ads::run(
-            server,
+            servers,
             machine,
             control,
             StdRng::seed_from_u64(1),
@@ -431,5 +447,142 @@ async fn a_large_response_is_taken() {
         ("2", "large")
     );
     client.serves("a", 1).await;
+    client.end().await;
+}
+
+/// Answers a delta stream half-duplex until all types are acknowledged; returns the requests by type.
+async fn configure_delta(
+    stream: &mut DeltaConversation,
+    all: impl Fn(ResourceType, &DeltaDiscoveryRequest) -> Vec<(String, Any)>,
+) -> HashMap<ResourceType, Vec<DeltaDiscoveryRequest>> {
+    let mut requests: HashMap<ResourceType, Vec<DeltaDiscoveryRequest>> = HashMap::new();
+    let mut acknowledged = 0;
+    while acknowledged < 3 {
+        let request = stream.read().await;
+        let of = ResourceType::from_type_url(&request.type_url).expect("a known type");
+        assert_eq!(request.error_detail, None);
+        if request.response_nonce.is_empty() {
+            let resource = |(name, any)| Resource {
+                name,
+                version: "1".to_owned(),
+                resource: Some(any),
+                ..Resource::default()
+            };
+            stream.write(DeltaDiscoveryResponse {
+                type_url: of.type_url().to_owned(),
+                resources: all(of, &request).into_iter().map(resource).collect(),
+                nonce: of.to_string(),
+                ..DeltaDiscoveryResponse::default()
+            });
+        } else {
+            acknowledged += 1;
+        }
+        requests.entry(of).or_default().push(request);
+    }
+    requests
+}
+
+/// 1,000 tables that are wanted from the start, and 1,000 clusters behind them, of a server that reads one
+/// request and answers it before it reads the next.
+#[tokio::test]
+async fn a_half_duplex_delta_server_needs_two_requests_of_each_type() {
+    let tables: Vec<TableKey> = (1..1000).map(TableKey::Port).collect();
+    let (plane, mut deltas) = Plane::with_delta().await;
+    let mut client = Client::of(&[plane.address], Variant::Delta, &tables);
+    let mut stream = soon("a stream", deltas.recv()).await.expect("a server");
+    let requests = configure_delta(&mut stream, |of, request| {
+        let asked = request.resource_names_subscribe.iter();
+        match of {
+            ResourceType::Cluster => (1..10_000)
+                .map(|at| (format!("c{at}"), wire::cluster(&format!("c{at}"))))
+                .collect(),
+            ResourceType::Endpoints => asked
+                .map(|name| (name.clone(), wire::endpoints(name, 7)))
+                .collect(),
+            ResourceType::Route => asked
+                .map(|name| {
+                    let host = wire::host("a", &[&format!("c{name}")]);
+                    (name.clone(), wire::routes(name, vec![host]))
+                })
+                .collect(),
+        }
+    })
+    .await;
+    client.serves("a", 7).await;
+    for of in ResourceType::ALL {
+        assert_eq!(requests[&of].len(), 2, "{of}");
+    }
+    assert_eq!(requests[&RDS][0].resource_names_subscribe.len(), 1000);
+    assert_eq!(requests[&EDS][0].resource_names_subscribe.len(), 1000);
+
+    // The next stream says what is there.
+    drop(stream);
+    let mut stream = soon("a stream", deltas.recv()).await.expect("a server");
+    let first = stream.read().await;
+    assert_eq!(first.initial_resource_versions.len(), 9999);
+    assert_eq!(first.initial_resource_versions["c1"], "1");
+    client.end().await;
+}
+
+/// The same of a state-of-the-world server, for tables.
+#[tokio::test]
+async fn a_thousand_tables_are_two_requests() {
+    let tables: Vec<TableKey> = (1..1000).map(TableKey::Port).collect();
+    let mut plane = Plane::start(true).await;
+    let client = Client::of(&[plane.address], Variant::StateOfTheWorld, &tables);
+    let mut stream = plane.accept().await;
+    let mut counts: HashMap<ResourceType, usize> = HashMap::new();
+    for _ in 0..4 {
+        let request = stream.read().await;
+        let of = type_of(&request);
+        *counts.entry(of).or_default() += 1;
+        if request.response_nonce.is_empty() {
+            assert_eq!(
+                request.resource_names.len(),
+                if of == RDS { 1000 } else { 0 }
+            );
+            let empty = |name: &String| wire::routes(name, Vec::new());
+            let all = request.resource_names.iter().map(empty).collect();
+            stream.write(wire::response(of, "1", "n", all));
+        }
+    }
+    assert_eq!(counts, [(CDS, 2), (RDS, 2)].into());
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_server_without_delta_is_asked_for_the_state_of_the_world() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::of(&[plane.address], Variant::Delta, &[]);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 5).await;
+    client.serves("a", 5).await;
+    assert_eq!(
+        client.status.borrow().last_error,
+        None,
+        "that is no failure"
+    );
+    client.end().await;
+}
+
+#[tokio::test]
+async fn the_second_control_plane_stands_in_until_the_first_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let mut second = Plane::start(false).await;
+    let mut client = Client::of(&[address, second.address], Variant::StateOfTheWorld, &[]);
+    let mut stand_in = second.accept().await;
+    configure(&mut stand_in, 2).await;
+    client.serves("a", 2).await;
+    assert_eq!(*client.status.borrow().server, second.address.to_string());
+
+    let mut first = Plane::on(bind(address).await, false);
+    let mut stream = first.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    let end = soon("the stand-in's rest", stand_in.requests.recv()).await;
+    assert!(end.is_none(), "{end:?}");
+    assert_eq!(*client.status.borrow().server, address.to_string());
     client.end().await;
 }

@@ -1,8 +1,9 @@
 //! A response -> the assembler: each resource on its own, so that one bad one spoils no other (gRPC A46).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use envoy_types::pb::envoy::service::discovery::v3::{Resource, ResourceError};
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::snapshot::Missing;
 
@@ -10,16 +11,103 @@ use crate::assemble::Assembler;
 use crate::decode::{self, Invalid, Rejected, cluster, endpoints, route};
 use crate::resource::{ResourceType, Resources};
 
-/// Hands the resources of one response over; returns those that were rejected.
-pub(super) fn accept(
-    assembler: &mut Assembler,
-    resource_type: ResourceType,
-    version: &Arc<str>,
-    resources: Vec<Any>,
-) -> Vec<Rejected> {
+/// One response, whichever variant of the protocol brought it.
+pub(super) struct Batch {
+    pub(super) resource_type: ResourceType,
+    /// What errors call the whole of it.
+    pub(super) version: Arc<str>,
+    pub(super) items: Vec<Item>,
+    pub(super) scope: Scope,
+}
+
+impl Batch {
+    /// What a state-of-the-world response, or a folder, holds.
+    pub(super) fn state(
+        resource_type: ResourceType,
+        version: &Arc<str>,
+        resources: Vec<Any>,
+        keep: bool,
+    ) -> Self {
+        let item = |any| Item {
+            name: None,
+            version: Arc::clone(version),
+            any,
+        };
+        Self {
+            resource_type,
+            version: Arc::clone(version),
+            items: resources.into_iter().map(item).collect(),
+            scope: Scope::State {
+                keep,
+                errors: Vec::new(),
+            },
+        }
+    }
+
+    /// The same response with errors in the place of these resources.
+    pub(super) fn with_errors(mut self, all: &[ResourceError]) -> Self {
+        if let Scope::State { errors, .. } = &mut self.scope {
+            let named = all.iter().filter_map(|error| error.resource_name.as_ref());
+            errors.extend(named.map(|resource| Arc::from(&*resource.name)));
+        }
+        self
+    }
+
+    /// What an incremental response holds. A server that numbers no resources has numbered the whole.
+    pub(super) fn changes(
+        resource_type: ResourceType,
+        version: &Arc<str>,
+        resources: Vec<Resource>,
+        removed: Vec<String>,
+    ) -> Self {
+        let item = |resource: Resource| Item {
+            name: Some(resource.name),
+            version: match resource.version.is_empty() {
+                true => Arc::clone(version),
+                false => resource.version.into(),
+            },
+            any: resource.resource.unwrap_or_default(),
+        };
+        Self {
+            resource_type,
+            version: Arc::clone(version),
+            items: resources.into_iter().map(item).collect(),
+            scope: Scope::Changes {
+                removed: removed.into_iter().map(Into::into).collect(),
+            },
+        }
+    }
+}
+
+/// A resource on its way in.
+pub(super) struct Item {
+    /// The name that the envelope gives it, where there is one.
+    pub(super) name: Option<String>,
+    pub(super) version: Arc<str>,
+    pub(super) any: Any,
+}
+
+/// What a response says of the resources that are not in it.
+pub(super) enum Scope {
+    /// A full-state type's are gone, unless `keep` (gRPC A53) or the response holds an error for them
+    /// (gRPC A88). Of other types it says nothing.
+    State { keep: bool, errors: Vec<Arc<str>> },
+    /// These are gone, all others stay.
+    Changes { removed: Vec<Arc<str>> },
+}
+
+/// What became of a [`Batch`].
+pub(super) struct Accepted {
+    /// Name and version of each resource that was taken.
+    pub(super) taken: Vec<(Arc<str>, Arc<str>)>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+/// Hands the resources of one response over.
+pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
+    let resource_type = batch.resource_type;
     let mut rejected = Vec::new();
-    let mut reject = |name: Arc<str>, reason: Invalid| {
-        let version = Arc::clone(version);
+    let mut reject = |name: Arc<str>, version: Arc<str>, reason: Invalid| {
         rejected.push(Rejected {
             resource_type,
             name,
@@ -27,36 +115,65 @@ pub(super) fn accept(
             reason,
         });
     };
-    let mut names = HashSet::new();
-    let mut all_clusters = BTreeMap::new();
-    for any in resources {
-        let bytes = match decode::unwrapped(any, resource_type) {
-            Ok(bytes) => bytes,
-            Err(reason) => {
-                reject("".into(), reason);
-                continue;
+    let mut taken = BTreeMap::new();
+    let mut clusters = BTreeMap::new();
+    for item in batch.items {
+        let version = Arc::clone(&item.version);
+        match one(assembler, resource_type, item, &mut clusters) {
+            Ok(name) if taken.contains_key(&name) => {
+                let reason = Invalid::new("", "appears twice in one response");
+                reject(name, version, reason);
             }
-        };
-        let name = match one(assembler, resource_type, version, bytes, &mut all_clusters) {
-            Ok(name) => name,
-            Err((name, reason)) => {
-                reject(name, reason);
-                continue;
-            }
-        };
-        if !names.insert(Arc::clone(&name)) {
-            reject(name, Invalid::new("", "appears twice in one response"));
+            Ok(name) => drop(taken.insert(name, version)),
+            Err((name, reason)) => reject(name, version, reason),
         }
     }
     if resource_type == ResourceType::Cluster {
-        let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
-        assembler.set_clusters(version, all_clusters, unreadable);
+        match &batch.scope {
+            Scope::State { keep, errors } => {
+                for name in errors {
+                    if let Some(wire) = assembler.cluster(name) {
+                        clusters.entry(Arc::clone(name)).or_insert(wire);
+                    }
+                }
+                // What could not be read may be one of those that are missing.
+                let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
+                assembler.set_clusters(&batch.version, clusters, *keep || unreadable);
+            }
+            Scope::Changes { removed } => {
+                assembler.change_clusters(&batch.version, clusters, removed);
+            }
+        }
         rejected.extend(assembler.take_cluster_faults());
+    } else if let Scope::Changes { removed } = &batch.scope {
+        removed
+            .iter()
+            .for_each(|name| remove(assembler, resource_type, name));
     }
     for rejected in &rejected {
         refuse(assembler, rejected);
+        taken.remove(&rejected.name);
     }
-    rejected
+    Accepted {
+        taken: taken.into_iter().collect(),
+        rejected,
+    }
+}
+
+/// A named resource that the control plane has taken away, or never had. What we have of it stays, as in
+/// Envoy: it lives as long as what refers to it, and only that something does not exist ends the waiting.
+fn remove(assembler: &mut Assembler, resource_type: ResourceType, name: &Arc<str>) {
+    match (resource_type, name.parse()) {
+        (ResourceType::Route, Ok(table)) if !assembler.is_answered(table) => {
+            let reason =
+                format!("the control plane says that {resource_type} {name:?} does not exist");
+            assembler.table_absent(table, Missing::NotReceived(reason.into()));
+        }
+        (ResourceType::Endpoints, _) if !assembler.has_endpoints(name) => {
+            assembler.endpoints_absent(Arc::clone(name));
+        }
+        _ => {}
+    }
 }
 
 /// Lets calls that wait for a resource know that it came and why it cannot be used. Where there is a
@@ -72,29 +189,72 @@ fn refuse(assembler: &mut Assembler, rejected: &Rejected) {
     }
 }
 
+/// The errors that the control plane sends in a resource's place (xRFC TP3, gRPC A88): calls that wait for
+/// it are told, what is cached stays. Returns one sentence for each.
+pub(super) fn errors(
+    assembler: &mut Assembler,
+    resource_type: ResourceType,
+    errors: Vec<ResourceError>,
+) -> Vec<Arc<str>> {
+    let mut texts = Vec::new();
+    for error in errors {
+        let name: Arc<str> = error.resource_name.unwrap_or_default().name.into();
+        let status = error.error_detail.unwrap_or_default();
+        let text: Arc<str> = format!(
+            "{resource_type} {name:?}: the control plane answers with code {}: {}",
+            status.code, status.message
+        )
+        .into();
+        match (resource_type, name.parse()) {
+            (ResourceType::Route, Ok(table)) if !assembler.has_table(table) => {
+                assembler.table_absent(table, Missing::NotReceived(Arc::clone(&text)));
+            }
+            (ResourceType::Endpoints, _) => assembler.endpoints_refused(&name, Arc::clone(&text)),
+            _ => {}
+        }
+        texts.push(text);
+    }
+    texts
+}
+
 /// Returns the resource's name.
 fn one(
     assembler: &mut Assembler,
     resource_type: ResourceType,
-    version: &Arc<str>,
-    bytes: Vec<u8>,
-    all_clusters: &mut BTreeMap<Arc<str>, Vec<u8>>,
+    item: Item,
+    clusters: &mut BTreeMap<Arc<str>, Vec<u8>>,
 ) -> Result<Arc<str>, (Arc<str>, Invalid)> {
+    let Item {
+        name: envelope,
+        version,
+        any,
+    } = item;
+    let called = envelope.as_deref().unwrap_or_default();
+    let bytes = decode::unwrapped(any, resource_type).map_err(|reason| (called.into(), reason))?;
+    let same = |name: Arc<str>| match &envelope {
+        Some(envelope) if **envelope != *name => {
+            let reason = format_args!("the resource in it is called {name:?}");
+            Err((envelope.as_str().into(), Invalid::new("name", reason)))
+        }
+        _ => Ok(name),
+    };
     match resource_type {
         ResourceType::Cluster => {
-            let name = cluster::name(&bytes).map_err(|reason| ("".into(), reason))?;
-            all_clusters.insert(Arc::clone(&name), bytes);
+            let name = cluster::name(&bytes).map_err(|reason| (called.into(), reason))?;
+            let name = same(name)?;
+            clusters.insert(Arc::clone(&name), bytes);
             Ok(name)
         }
         ResourceType::Endpoints => {
             let (name, decoded) = endpoints::decode(&bytes)?;
+            let name = same(name)?;
             assembler.set_endpoints(Arc::clone(&name), decoded);
             Ok(name)
         }
         ResourceType::Route => {
             let decoded = route::decode(&bytes)?;
-            let name = Arc::clone(&decoded.name);
-            assembler.set_route(version, decoded);
+            let name = same(Arc::clone(&decoded.name))?;
+            assembler.set_route(&version, decoded);
             Ok(name)
         }
     }
@@ -123,7 +283,8 @@ pub(super) fn accept_all(
             .iter()
             .filter(|(name, _)| wanted(name));
         let all = all.map(|(_, any)| any.clone()).collect();
-        rejected.extend(accept(assembler, resource_type, version, all));
+        let batch = Batch::state(resource_type, version, all, false);
+        rejected.extend(accept(assembler, batch).rejected);
     }
     let absent = |name: &&Arc<str>| !resources.endpoints.contains_key(&***name);
     let names = assembler.endpoint_names();

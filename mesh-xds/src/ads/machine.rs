@@ -9,23 +9,19 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use mesh_core::snapshot::{Missing, TableKey};
-use rand::{Rng, RngExt};
+use rand::Rng;
 
-use super::accept::{accept, accept_all};
+use super::accept::accept_all;
+use super::at::At;
+use super::link::Link;
+use super::peer::Peer;
 use super::request::Request;
-use super::sotw::{Due, Names, Subscription};
-use crate::assemble::{Assembled, Assembler, DOES_NOT_EXIST_AFTER};
+use super::server::Server;
+use super::sotw::Names;
+use crate::assemble::{Assembled, Assembler};
 use crate::dns::{Answer, Lookup};
 use crate::node::Node;
 use crate::resource::{ResourceType, Resources};
-
-/// The first pause before a stream is opened again; it grows by 1.6 up to [`LONGEST_BACKOFF`].
-const BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
-/// How much of the errors of one response a NACK holds.
-const LONGEST_NACK: usize = 4096;
-/// How many errors of one response are logged; the status holds them all.
-const MOST_LOGGED: usize = 20;
 
 /// How the link to the control plane stands; what errors of waiting calls quote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,43 +43,45 @@ pub struct Status {
 /// The protocol and the cache behind it.
 #[derive(Debug)]
 pub struct Machine {
-    node: Node,
-    assembler: Assembler,
-    subscriptions: [Subscription; ResourceType::ALL.len()],
-    connected: bool,
-    /// Whether this stream has sent its first request, which carries the node.
-    introduced: bool,
-    /// Whether this stream has brought a response.
-    heard: bool,
-    backoff: Duration,
-    reconnect_at: Option<Instant>,
-    /// When a resource that was asked for on this stream counts as not existing.
-    deadlines: BTreeMap<(ResourceType, Arc<str>), Instant>,
-    status: Status,
-    rejected: BTreeMap<ResourceType, Vec<Arc<str>>>,
+    pub(super) node: Node,
+    pub(super) assembler: Assembler,
+    /// The control planes in the order of preference; never empty.
+    pub(super) links: Vec<Link>,
+    /// Which of them is in use. Those before it are tried again and again, those after it rest.
+    pub(super) active: usize,
+    pub(super) status: Status,
+    pub(super) rejected: BTreeMap<ResourceType, Vec<Arc<str>>>,
 }
 
 impl Machine {
     /// A machine that has not connected yet. `server` is what errors call the other side.
-    pub fn new(node: Node, server: impl Into<Arc<str>>) -> Self {
+    pub fn new(node: Node, server: impl Into<Peer>) -> Self {
+        Self::with_fallback(node, server.into(), [])
+    }
+
+    /// The same with control planes that stand in for the first, in the order of preference (gRPC A71).
+    pub fn with_fallback(node: Node, first: Peer, others: impl IntoIterator<Item = Peer>) -> Self {
         let status = Status {
             node: node.id().into(),
-            server: server.into(),
+            server: Arc::clone(&first.name),
             ..Status::default()
         };
+        let all = std::iter::once(first).chain(others);
         Self {
             assembler: Assembler::new(&node.namespace),
             node,
-            subscriptions: ResourceType::ALL.map(Subscription::new),
-            connected: false,
-            introduced: false,
-            heard: false,
-            backoff: BACKOFF,
-            reconnect_at: None,
-            deadlines: BTreeMap::new(),
+            links: all.map(Link::new).collect(),
+            active: 0,
             status,
             rejected: BTreeMap::new(),
         }
+    }
+
+    /// A machine for these servers, in the order of preference. `None` when there is not one.
+    pub fn of<'a>(node: Node, servers: impl IntoIterator<Item = &'a Server>) -> Option<Self> {
+        let mut peers = servers.into_iter().map(Server::peer);
+        let first = peers.next()?;
+        Some(Self::with_fallback(node, first, peers))
     }
 
     /// How the link stands.
@@ -93,7 +91,9 @@ impl Machine {
 
     /// Asks for a table; returns whether it is new.
     pub fn want(&mut self, table: TableKey) -> bool {
-        self.assembler.want(table)
+        let is_new = self.assembler.want(table);
+        self.fall_back();
+        is_new
     }
 
     /// The names that clusters of type `STRICT_DNS` and `LOGICAL_DNS` need looked up, and how often. To be asked after
@@ -107,79 +107,73 @@ impl Machine {
         self.assembler.set_answer(lookup, answer);
     }
 
-    /// A stream is being opened: requests may go out.
-    pub fn connected(&mut self) {
-        self.connected = true;
-        self.introduced = false;
-        self.heard = false;
-        self.reconnect_at = None;
-        self.deadlines.clear();
-        self.subscriptions
-            .iter_mut()
-            .for_each(Subscription::restart);
-        let names = self.assembler.endpoint_names();
-        self.assembler.endpoints_requested(names);
+    /// How many of the control planes, from the first, must have a stream now, or be tried again: the one
+    /// in use and those that are preferred to it. Streams to the others are to be closed.
+    pub const fn servers_in_use(&self) -> usize {
+        self.active + 1
     }
 
-    /// A stream ended, or could not be opened. Everything that is cached stays in force (gRPC A57).
-    pub fn disconnected(&mut self, error: impl Into<Arc<str>>, now: Instant, rng: &mut impl Rng) {
-        self.connected = false;
-        self.deadlines.clear();
-        self.assembler.pause();
-        self.status.connected = false;
-        self.status.last_error = Some(error.into());
-        if self.heard {
-            self.backoff = BACKOFF;
+    /// The stream to one of the control planes, counted from 0; the last one if there are fewer.
+    pub fn at(&mut self, server: usize) -> At<'_> {
+        let server = server.min(self.links.len() - 1);
+        At {
+            machine: self,
+            server,
         }
-        self.heard = false;
-        let jitter = rng.random_range(0.8..1.2);
-        self.reconnect_at = Some(now + self.backoff.mul_f64(jitter));
-        self.backoff = self.backoff.mul_f64(1.6).min(LONGEST_BACKOFF);
     }
 
-    /// When a new stream is to be opened; `None` while one is open, or at the very start.
-    pub const fn reconnect_at(&self) -> Option<Instant> {
-        self.reconnect_at
+    /// [`At::connected`] of the first control plane.
+    pub fn connected(&mut self) {
+        self.at(0).connected();
     }
 
-    /// A response has arrived. Types that we do not subscribe to are ignored.
+    /// [`At::disconnected`] of the first control plane.
+    pub fn disconnected(&mut self, error: impl Into<Arc<str>>, now: Instant, rng: &mut impl Rng) {
+        self.at(0).disconnected(error, now, rng);
+    }
+
+    /// [`At::reconnect_at`] of the first control plane.
+    pub fn reconnect_at(&self) -> Option<Instant> {
+        self.links.first().and_then(|link| link.reconnect_at)
+    }
+
+    /// [`At::received`] of the first control plane.
     pub fn received(&mut self, response: DiscoveryResponse) {
-        let resource_type = ResourceType::from_type_url(&response.type_url)
-            .filter(|of| self.subscriptions[*of as usize].is_open());
-        let Some(resource_type) = resource_type else {
-            tracing::debug!(
-                type_url = response.type_url,
-                "response of a type that was not asked for"
-            );
+        self.at(0).received(response);
+    }
+
+    /// [`At::request`] of the first control plane.
+    pub fn request(&mut self, now: Instant) -> Option<Request> {
+        self.at(0).request(now)
+    }
+
+    /// Turns to the next control plane while the one in use cannot be reached and something is wanted that is
+    /// not cached (gRPC A71).
+    pub(super) fn fall_back(&mut self) {
+        let is_last = self.active + 1 == self.links.len();
+        if is_last || !self.links[self.active].failing || self.assembler.has_all() {
             return;
-        };
-        self.heard = true;
+        }
+        self.active += 1;
+        let server = Arc::clone(&self.links[self.active].peer.name);
+        tracing::warn!(%server, "falls back to the next control plane: something is wanted that the former ones have not sent");
+        self.status.server = server;
+    }
+
+    /// A response came from a control plane: it is the one in use, and those behind it rest.
+    pub(super) fn heard(&mut self, server: usize) {
+        self.links[server].hear();
+        if server < self.active {
+            self.links[server + 1..].iter_mut().for_each(Link::rest);
+            self.active = server;
+            let name = Arc::clone(&self.links[server].peer.name);
+            tracing::info!(server = %name, "a preferred control plane is back");
+            self.status.server = name;
+            let names = self.links[server].sent(ResourceType::Endpoints);
+            self.assembler.endpoints_requested(names);
+        }
         self.status.connected = true;
         self.assembler.resume();
-        let version: Arc<str> = response.version_info.into();
-        let rejected = accept(
-            &mut self.assembler,
-            resource_type,
-            &version,
-            response.resources,
-        );
-        let texts: Vec<Arc<str>> = rejected
-            .iter()
-            .map(|rejected| rejected.to_string().into())
-            .collect();
-        for text in texts.iter().take(MOST_LOGGED) {
-            tracing::warn!(node = %self.status.node, server = %self.status.server, "{text}; the last good version stays");
-        }
-        let errors = (!texts.is_empty()).then(|| told(&texts));
-        self.rejected.insert(resource_type, texts);
-        self.status.rejected = self.rejected.values().flatten().cloned().collect();
-        if resource_type == ResourceType::Route {
-            self.status.ignored = self.assembler.ignored();
-        }
-        self.subscriptions[resource_type as usize].received(&version, response.nonce, errors);
-        self.deadlines.retain(|(of, name), _| {
-            *of != resource_type || !is_answered(&self.assembler, *of, name)
-        });
     }
 
     /// Takes a whole set of resources from no stream (a folder): what is not in it does not exist.
@@ -196,55 +190,14 @@ impl Machine {
         }
     }
 
-    /// The next request to send, if there is one and a stream is open. Call until `None`.
-    pub fn request(&mut self, now: Instant) -> Option<Request> {
-        if !self.connected {
-            return None;
-        }
-        let (resource_type, due) = ResourceType::ALL.into_iter().find_map(|resource_type| {
-            let names = self.names(resource_type);
-            let due = self.subscriptions[resource_type as usize].request(names)?;
-            Some((resource_type, due))
-        })?;
-        let Due {
-            mut request,
-            new_names,
-        } = due;
-        if !self.introduced {
-            self.introduced = true;
-            request.node = Some(self.node.to_proto());
-        }
-        // An answer that asks for nothing new starts no clock.
-        if let Some(names) = new_names {
-            self.start_deadlines(resource_type, &names, now);
-        }
-        Some(request)
-    }
-
     /// What is subscribed; `None` is a wildcard.
-    fn names(&mut self, resource_type: ResourceType) -> Option<Names> {
+    pub(super) fn names(&mut self, resource_type: ResourceType) -> Option<Names> {
         match resource_type {
             ResourceType::Cluster => None,
             ResourceType::Endpoints => Some(self.assembler.endpoint_names()),
             ResourceType::Route => {
                 let names = self.assembler.wanted().map(|key| key.to_string().into());
                 Some(Arc::new(names.collect()))
-            }
-        }
-    }
-
-    fn start_deadlines(&mut self, resource_type: ResourceType, names: &Names, now: Instant) {
-        self.deadlines
-            .retain(|(of, name), _| *of != resource_type || names.contains(name));
-        if resource_type == ResourceType::Endpoints {
-            self.assembler.endpoints_requested(Arc::clone(names));
-        }
-        for name in names.iter() {
-            if !is_answered(&self.assembler, resource_type, name) {
-                let key = (resource_type, Arc::clone(name));
-                self.deadlines
-                    .entry(key)
-                    .or_insert(now + DOES_NOT_EXIST_AFTER);
             }
         }
     }
@@ -257,7 +210,8 @@ impl Machine {
 
     /// When to call [`Self::assemble`] although nothing has arrived.
     pub fn wake_at(&self) -> Option<Instant> {
-        self.deadlines
+        self.links[self.active]
+            .deadlines
             .values()
             .copied()
             .min()
@@ -266,22 +220,17 @@ impl Machine {
             .min()
     }
 
+    /// Only the control plane in use can say that something does not exist.
     fn expire(&mut self, now: Instant) {
-        let overdue: Vec<_> = self
-            .deadlines
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in overdue {
-            self.deadlines.remove(&key);
-            let (resource_type, name) = key;
-            tracing::warn!(%resource_type, %name, "does not exist: the control plane did not send it in 15 s");
+        let link = &mut self.links[self.active];
+        let patience = link.peer.features.patience().as_secs();
+        for (resource_type, name) in link.overdue(now) {
+            tracing::warn!(%resource_type, %name, "does not exist: the control plane did not send it in {patience} s");
             match (resource_type, name.parse()) {
                 (ResourceType::Route, Ok(table)) => {
                     let Status { node, server, .. } = &self.status;
                     let reason = format!(
-                        "{server} did not send {resource_type} {name:?} to node {node:?} in 15 s"
+                        "{server} did not send {resource_type} {name:?} to node {node:?} in {patience} s"
                     );
                     self.assembler
                         .table_absent(table, Missing::NotReceived(reason.into()));
@@ -293,23 +242,7 @@ impl Machine {
     }
 }
 
-/// All errors of a response in one text, as far as they fit.
-fn told(texts: &[Arc<str>]) -> String {
-    let mut told = String::new();
-    for (at, text) in texts.iter().enumerate() {
-        if told.len() + text.len() > LONGEST_NACK && at > 0 {
-            told.push_str(&format!("; and {} more", texts.len() - at));
-            break;
-        }
-        if at > 0 {
-            told.push_str("; ");
-        }
-        told.push_str(text);
-    }
-    told
-}
-
-fn is_answered(assembler: &Assembler, resource_type: ResourceType, name: &str) -> bool {
+pub(super) fn is_answered(assembler: &Assembler, resource_type: ResourceType, name: &str) -> bool {
     match resource_type {
         ResourceType::Cluster => true,
         ResourceType::Endpoints => assembler.has_endpoints(name),

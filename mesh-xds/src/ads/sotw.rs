@@ -13,12 +13,21 @@ use crate::resource::ResourceType;
 /// gRPC's INVALID_ARGUMENT.
 const INVALID_ARGUMENT: i32 = 3;
 
+/// What a NACK says.
+pub(super) const fn status(message: String) -> rpc::Status {
+    rpc::Status {
+        code: INVALID_ARGUMENT,
+        message,
+        details: Vec::new(),
+    }
+}
+
 /// A set of names; shared, because an unchanged one is told apart by its address.
 pub(super) type Names = Arc<BTreeSet<Arc<str>>>;
 
 /// What must be sent, and whether the names in it differ from those last sent on this stream.
-pub(super) struct Due {
-    pub(super) request: Request,
+pub(super) struct Due<R> {
+    pub(super) request: R,
     pub(super) new_names: Option<Names>,
 }
 
@@ -57,6 +66,16 @@ impl Subscription {
         self.unanswered = None;
     }
 
+    /// Another server has changed what we have since: a server that is told its own last version may
+    /// think that nothing is to be sent.
+    pub(super) fn forget_version(&mut self) {
+        self.version = "".into();
+    }
+
+    pub(super) const fn sent(&self) -> Option<&Names> {
+        self.sent.as_ref()
+    }
+
     /// Whether anything was asked for on this stream.
     pub(super) const fn is_open(&self) -> bool {
         self.sent.is_some()
@@ -75,7 +94,7 @@ impl Subscription {
     ///
     /// An answer and a changed subscription go out as one request: there is never more than one
     /// waiting per type, so a server that reads slowly makes nothing grow.
-    pub(super) fn request(&mut self, names: Option<Names>) -> Option<Due> {
+    pub(super) fn request(&mut self, names: Option<Names>) -> Option<Due<Request>> {
         let wildcard = names.is_none();
         let names = names.unwrap_or_default();
         let first = self.sent.is_none();
@@ -88,11 +107,7 @@ impl Subscription {
         if !changed && self.unanswered.is_none() {
             return None;
         }
-        let error_detail = self.unanswered.take().flatten().map(|message| rpc::Status {
-            code: INVALID_ARGUMENT,
-            message,
-            details: Vec::new(),
-        });
+        let error_detail = self.unanswered.take().flatten().map(status);
         if changed {
             self.wire = names
                 .iter()

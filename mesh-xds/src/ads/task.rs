@@ -1,108 +1,20 @@
-//! Moves the machine's bytes: one ADS stream, opened again for ever, and nothing else.
-//!
-//! Reading never waits for writing: a server that answers only after it was read, or reads only
-//! after it answered, does not stop us.
+//! Moves the machine's bytes: a stream to each control plane that is in use, opened again for ever, and
+//! nothing else.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Instant;
 
-use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
-use http::uri::PathAndQuery;
 use mesh_core::snapshot::TableKey;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
-use tonic_prost::ProstCodec;
+use tonic::transport::Channel;
 
-use super::machine::{self, Machine};
-use super::request::Request;
+use super::machine::{Machine, Status};
+use super::server::Server;
+use super::stream::{Event, Stream};
 use crate::assemble::Assembled;
 use crate::dns::Lookups;
-
-/// How long connecting to the control plane may take (gRPC's minimum connect timeout is 20 s; a
-/// control plane is near).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Finds half-open connections: without it a client can sit on stale endpoints for ever.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The method of the stream.
-const METHOD: &str =
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-/// A sidecar's CDS of a large mesh is far above tonic's 4 MiB.
-const LARGEST_RESPONSE: usize = 256 * 1024 * 1024;
-
-/// A control plane's address.
-#[derive(Debug, Clone)]
-pub struct Server {
-    uri: Arc<str>,
-    endpoint: Endpoint,
-}
-
-impl Server {
-    /// Parses `host:port` or `http://host:port`.
-    ///
-    /// # Errors
-    /// When it is neither. TLS (`https`) is refused: it is not served yet, and must not become plaintext.
-    pub fn parse(uri: &str) -> Result<Self, InvalidServer> {
-        let error = |reason: String| InvalidServer {
-            uri: uri.to_owned(),
-            reason,
-        };
-        let full = match scheme(uri) {
-            Some("http") => uri.to_owned(),
-            // Before it is parsed: those of sockets and resolvers are no URIs to `http`.
-            Some(scheme) => {
-                return Err(error(format!(
-                    "{scheme:?} is not served yet, and plaintext TCP in its place would be unsafe"
-                )));
-            }
-            None => format!("http://{uri}"),
-        };
-        let parsed: http::Uri = full
-            .parse()
-            .map_err(|e: http::uri::InvalidUri| error(e.to_string()))?;
-        if parsed.port_u16().is_none_or(|port| port == 0) {
-            return Err(error("it has no port from 1 to 65535".to_owned()));
-        }
-        let endpoint = Endpoint::from_shared(full)
-            .map_err(|e| error(e.to_string()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
-        Ok(Self {
-            uri: uri.into(),
-            endpoint,
-        })
-    }
-
-    /// The address as it was given.
-    pub fn uri(&self) -> &Arc<str> {
-        &self.uri
-    }
-}
-
-/// What precedes `://`, and gRPC's short forms `unix:PATH` and `unix-abstract:NAME`.
-fn scheme(uri: &str) -> Option<&str> {
-    let short = || {
-        uri.split_once(':')
-            .filter(|(scheme, _)| matches!(*scheme, "unix" | "unix-abstract"))
-    };
-    let (scheme, _) = uri.split_once("://").or_else(short)?;
-    Some(scheme)
-}
-
-/// An address that no control plane can have.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("control plane {uri:?}: {reason}; expected host:port or http://host:port")]
-pub struct InvalidServer {
-    uri: String,
-    reason: String,
-}
 
 /// What the other side of [`run`] holds: asks for tables, sees how the link stands.
 #[derive(Debug)]
@@ -110,144 +22,168 @@ pub struct Control {
     /// Tables that calls have asked for.
     pub wanted: mpsc::UnboundedReceiver<TableKey>,
     /// Where the link's state is told.
-    pub status: watch::Sender<machine::Status>,
+    pub status: watch::Sender<Status>,
     /// Looks up the names that clusters of DNS types have.
     pub lookups: Lookups,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Streaming<DiscoveryResponse>, Status>> + Send>>;
-
-/// Runs until every sender of [`Control::wanted`] is gone. `publish` gets each new generation.
+/// Runs until every sender of [`Control::wanted`] is gone. `publish` gets each new generation. `servers` are
+/// those that the machine was made with, in its order: one [`Server`], or a list of them.
 pub async fn run(
-    server: Server,
+    servers: impl IntoIterator<Item = Server>,
     mut machine: Machine,
     mut control: Control,
     mut rng: impl Rng,
     mut publish: impl FnMut(Assembled),
 ) {
-    let client =
-        Grpc::new(server.endpoint.connect_lazy()).max_decoding_message_size(LARGEST_RESPONSE);
-    control.tell(&machine);
+    let mut lines: Vec<Line> = servers.into_iter().map(Line::new).collect();
     loop {
-        machine.connected();
-        let Some(error) = serve(&mut machine, &mut control, client.clone(), &mut publish).await
-        else {
+        if !control.take_wanted(&mut machine) {
             return;
-        };
-        // Said once per cause: a control plane that is away for an hour fills no log.
-        if machine.status().last_error.as_deref() == Some(&*error) {
-            tracing::debug!(server = %server.uri, error, "still no stream to the control plane");
-        } else {
-            tracing::warn!(server = %server.uri, error, "no stream to the control plane; what it sent stays in force");
         }
-        machine.disconnected(error, now(), &mut rng);
+        if let Some(assembled) = machine.assemble(now()) {
+            publish(assembled);
+        }
         control.tell(&machine);
-        if !pause(&mut machine, &mut control, &mut publish).await {
-            return;
-        }
-    }
-}
-
-/// The reading half. A server may send its headers only after it has read a request, so requests go
-/// out while the stream is still being opened.
-enum Reading {
-    Opening(Opening),
-    Open(Box<Streaming<DiscoveryResponse>>),
-}
-
-impl Reading {
-    /// The next response. Can be dropped and called again without loss.
-    async fn next(&mut self) -> Result<Option<DiscoveryResponse>, Status> {
-        loop {
-            match self {
-                Self::Opening(opening) => *self = Self::Open(Box::new(opening.await?)),
-                Self::Open(responses) => return responses.message().await,
-            }
-        }
-    }
-}
-
-async fn open(
-    mut client: Grpc<Channel>,
-    requests: mpsc::Receiver<Request>,
-) -> Result<Streaming<DiscoveryResponse>, Status> {
-    client
-        .ready()
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
-    let requests = tonic::Request::new(ReceiverStream::new(requests));
-    let codec = ProstCodec::<Request, DiscoveryResponse>::default();
-    let opened = client
-        .streaming(requests, PathAndQuery::from_static(METHOD), codec)
-        .await?;
-    Ok(opened.into_inner())
-}
-
-/// One stream's life. Returns why it ended; `None` when nobody wants anything any more.
-async fn serve(
-    machine: &mut Machine,
-    control: &mut Control,
-    client: Grpc<Channel>,
-    publish: &mut impl FnMut(Assembled),
-) -> Option<String> {
-    let (outgoing, requests) = mpsc::channel(1);
-    let mut reading = Reading::Opening(Box::pin(open(client, requests)));
-    let mut unsent: Option<Request> = None;
-    loop {
-        if let Some(assembled) = machine.assemble(now()) {
-            publish(assembled);
-        }
         control.lookups.follow(&machine.lookups());
-        unsent = unsent.or_else(|| machine.request(now()));
+        follow(&mut lines, &mut machine);
         let wake_at = machine.wake_at();
         tokio::select! {
-            permit = outgoing.reserve(), if unsent.is_some() => {
-                if let (Ok(permit), Some(request)) = (permit, unsent.take()) {
-                    permit.send(request);
-                }
-            }
-            response = reading.next() => match response {
-                Ok(Some(response)) => {
-                    machine.received(response);
-                    control.tell(machine);
-                }
-                Ok(None) => return Some("the control plane ended the stream".to_owned()),
-                Err(status) => return Some(describe(&status)),
-            },
-            wanted = control.wanted.recv() => {
-                machine.want(wanted?);
-            }
-            (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
-            () = sleep_until(wake_at) => {}
-        }
-    }
-}
-
-/// Between two streams. Returns false when nobody wants anything any more.
-async fn pause(
-    machine: &mut Machine,
-    control: &mut Control,
-    publish: &mut impl FnMut(Assembled),
-) -> bool {
-    loop {
-        if let Some(assembled) = machine.assemble(now()) {
-            publish(assembled);
-        }
-        control.lookups.follow(&machine.lookups());
-        let wake_at = machine.wake_at();
-        tokio::select! {
-            () = sleep_until(machine.reconnect_at()) => return true,
+            (at, event) = any(&mut lines) => heed(at, event, &mut lines, &mut machine, &mut rng),
             (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
             wanted = control.wanted.recv() => match wanted {
                 Some(table) => drop(machine.want(table)),
-                None => return false,
+                None => return,
             },
             () = sleep_until(wake_at) => {}
         }
     }
 }
 
+/// A control plane, and the stream to it while there is one.
+struct Line {
+    server: Server,
+    channel: Option<Channel>,
+    stream: Option<Stream>,
+    /// When to open the next stream.
+    reopen_at: Option<Instant>,
+    last_error: Option<String>,
+}
+
+impl Line {
+    const fn new(server: Server) -> Self {
+        Self {
+            server,
+            channel: None,
+            stream: None,
+            reopen_at: None,
+            last_error: None,
+        }
+    }
+
+    /// `None` when it is time to open the stream.
+    async fn next(&mut self) -> Option<Event> {
+        match &mut self.stream {
+            Some(stream) => Some(stream.next().await),
+            None => {
+                sleep_until(self.reopen_at).await;
+                None
+            }
+        }
+    }
+}
+
+/// Opens, fills and closes streams as the machine has it.
+fn follow(lines: &mut [Line], machine: &mut Machine) {
+    let in_use = machine.servers_in_use();
+    for (at, line) in lines.iter_mut().enumerate() {
+        if at >= in_use {
+            (line.stream, line.channel, line.reopen_at) = (None, None, None);
+            continue;
+        }
+        let mut link = machine.at(at);
+        let due = link.reconnect_at().is_none_or(|at| at <= now());
+        if line.stream.is_none() && due {
+            let channel = line
+                .channel
+                .get_or_insert_with(|| line.server.connect_lazy());
+            line.stream = Some(Stream::open(channel.clone(), link.variant()));
+            link.connected();
+        }
+        line.reopen_at = link.reconnect_at();
+        if let Some(stream) = &line.stream {
+            stream.write(&mut link, now());
+        }
+    }
+}
+
+/// Hands the machine what a stream has come to.
+fn heed(
+    at: usize,
+    event: Option<Event>,
+    lines: &mut [Line],
+    machine: &mut Machine,
+    rng: &mut impl Rng,
+) {
+    let (Some(event), Some(line)) = (event, lines.get_mut(at)) else {
+        return;
+    };
+    match event {
+        Event::Writable => {}
+        Event::Response(response) => machine.at(at).received(response),
+        Event::Delta(response) => machine.at(at).received_delta(response),
+        Event::Ended {
+            unimplemented,
+            error,
+        } => {
+            line.stream = None;
+            let server = line.server.uri();
+            if unimplemented && machine.at(at).unimplemented() {
+                tracing::info!(%server, "the control plane does not speak delta xDS; state of the world it is");
+                return;
+            }
+            // Said once per cause: a control plane that is away for an hour fills no log.
+            if line.last_error.as_ref() == Some(&error) {
+                tracing::debug!(%server, error, "still no stream to the control plane");
+            } else {
+                tracing::warn!(%server, error, "no stream to the control plane; what it sent stays in force");
+            }
+            machine.at(at).disconnected(error.as_str(), now(), rng);
+            line.last_error = Some(error);
+        }
+    }
+}
+
+/// The first thing that any of them comes to. Can be dropped and called again without loss.
+async fn any(lines: &mut [Line]) -> (usize, Option<Event>) {
+    let mut all: Vec<Pin<Box<dyn Future<Output = Option<Event>> + Send + '_>>> = Vec::new();
+    for line in lines.iter_mut() {
+        all.push(Box::pin(line.next()));
+    }
+    std::future::poll_fn(|context| {
+        for (at, next) in all.iter_mut().enumerate() {
+            if let Poll::Ready(event) = next.as_mut().poll(context) {
+                return Poll::Ready((at, event));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 impl Control {
+    /// Takes all that is asked for by now, so that it goes out as one request. Returns false when nobody can
+    /// ask for anything any more.
+    fn take_wanted(&mut self, machine: &mut Machine) -> bool {
+        loop {
+            match self.wanted.try_recv() {
+                Ok(table) => drop(machine.want(table)),
+                Err(mpsc::error::TryRecvError::Empty) => return true,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
     fn tell(&self, machine: &Machine) {
         self.status.send_if_modified(|status| {
             let differs = status != machine.status();
@@ -257,20 +193,6 @@ impl Control {
             differs
         });
     }
-}
-
-fn describe(status: &Status) -> String {
-    let mut text = format!("{}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn now() -> Instant {

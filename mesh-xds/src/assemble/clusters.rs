@@ -1,18 +1,20 @@
 //! Clusters as they arrive, and as routes need them: decoded when first referred to.
 
+mod build;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::cluster::{Cluster, Endpoint};
-use mesh_core::lb::{LbConfig, Overprovisioning};
+use mesh_core::cluster::Cluster;
 
 use super::names::LookedUp;
-use crate::decode::cluster::{self, ClusterResource, Discovery, LbRules, Names};
+use crate::decode::cluster::{self, ClusterResource, Discovery, Names};
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use crate::resource::ResourceType;
+use build::{cluster_of, passing_through};
 
 /// What a route finds behind a cluster's name.
 #[derive(Debug, Clone)]
@@ -89,8 +91,25 @@ impl Clusters {
         Arc::clone(names)
     }
 
+    pub(super) fn wire(&self, name: &str) -> Option<&Vec<u8>> {
+        self.wire.as_ref()?.get(name)
+    }
+
+    /// Whether the clusters have been sent once.
+    pub(super) const fn is_known(&self) -> bool {
+        self.wire.is_some()
+    }
+
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
         self.endpoints.contains_key(name)
+    }
+
+    /// The load assignments that hold endpoints.
+    pub(super) fn known_endpoints(&self) -> impl Iterator<Item = &Arc<str>> {
+        let known = |assignment: &Assignment| matches!(assignment, Assignment::Known(_));
+        let all = self.endpoints.iter();
+        all.filter(move |(_, assignment)| known(assignment))
+            .map(|(name, _)| name)
     }
 
     /// The faults of clusters that are in use, found since they were last taken.
@@ -134,20 +153,53 @@ impl Clusters {
         let former = self.wire.replace(clusters);
         let names: Vec<Arc<str>> = self.referenced.keys().cloned().collect();
         for name in names {
-            self.renew(name, former.as_ref());
+            let before = former.as_ref().and_then(|former| former.get(&name));
+            self.renew(name, former.is_none(), before);
         }
         renamed
     }
 
-    /// Compares one cluster that is in use with the former CDS.
-    fn renew(&mut self, name: Arc<str>, former: Option<&BTreeMap<Arc<str>, Vec<u8>>>) {
+    /// Takes what has changed since the last CDS, or the first of it. Returns whether a cluster came or went.
+    pub(super) fn change(
+        &mut self,
+        version: &Arc<str>,
+        changed: BTreeMap<Arc<str>, Vec<u8>>,
+        removed: &[Arc<str>],
+    ) -> bool {
+        self.version = Arc::clone(version);
+        let first = self.wire.is_none();
+        let wire = self.wire.get_or_insert_default();
+        let mut renamed = first;
+        let mut former: BTreeMap<Arc<str>, Option<Vec<u8>>> = BTreeMap::new();
+        for name in removed {
+            let before = wire.remove(name);
+            renamed |= before.is_some();
+            former.insert(Arc::clone(name), before);
+        }
+        for (name, bytes) in changed {
+            let before = wire.insert(Arc::clone(&name), bytes);
+            renamed |= before.is_none();
+            former.entry(name).or_insert(before);
+        }
+        if first {
+            // Those that are not in it are now known not to be there.
+            let all = self.referenced.keys().cloned();
+            former.extend(all.map(|name| (name, None)));
+        }
+        for (name, before) in former {
+            self.renew(name, first, before.as_ref());
+        }
+        renamed
+    }
+
+    /// Compares one cluster that is in use with the former CDS; `first` when there was none.
+    fn renew(&mut self, name: Arc<str>, first: bool, before: Option<&Vec<u8>>) {
         let (Some(wire), Some(referenced)) = (&mut self.wire, self.referenced.get_mut(&name))
         else {
             return;
         };
-        let before = former.and_then(|former| former.get(&name));
         let after = wire.get(&name);
-        if former.is_some() && before == after {
+        if !first && before == after {
             if let Some(Err(fault)) = &referenced.resource {
                 let version = Arc::clone(&self.version);
                 let fault = Rejected {
@@ -399,58 +451,5 @@ fn names_of<E>(resource: &Result<Arc<ClusterResource>, E>) -> Option<&Names> {
     match &resource.as_deref().ok()?.discovery {
         Discovery::Dns(names) => Some(names),
         _ => None,
-    }
-}
-
-fn passing_through(name: &Arc<str>, resource: &ClusterResource, callers_version: bool) -> Cluster {
-    Cluster {
-        discovery: mesh_core::cluster::Discovery::OriginalDestination {
-            // The endpoint has no metadata: it is not in any load assignment.
-            transport: resource.transport.of(&BTreeMap::new()),
-            callers_version,
-        },
-        ..Cluster::original_destination(
-            Arc::clone(name),
-            resource.protocol,
-            resource.connect_timeout,
-        )
-    }
-}
-
-fn cluster_of(
-    name: &Arc<str>,
-    resource: &ClusterResource,
-    sent: Option<&EndpointsResource>,
-) -> Cluster {
-    let endpoints: Vec<Endpoint> = sent
-        .into_iter()
-        .flat_map(|sent| &sent.endpoints)
-        .map(|endpoint| Endpoint {
-            address: endpoint.address,
-            weight: endpoint.weight,
-            priority: endpoint.priority,
-            locality: endpoint.locality.clone(),
-            health: endpoint.health,
-            transport: resource.transport.of(&endpoint.socket_match),
-        })
-        .collect();
-    Cluster::new(
-        Arc::clone(name),
-        resource.protocol,
-        resource.connect_timeout,
-        lb_of(&resource.lb, sent),
-        endpoints,
-    )
-}
-
-/// What the cluster and its assignment say about balancing.
-fn lb_of(rules: &LbRules, sent: Option<&EndpointsResource>) -> LbConfig {
-    LbConfig {
-        policy: rules.policy,
-        overprovisioning: sent.map_or_else(Overprovisioning::default, |sent| sent.overprovisioning),
-        panic: rules.panic,
-        locality_weights: sent
-            .filter(|_| rules.locality_weighted)
-            .map(|sent| sent.locality_weights.clone()),
     }
 }

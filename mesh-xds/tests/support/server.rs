@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,47 +28,26 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// One stream. Dropping it ends it.
-pub(crate) struct Conversation {
-    pub(crate) requests: mpsc::Receiver<DiscoveryRequest>,
-    pub(crate) responses: mpsc::UnboundedSender<Result<DiscoveryResponse, Status>>,
+pub(crate) struct Conversation<Q = DiscoveryRequest, R = DiscoveryResponse> {
+    pub(crate) requests: mpsc::Receiver<Q>,
+    pub(crate) responses: mpsc::UnboundedSender<Result<R, Status>>,
 }
 
-impl Conversation {
-    pub(crate) async fn read(&mut self) -> DiscoveryRequest {
-        soon("a request", self.requests.recv())
-            .await
-            .expect("an open stream")
-    }
+/// One incremental stream.
+pub(crate) type DeltaConversation = Conversation<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
-    pub(crate) fn write(&self, response: DiscoveryResponse) {
-        self.responses.send(Ok(response)).expect("an open stream");
-    }
-}
-
-struct Scripted {
-    /// Send the headers only after the first request.
-    late_headers: bool,
-    conversations: mpsc::UnboundedSender<Conversation>,
-}
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Scripted {
-    type StreamAggregatedResourcesStream =
-        UnboundedReceiverStream<Result<DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        let mut incoming = request.into_inner();
-        // A full channel stops the reading, so that the test decides when the server reads.
+impl<Q, R> Conversation<Q, R> {
+    /// Reads `incoming` one by one: a full channel stops the reading, so that the test decides when the
+    /// server reads.
+    fn start(
+        first: Option<Q>,
+        mut incoming: Streaming<Q>,
+    ) -> (Self, UnboundedReceiverStream<Result<R, Status>>)
+    where
+        Q: Send + 'static,
+    {
         let (read, requests) = mpsc::channel(1);
         let (responses, outgoing) = mpsc::unbounded_channel();
-        let first = match self.late_headers {
-            true => incoming.message().await?,
-            false => None,
-        };
         tokio::spawn(async move {
             let mut next = first.map(Ok);
             while let Some(Ok(request)) = match next.take() {
@@ -80,20 +59,66 @@ impl AggregatedDiscoveryService for Scripted {
                 }
             }
         });
-        let conversation = Conversation {
+        let conversation = Self {
             requests,
             responses,
         };
+        (conversation, UnboundedReceiverStream::new(outgoing))
+    }
+
+    pub(crate) async fn read(&mut self) -> Q {
+        soon("a request", self.requests.recv())
+            .await
+            .expect("an open stream")
+    }
+
+    pub(crate) fn write(&self, response: R) {
+        let sent = self.responses.send(Ok(response));
+        assert!(sent.is_ok(), "an open stream");
+    }
+}
+
+struct Scripted {
+    /// Send the headers only after the first request.
+    late_headers: bool,
+    conversations: mpsc::UnboundedSender<Conversation>,
+    /// Where incremental streams go; they are refused as `UNIMPLEMENTED` if nowhere.
+    deltas: Option<mpsc::UnboundedSender<DeltaConversation>>,
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Scripted {
+    type StreamAggregatedResourcesStream =
+        UnboundedReceiverStream<Result<DiscoveryResponse, Status>>;
+    type DeltaAggregatedResourcesStream =
+        UnboundedReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = match self.late_headers {
+            true => incoming.message().await?,
+            false => None,
+        };
+        let (conversation, outgoing) = Conversation::start(first, incoming);
         let gone = |_| Status::unavailable("the test is over");
         self.conversations.send(conversation).map_err(gone)?;
-        Ok(Response::new(UnboundedReceiverStream::new(outgoing)))
+        Ok(Response::new(outgoing))
     }
 
     async fn delta_aggregated_resources(
         &self,
-        _: Request<Streaming<DeltaDiscoveryRequest>>,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("state of the world only"))
+        let Some(deltas) = &self.deltas else {
+            return Err(Status::unimplemented("state of the world only"));
+        };
+        let (conversation, outgoing) = Conversation::start(None, request.into_inner());
+        let gone = |_| Status::unavailable("the test is over");
+        deltas.send(conversation).map_err(gone)?;
+        Ok(Response::new(outgoing))
     }
 }
 
@@ -112,12 +137,28 @@ impl Plane {
     }
 
     pub(crate) fn on(listener: TcpListener, late_headers: bool) -> Self {
+        Self::serving(listener, late_headers, None)
+    }
+
+    /// One that speaks delta too.
+    pub(crate) async fn with_delta() -> (Self, mpsc::UnboundedReceiver<DeltaConversation>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (sender, deltas) = mpsc::unbounded_channel();
+        (Self::serving(listener, false, Some(sender)), deltas)
+    }
+
+    fn serving(
+        listener: TcpListener,
+        late_headers: bool,
+        deltas: Option<mpsc::UnboundedSender<DeltaConversation>>,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let listener = listener.into_std().expect("a listener");
         let (sender, conversations) = mpsc::unbounded_channel();
         let scripted = Scripted {
             late_headers,
             conversations: sender,
+            deltas,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

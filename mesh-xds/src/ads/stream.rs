@@ -1,0 +1,184 @@
+//! One ADS stream over a socket, in either variant.
+//!
+//! Reading never waits for writing: a server that answers only after it was read, or reads only
+//! after it answered, does not stop us. A request is composed only when the wire takes it, so all that
+//! is wanted until then is one request.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryResponse,
+};
+use http::uri::PathAndQuery;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::at::At;
+use super::peer::Variant;
+use super::request::Request;
+
+/// The methods of the stream.
+const STATE_OF_THE_WORLD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+const DELTA: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+/// A sidecar's CDS of a large mesh is far above tonic's 4 MiB.
+const LARGEST_RESPONSE: usize = 256 * 1024 * 1024;
+
+/// What a stream has come to.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The wire takes another request.
+    Writable,
+    Response(DiscoveryResponse),
+    Delta(DeltaDiscoveryResponse),
+    /// The stream is over; whether because the server does not know the method, and why.
+    Ended {
+        unimplemented: bool,
+        error: String,
+    },
+}
+
+/// A stream that is open, or being opened.
+pub(super) enum Stream {
+    StateOfTheWorld(Duplex<Request, DiscoveryResponse>),
+    Delta(Duplex<DeltaDiscoveryRequest, DeltaDiscoveryResponse>),
+}
+
+impl Stream {
+    pub(super) fn open(channel: Channel, variant: Variant) -> Self {
+        match variant {
+            Variant::StateOfTheWorld => {
+                Self::StateOfTheWorld(Duplex::open(channel, STATE_OF_THE_WORLD))
+            }
+            Variant::Delta => Self::Delta(Duplex::open(channel, DELTA)),
+        }
+    }
+
+    /// Writes what is due, as far as the wire takes it.
+    pub(super) fn write(&self, machine: &mut At<'_>, now: Instant) {
+        match self {
+            Self::StateOfTheWorld(duplex) => duplex.write(|| machine.request(now)),
+            Self::Delta(duplex) => duplex.write(|| machine.request_delta(now)),
+        }
+    }
+
+    /// Can be dropped and called again without loss.
+    pub(super) async fn next(&mut self) -> Event {
+        match self {
+            Self::StateOfTheWorld(duplex) => duplex.next(Event::Response).await,
+            Self::Delta(duplex) => duplex.next(Event::Delta).await,
+        }
+    }
+}
+
+/// The two halves of a stream.
+pub(super) struct Duplex<Q, R> {
+    outgoing: mpsc::Sender<Q>,
+    reading: Reading<R>,
+}
+
+impl<Q, R> Duplex<Q, R>
+where
+    Q: Message + 'static,
+    R: Message + Default + 'static,
+{
+    fn open(channel: Channel, method: &'static str) -> Self {
+        let (outgoing, requests) = mpsc::channel(1);
+        Self {
+            outgoing,
+            reading: Reading::Opening(Box::pin(open(channel, method, requests))),
+        }
+    }
+
+    fn write(&self, mut due: impl FnMut() -> Option<Q>) {
+        while let Ok(permit) = self.outgoing.try_reserve() {
+            match due() {
+                Some(request) => permit.send(request),
+                None => return,
+            }
+        }
+    }
+
+    async fn next(&mut self, event: impl FnOnce(R) -> Event) -> Event {
+        let is_full = self.outgoing.capacity() == 0;
+        let response = tokio::select! {
+            response = self.reading.next() => response,
+            Ok(_) = self.outgoing.reserve(), if is_full => return Event::Writable,
+        };
+        match response {
+            Ok(Some(response)) => event(response),
+            Ok(None) => Event::Ended {
+                unimplemented: false,
+                error: "the control plane ended the stream".to_owned(),
+            },
+            Err(status) => Event::Ended {
+                unimplemented: status.code() == tonic::Code::Unimplemented,
+                error: describe(&status),
+            },
+        }
+    }
+}
+
+type Opening<R> = Pin<Box<dyn Future<Output = Result<Streaming<R>, Status>> + Send>>;
+
+/// The reading half. A server may send its headers only after it has read a request, so requests go
+/// out while the stream is still being opened.
+enum Reading<R> {
+    Opening(Opening<R>),
+    Open(Box<Streaming<R>>),
+}
+
+impl<R> Reading<R> {
+    /// The next response. Can be dropped and called again without loss.
+    async fn next(&mut self) -> Result<Option<R>, Status> {
+        loop {
+            match self {
+                Self::Opening(opening) => *self = Self::Open(Box::new(opening.await?)),
+                Self::Open(responses) => return responses.message().await,
+            }
+        }
+    }
+}
+
+async fn open<Q, R>(
+    channel: Channel,
+    method: &'static str,
+    requests: mpsc::Receiver<Q>,
+) -> Result<Streaming<R>, Status>
+where
+    Q: Message + 'static,
+    R: Message + Default + 'static,
+{
+    let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let requests = tonic::Request::new(ReceiverStream::new(requests));
+    let codec = ProstCodec::<Q, R>::default();
+    let opened = client
+        .streaming(requests, PathAndQuery::from_static(method), codec)
+        .await?;
+    Ok(opened.into_inner())
+}
+
+fn describe(status: &Status) -> String {
+    let mut text = format!("{}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

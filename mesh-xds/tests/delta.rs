@@ -1,0 +1,519 @@
+//! The incremental protocol, request by request, without a runtime; and that a history ends in the same
+//! configuration whichever variant tells it. `MESH_XDS_SEED` sets the seed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use envoy_types::pb::envoy::config::route::v3::VirtualHost;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
+};
+use envoy_types::pb::google::protobuf::{self, Any};
+use mesh_core::snapshot::{Missing, Snapshot, TableKey};
+use mesh_xds::ads::{Machine, Peer, Variant};
+use mesh_xds::{Node, ResourceType};
+use model::{Model, Response, State};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use wire::{CDS, EDS, RDS};
+
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "support/model.rs"]
+mod model;
+#[allow(dead_code, reason = "each test file uses a part")]
+#[path = "support/wire.rs"]
+mod wire;
+
+const TABLES: [&str; 3] = ["9080", "9081", "http.80"];
+
+fn machine(variant: Variant) -> Machine {
+    let peer = Peer {
+        variant,
+        ..Peer::from("plane:15010")
+    };
+    Machine::new(Node::sidecar("reviews", "default"), peer)
+}
+
+/// A machine on an incremental stream that the test plays by hand.
+struct Rig {
+    machine: Machine,
+    now: Instant,
+    rng: StdRng,
+    snapshot: Snapshot,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut machine = machine(Variant::Delta);
+        machine.want(TableKey::Port(9080));
+        machine.connected();
+        Self {
+            machine,
+            now: Instant::now(),
+            rng: StdRng::seed_from_u64(1),
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    /// Host `a` with cluster `one` on port 1.
+    fn configured() -> Self {
+        let mut rig = Self::new();
+        rig.sent();
+        rig.deliver(CDS, &[("one", wire::cluster("one"))], &[]);
+        rig.deliver(RDS, &[("9080", to_one())], &[]);
+        rig.deliver(EDS, &[("one", wire::endpoints("one", 1))], &[]);
+        assert_eq!(rig.port(), Some(1));
+        rig
+    }
+
+    fn sent(&mut self) -> Vec<DeltaDiscoveryRequest> {
+        let now = self.now;
+        std::iter::from_fn(|| self.machine.at(0).request_delta(now)).collect()
+    }
+
+    fn receive(&mut self, of: ResourceType, all: &[(&str, Any)], removed: &[&str]) {
+        self.machine
+            .at(0)
+            .received_delta(response(of, all, removed));
+        if let Some(assembled) = self.machine.assemble(self.now) {
+            self.snapshot = assembled.snapshot;
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        of: ResourceType,
+        all: &[(&str, Any)],
+        removed: &[&str],
+    ) -> Vec<DeltaDiscoveryRequest> {
+        self.receive(of, all, removed);
+        self.sent()
+    }
+
+    fn port(&self) -> Option<u16> {
+        let target = self.snapshot.tables.get(&TableKey::Port(9080))?.find("a")?;
+        let cluster = target.clusters.first()?.as_ref()?;
+        Some(cluster.endpoints.first().map_or(0, |e| e.address.port()))
+    }
+}
+
+fn to_one() -> Any {
+    wire::routes("9080", vec![wire::host("a", &["one"])])
+}
+
+/// A response whose version, system version and nonce are all those of the content.
+fn response(of: ResourceType, all: &[(&str, Any)], removed: &[&str]) -> DeltaDiscoveryResponse {
+    let resource = |(name, any): &(&str, Any)| Resource {
+        name: (*name).to_owned(),
+        version: format!("{name} v1"),
+        resource: Some(any.clone()),
+        ..Resource::default()
+    };
+    DeltaDiscoveryResponse {
+        system_version_info: "system".to_owned(),
+        type_url: of.type_url().to_owned(),
+        resources: all.iter().map(resource).collect(),
+        removed_resources: removed.iter().map(|name| (*name).to_owned()).collect(),
+        nonce: format!("nonce of {of} {all:?}").chars().take(24).collect(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+fn of(requests: &[DeltaDiscoveryRequest], of: ResourceType) -> Vec<&DeltaDiscoveryRequest> {
+    let mine = requests.iter().filter(|r| r.type_url == of.type_url());
+    mine.collect()
+}
+
+#[test]
+fn the_first_request_is_a_wildcard_cds_and_only_it_carries_the_node() {
+    let mut rig = Rig::new();
+    let sent = rig.sent();
+    let [cds, rds] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(cds.type_url, CDS.type_url());
+    assert!(cds.resource_names_subscribe.is_empty() && cds.node.is_some());
+    assert_eq!(rds.resource_names_subscribe, ["9080"]);
+    assert_eq!((&rds.node, &*rds.response_nonce), (&None, ""));
+    assert_eq!(rig.sent(), []);
+}
+
+#[test]
+fn each_response_is_answered_by_its_nonce_and_subscriptions_are_differences() {
+    let mut rig = Rig::new();
+    rig.sent();
+    let clusters = [("one", wire::cluster("one")), ("two", wire::cluster("two"))];
+    let sent = rig.deliver(CDS, &clusters, &[]);
+    assert_eq!(sent[0].response_nonce, response(CDS, &clusters, &[]).nonce);
+    assert_eq!(sent[0].error_detail, None);
+    let sent = rig.deliver(RDS, &[("9080", to_one())], &[]);
+    assert_eq!(of(&sent, EDS)[0].resource_names_subscribe, ["one"]);
+    let other = wire::routes("9080", vec![wire::host("b", &["two"])]);
+    let sent = rig.deliver(RDS, &[("9080", other)], &[]);
+    assert_eq!(of(&sent, EDS)[0].resource_names_subscribe, ["two"]);
+    assert_eq!(of(&sent, EDS)[0].resource_names_unsubscribe, ["one"]);
+    assert_eq!(of(&sent, EDS)[0].response_nonce, "");
+
+    // Two that were read before an answer went out.
+    rig.receive(CDS, &clusters[..1], &[]);
+    rig.receive(CDS, &[("two", wire::bad_cluster("two"))], &[]);
+    let sent = rig.sent();
+    let errors: Vec<bool> = of(&sent, CDS)
+        .iter()
+        .map(|request| request.error_detail.is_some())
+        .collect();
+    assert_eq!(errors, [false, true], "the good one is not blamed");
+}
+
+#[test]
+fn a_server_that_never_reads_makes_nothing_grow() {
+    let mut rig = Rig::configured();
+    for _ in 0..1000 {
+        rig.receive(EDS, &[("one", wire::endpoints("one", 2))], &[]);
+    }
+    assert_eq!(rig.sent().len(), 64);
+}
+
+#[test]
+fn a_new_stream_says_what_it_has() {
+    let mut rig = Rig::configured();
+    let bad = wire::routes(
+        "9080",
+        vec![wire::host_message("a", &["a\nb"], &[("one", 1)])],
+    );
+    rig.deliver(RDS, &[("9080", bad)], &[]);
+    rig.machine.disconnected("gone", rig.now, &mut rig.rng);
+    rig.machine.connected();
+    let sent = rig.sent();
+    for (of_type, name) in [(CDS, "one"), (EDS, "one"), (RDS, "9080")] {
+        let request = of(&sent, of_type)[0];
+        let expected = [(name.to_owned(), format!("{name} v1"))].into();
+        assert_eq!(request.initial_resource_versions, expected);
+        assert_eq!(request.response_nonce, "");
+        let names: &[&str] = if of_type == CDS { &[] } else { &[name] };
+        assert_eq!(request.resource_names_subscribe, names);
+    }
+    let sent = rig.deliver(CDS, &[("two", wire::cluster("two"))], &[]);
+    assert!(sent[0].initial_resource_versions.is_empty(), "said once");
+    assert_eq!(rig.port(), Some(1));
+}
+
+#[test]
+fn what_is_removed_while_it_is_waited_for_is_not_waited_for() {
+    let mut rig = Rig::new();
+    rig.sent();
+    rig.deliver(CDS, &[("one", wire::cluster("one"))], &[]);
+    rig.deliver(RDS, &[("9080", to_one())], &[]);
+    assert!(rig.machine.wake_at().is_some());
+    rig.deliver(EDS, &[], &["one"]);
+    assert_eq!(rig.port(), Some(0), "a cluster without endpoints");
+    assert_eq!(rig.machine.wake_at(), None);
+    rig.deliver(EDS, &[("one", wire::endpoints("one", 5))], &[]);
+    assert_eq!(rig.port(), Some(5));
+
+    rig.machine.want(TableKey::Gateway(80));
+    rig.sent();
+    rig.deliver(RDS, &[], &["http.80"]);
+    let table = rig.snapshot.tables.get(&TableKey::Gateway(80));
+    let missing = table.and_then(|table| table.missing.clone());
+    let Some(Missing::NotReceived(text)) = missing else {
+        panic!("{missing:?}")
+    };
+    assert!(text.contains("\"http.80\" does not exist"), "{text}");
+}
+
+#[test]
+fn a_cluster_that_is_removed_is_gone_and_named_resources_stay_while_they_are_referred_to() {
+    let mut rig = Rig::configured();
+    rig.deliver(EDS, &[], &["one"]);
+    rig.deliver(RDS, &[], &["9080"]);
+    assert_eq!(rig.port(), Some(1));
+    rig.deliver(CDS, &[], &["one"]);
+    rig.now += Duration::from_secs(3);
+    rig.snapshot = rig
+        .machine
+        .assemble(rig.now)
+        .expect("a generation")
+        .snapshot;
+    assert_eq!(rig.port(), None, "the cluster is missing");
+}
+
+#[test]
+fn a_resource_under_another_name_or_without_content_is_refused() {
+    let mut rig = Rig::configured();
+    let sent = rig.deliver(EDS, &[("one", wire::endpoints("two", 9))], &[]);
+    let text = &sent[0].error_detail.as_ref().expect("a NACK").message;
+    assert_eq!(
+        text,
+        "endpoints \"one\" of version \"one v1\" rejected: name: the resource in it is called \"two\""
+    );
+    let sent = rig.deliver(CDS, &[("one", Any::default())], &[]);
+    let text = &sent[0].error_detail.as_ref().expect("a NACK").message;
+    assert!(text.starts_with("cluster \"one\" of version"), "{text}");
+    assert_eq!(rig.port(), Some(1));
+}
+
+/// What both variants are told, in the same order.
+#[derive(Debug, Clone)]
+enum Step {
+    Become(Box<State>),
+    Want(TableKey),
+    Break,
+    /// Requests go out, and responses come in by type in this order.
+    Round([ResourceType; 3]),
+    /// Rounds until nothing moves and all clocks have run out.
+    Settle,
+}
+
+/// No cluster is bad here: what a bad one leaves in force depends on whether the server repeats it while
+/// nobody refers to it, and only a state-of-the-world server does.
+fn state(rng: &mut StdRng) -> State {
+    let mut state = State::default();
+    for at in 0..5 {
+        let name = format!("c{at}");
+        if rng.random_bool(0.7) {
+            let service = match at < 2 {
+                true => format!("s{}", rng.random_range(0..2)),
+                false => name.clone(),
+            };
+            let mut message = wire::cluster_message(&name, &service);
+            message.connect_timeout = Some(protobuf::Duration {
+                seconds: rng.random_range(1..4),
+                nanos: 0,
+            });
+            state[CDS as usize].insert(name, wire::any(CDS, &message));
+        }
+    }
+    for name in ["c2", "c3", "c4", "s0", "s1"] {
+        if rng.random_bool(0.8) {
+            let mut message = wire::assignment(name, &[wire::addr(rng.random_range(1..5))]);
+            if rng.random_bool(0.1) {
+                // An endpoint without an address is refused.
+                message.endpoints[0].lb_endpoints.push(Default::default());
+            }
+            state[EDS as usize].insert(name.to_owned(), wire::any(EDS, &message));
+        }
+    }
+    for name in TABLES {
+        if rng.random_bool(0.8) {
+            let hosts = (0..rng.random_range(0..4)).map(|at| host(at, rng));
+            let any = wire::routes(name, hosts.collect());
+            state[RDS as usize].insert(name.to_owned(), any);
+        }
+    }
+    state
+}
+
+fn host(at: u8, rng: &mut StdRng) -> VirtualHost {
+    let clusters: BTreeSet<String> = (0..rng.random_range(1..4))
+        .map(|_| format!("c{}", rng.random_range(0..5)))
+        .collect();
+    let clusters: Vec<&str> = clusters.iter().map(|name| &**name).collect();
+    wire::host(&format!("h{at}"), &clusters)
+}
+
+fn script(seed: u64) -> Vec<Step> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut steps = vec![Step::Want(TableKey::Port(9080))];
+    for _ in 0..rng.random_range(3..8) {
+        steps.push(Step::Become(Box::new(state(&mut rng))));
+        for _ in 0..rng.random_range(0..4) {
+            steps.push(match rng.random_range(0..6) {
+                0 => Step::Break,
+                1 => {
+                    let table = TABLES[rng.random_range(0..TABLES.len())];
+                    Step::Want(table.parse().expect("a table"))
+                }
+                _ => {
+                    let mut order = ResourceType::ALL;
+                    order.shuffle(&mut rng);
+                    Step::Round(order)
+                }
+            });
+        }
+        if rng.random_bool(0.6) {
+            steps.push(Step::Settle);
+        }
+    }
+    steps.push(Step::Settle);
+    steps
+}
+
+/// One client and its server.
+struct Side {
+    variant: Variant,
+    machine: Machine,
+    model: Model,
+    now: Instant,
+    rng: StdRng,
+    snapshot: Snapshot,
+}
+
+impl Side {
+    fn new(variant: Variant, hides_removals: bool) -> Self {
+        let mut machine = machine(variant);
+        machine.connected();
+        let mut model = Model::default();
+        model.hides_removals = hides_removals;
+        Self {
+            variant,
+            machine,
+            model,
+            now: Instant::now(),
+            rng: StdRng::seed_from_u64(1),
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    fn is_delta(&self) -> bool {
+        self.variant == Variant::Delta
+    }
+
+    fn write(&mut self) {
+        while let Some(request) = self.machine.request(self.now) {
+            self.model.read(wire::read(&request));
+        }
+        while let Some(request) = self.machine.at(0).request_delta(self.now) {
+            self.model.read_delta(request);
+        }
+        self.model.push(self.is_delta());
+    }
+
+    /// Returns whether anything arrived.
+    fn round(&mut self, order: [ResourceType; 3]) -> bool {
+        self.write();
+        let mut arrived = false;
+        for of in order {
+            while let Some(response) = self.model.pending(of) {
+                arrived = true;
+                match response {
+                    Response::StateOfTheWorld(response) => self.machine.received(response),
+                    Response::Delta(response) => self.machine.at(0).received_delta(response),
+                }
+                self.assemble();
+            }
+        }
+        self.write();
+        arrived
+    }
+
+    fn assemble(&mut self) {
+        if let Some(assembled) = self.machine.assemble(self.now) {
+            self.snapshot = assembled.snapshot;
+        }
+    }
+
+    fn play(&mut self, step: &Step) -> Option<String> {
+        match step {
+            Step::Become(state) => self.model.state = (**state).clone(),
+            Step::Want(table) => drop(self.machine.want(*table)),
+            Step::Break => {
+                self.model.break_off();
+                self.machine.disconnected("gone", self.now, &mut self.rng);
+                self.machine.connected();
+            }
+            Step::Round(order) => drop(self.round(*order)),
+            Step::Settle => {
+                // Twice: what the clocks let go of may need something new.
+                for _ in 0..3 {
+                    while self.round(ResourceType::ALL) {}
+                    self.now += Duration::from_secs(20);
+                    self.assemble();
+                }
+                assert!(!self.model.has_unanswered(), "each response is answered");
+                return Some(self.described());
+            }
+        }
+        None
+    }
+
+    /// What is published and what is subscribed, but for texts and versions.
+    fn described(&self) -> String {
+        let mut text = format!("{:?}\n", self.model.names());
+        for name in TABLES {
+            let key: TableKey = name.parse().expect("a table");
+            let Some(table) = self.snapshot.tables.get(&key) else {
+                continue;
+            };
+            text.push_str(&format!("{name} missing {}\n", table.missing.is_some()));
+            let mut hosts: Vec<String> = table
+                .targets()
+                .map(|target| {
+                    let cluster = |cluster: &Option<Arc<mesh_core::cluster::Cluster>>| {
+                        cluster.as_ref().map(|cluster| {
+                            let ports = cluster.endpoints.iter().map(|e| e.address.port());
+                            let fault = cluster.fault.is_some();
+                            let timeout = cluster.connect_timeout;
+                            (
+                                Arc::clone(&cluster.name),
+                                fault,
+                                timeout,
+                                ports.collect::<Vec<_>>(),
+                            )
+                        })
+                    };
+                    let clusters: Vec<_> = target.clusters.iter().map(cluster).collect();
+                    let name = target.host.name();
+                    format!("  {name} waits {:?}: {clusters:?}\n", target.waiting_for)
+                })
+                .collect();
+            hosts.sort();
+            text.extend(hosts);
+        }
+        text
+    }
+}
+
+/// The first difference between the variants over one script, and how many resources were refused.
+fn difference(seed: u64, hides_removals: bool) -> (Option<String>, usize) {
+    let steps = script(seed);
+    let mut world = Side::new(Variant::StateOfTheWorld, false);
+    let mut delta = Side::new(Variant::Delta, hides_removals);
+    for (at, step) in steps.iter().enumerate() {
+        let (one, other) = (world.play(step), delta.play(step));
+        if one != other {
+            let text = format!(
+                "at step {at}\nstate of the world: {}\ndelta: {}",
+                one.unwrap_or_default(),
+                other.unwrap_or_default()
+            );
+            return (Some(text), 0);
+        }
+    }
+    (None, delta.model.nacks)
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("MESH_XDS_SEED").map_or(0x6465_6c74, |text| {
+        text.parse().expect("MESH_XDS_SEED is a number")
+    });
+    eprintln!("MESH_XDS_SEED={seed}");
+    seed
+}
+
+const CASES: u64 = 400;
+
+#[test]
+fn state_of_the_world_and_delta_are_equal() {
+    let first = seed();
+    let mut refused = 0;
+    for seed in first..first + CASES {
+        let (difference, nacks) = difference(seed, false);
+        if let Some(text) = difference {
+            panic!("MESH_XDS_SEED={seed}: {text}");
+        }
+        refused += usize::from(nacks > 0);
+    }
+    assert!(refused > 40, "the histories are too tame: {refused}");
+}
+
+/// The control: a server that does not say what it has removed is told apart.
+#[test]
+fn a_delta_server_that_hides_removals_is_seen() {
+    let first = seed();
+    let seen = (first..first + 200).filter(|seed| difference(*seed, true).0.is_some());
+    let seen = seen.count();
+    assert!(seen > 100, "{seen} of 200");
+}
