@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
-use mesh_xds::ads::{InvalidServer, Server, Status};
+use mesh_xds::ads::{InvalidServer, Server, Status, Variant};
+use mesh_xds::dns::{Lookups, Resolve, Resolver};
 use mesh_xds::{Bootstrap, BootstrapError, Node};
 use tokio::sync::{mpsc, watch};
 
@@ -17,7 +18,6 @@ use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::telemetry::Cells;
-use mesh_xds::dns::{Lookups, Resolve, Resolver};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -28,6 +28,9 @@ pub struct Builder {
     declared: Vec<TableKey>,
     normalization: PathNormalization,
     outside: outside::Settings,
+    /// Control planes behind the first.
+    fallback: Vec<String>,
+    variant: Variant,
 }
 
 #[derive(Debug, Clone)]
@@ -36,7 +39,7 @@ enum Rules {
     /// Every call goes where it asks to.
     Direct,
     Xds(String),
-    Server(Box<Server>),
+    Servers(Box<Server>, Vec<Server>),
     #[cfg(feature = "yaml")]
     Yaml(PathBuf),
 }
@@ -50,6 +53,8 @@ impl Builder {
             declared: Vec::new(),
             normalization: PathNormalization::Base,
             outside: outside::Settings::default(),
+            fallback: Vec::new(),
+            variant: Variant::Delta,
         }
     }
 
@@ -59,7 +64,7 @@ impl Builder {
         }
         if let Some(bootstrap) = Bootstrap::from_env()? {
             return Ok(Self {
-                rules: Rules::Server(Box::new(bootstrap.server)),
+                rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
                 node: Some(bootstrap.node),
                 ..Self::new()
             });
@@ -80,6 +85,22 @@ impl Builder {
             rules: Rules::Xds(server.into()),
             ..self
         }
+    }
+
+    /// A control plane that stands in while those before it cannot be reached and something is wanted that they have
+    /// not sent (gRPC A71); `host:port` or `http://host:port`. The first is taken again when it is back. Several calls
+    /// make a list. Beside a folder of YAML it is not used.
+    #[must_use]
+    pub fn fallback(mut self, server: impl Into<String>) -> Self {
+        self.fallback.push(server.into());
+        self
+    }
+
+    /// Which variant of xDS is spoken. By default [`Variant::Delta`], as Istio's sidecars do; a control plane that
+    /// answers UNIMPLEMENTED to it is asked again for the state of the world.
+    #[must_use]
+    pub fn variant(self, variant: Variant) -> Self {
+        Self { variant, ..self }
     }
 
     /// Takes the rules from a folder of Istio YAML, without a control plane, and follows its changes.
@@ -182,10 +203,15 @@ impl Builder {
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let is_direct = matches!(self.rules, Rules::Direct);
+        let others: Result<Vec<Server>, _> =
+            self.fallback.iter().map(|uri| Server::parse(uri)).collect();
         let source = match self.rules {
             Rules::None | Rules::Direct => None,
-            Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?)),
-            Rules::Server(server) => Some(Source::xds(*server)),
+            Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, self.variant)),
+            Rules::Servers(first, mut all) => {
+                all.extend(others?);
+                Some(Source::xds(*first, all, self.variant))
+            }
             #[cfg(feature = "yaml")]
             Rules::Yaml(folder) => Some(Source::folder(folder)?),
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use mesh_xds::Node;
-use mesh_xds::ads::{self, Control, Machine, Server};
+use mesh_xds::ads::{self, Control, Machine, Server, Variant};
 
 use crate::live::Live;
 use crate::random::{Randomness, SplitMix};
@@ -13,14 +13,17 @@ use crate::random::{Randomness, SplitMix};
 /// Where the rules come from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Xds(Box<Server>),
+    /// The control plane, and those that stand in for it.
+    Xds(Box<Server>, Vec<Server>),
     #[cfg(feature = "yaml")]
     Folder(folder::Folder),
 }
 
 impl Source {
-    pub(crate) fn xds(server: Server) -> Self {
-        Self::Xds(Box::new(server))
+    pub(crate) fn xds(first: Server, others: Vec<Server>, variant: Variant) -> Self {
+        let speaking = |server: Server| server.with_variant(variant);
+        let others = others.into_iter().map(speaking).collect();
+        Self::Xds(Box::new(speaking(first)), others)
     }
 
     #[cfg(feature = "yaml")]
@@ -55,9 +58,11 @@ pub(crate) fn spawn(
             };
             runtime.block_on(async {
                 match source {
-                    Source::Xds(server) => {
-                        let machine = Machine::new(node, server.peer());
-                        ads::run(*server, machine, control, backoff_rng, publish).await;
+                    Source::Xds(first, others) => {
+                        let peers = others.iter().map(Server::peer);
+                        let machine = Machine::with_fallback(node, first.peer(), peers);
+                        let servers = std::iter::once(*first).chain(others);
+                        ads::run(servers, machine, control, backoff_rng, publish).await;
                     }
                     #[cfg(feature = "yaml")]
                     Source::Folder(folder) => folder.run(node, control, publish).await,
