@@ -6,7 +6,6 @@
 
 mod clusters;
 mod hosts;
-mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Clusters as they arrive, and as routes need them: decoded when first referred to.
 
 mod build;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,13 +9,13 @@ use std::time::Duration;
 
 use mesh_core::cluster::Cluster;
 
-use super::names::LookedUp;
 use crate::decode::cluster::{self, ClusterResource, Discovery, Names};
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use crate::resource::ResourceType;
 use build::{cluster_of, passing_through};
+use names::LookedUp;
 
 /// What a route finds behind a cluster's name.
 #[derive(Debug, Clone)]
@@ -347,18 +348,7 @@ impl Clusters {
             Discovery::Static(endpoints) => {
                 Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
             }
-            Discovery::Dns(names) => match self.looked_up.awaited(names) {
-                Some(host) => {
-                    Resolution::Waiting(format!("the addresses of {:?} (DNS)", &*host.name).into())
-                }
-                None => {
-                    let endpoints = names.resolved(|host| self.looked_up.addresses(host));
-                    Resolution::Ready(Arc::new(Cluster {
-                        unresolved: self.looked_up.failures(names),
-                        ..cluster_of(name, &resource, Some(&endpoints))
-                    }))
-                }
-            },
+            Discovery::Dns(names) => self.looked_up.resolution(name, &resource, names),
             Discovery::OriginalDestination { callers_version } => {
                 let cluster = passing_through(name, &resource, *callers_version);
                 Resolution::Ready(Arc::new(cluster))

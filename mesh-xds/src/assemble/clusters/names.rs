@@ -5,7 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decode::cluster::{Host, Names};
+use mesh_core::cluster::Cluster;
+
+use super::Resolution;
+use super::build::cluster_of;
+use crate::decode::cluster::{ClusterResource, Host, Names};
 use crate::dns::{Answer, Lookup};
 
 #[derive(Debug, Default)]
@@ -82,13 +86,31 @@ impl LookedUp {
         entry.users.keys().cloned().collect()
     }
 
+    /// The cluster of these names.
+    pub(super) fn resolution(
+        &self,
+        name: &Arc<str>,
+        resource: &ClusterResource,
+        names: &Names,
+    ) -> Resolution {
+        if let Some(host) = self.awaited(names) {
+            let host = &*host.name;
+            return Resolution::Waiting(format!("the addresses of {host:?} (DNS)").into());
+        }
+        let endpoints = names.resolved(|host| self.addresses(host));
+        Resolution::Ready(Arc::new(Cluster {
+            unresolved: self.failures(names),
+            ..cluster_of(name, resource, Some(&endpoints))
+        }))
+    }
+
     /// A name of these that has not been looked up.
-    pub(super) fn awaited<'a>(&self, names: &'a Names) -> Option<&'a Host> {
+    fn awaited<'a>(&self, names: &'a Names) -> Option<&'a Host> {
         let answered = |host: &Host| self.hosts.get(host).is_some_and(|it| it.answer.is_some());
         names.hosts().find(|host| !answered(host))
     }
 
-    pub(super) fn addresses(&self, host: &Host) -> &[SocketAddr] {
+    fn addresses(&self, host: &Host) -> &[SocketAddr] {
         match self.hosts.get(host).and_then(|it| it.answer.as_ref()) {
             Some(Ok(addresses)) => addresses,
             _ => &[],
@@ -96,7 +118,7 @@ impl LookedUp {
     }
 
     /// Why names of these have no address.
-    pub(super) fn failures(&self, names: &Names) -> Option<Arc<str>> {
+    fn failures(&self, names: &Names) -> Option<Arc<str>> {
         let failures = names.hosts().filter_map(|host| {
             let Some(Err(reason)) = self.hosts.get(host)?.answer.as_ref() else {
                 return None;
