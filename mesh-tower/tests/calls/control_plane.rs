@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use mesh_control_plane::ControlPlane;
-use mesh_tower::{Mesh, MeshClient};
+use mesh_tower::{Mesh, MeshClient, Variant};
 
 use crate::support::{Backend, Closed, Folder, URL, answers, node, until, within_five_sigma};
 
@@ -65,6 +65,46 @@ async fn losing_the_control_plane_changes_nothing_and_its_return_goes_on() {
     folder.split(&[("v2", 1)]);
     let _again = start(&folder, address).await;
     until("the edit made meanwhile", || serves(&client, "v2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_stands_in_for_one_that_is_away_in_either_variant() {
+    let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address), ("v2", v2.address)]);
+    folder.split(&[("v1", 1)]);
+    let second = start(&folder, ANY.parse().unwrap()).await;
+    for variant in [Variant::Delta, Variant::StateOfTheWorld] {
+        let preferred = Folder::reviews("HTTP", &[("v1", v1.address), ("v2", v2.address)]);
+        preferred.split(&[("v2", 1)]);
+        let closed = Closed::new();
+        let away = closed.address;
+        let mesh = Mesh::builder()
+            .xds(format!("http://{away}"))
+            .fallback(second.local_addr().to_string())
+            .variant(variant)
+            .node(node())
+            .seed(7)
+            .build()
+            .unwrap();
+        let client = mesh.client();
+        assert_eq!(answers(&client, 20).await["v1"], 20, "{variant:?}");
+        assert!(
+            mesh.status()
+                .server
+                .contains(&second.local_addr().port().to_string())
+        );
+
+        drop(closed);
+        let _first = start(&preferred, away).await;
+        until("the preferred one", || serves(&client, "v2")).await;
+        until("it to be told", || async {
+            mesh.status().server.contains(&away.port().to_string())
+        })
+        .await;
+    }
+    let error = Mesh::builder().xds("127.0.0.1:1").fallback("https://b:1");
+    let error = error.build().unwrap_err().to_string();
+    assert!(error.contains("https://b:1"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
