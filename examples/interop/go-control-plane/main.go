@@ -6,8 +6,11 @@
 // command that it reads:
 //
 //	split W1 W2   reviews goes to V1 and V2 by these weights, ratings to RATINGS; prints "version N"
-//	remove        the same without the virtual host of reviews
-//	seen          prints "opened N, nacked N": ADS streams, and requests with an error_detail, so far
+//	remove        the same without the virtual host of reviews, whose clusters stay
+//	move RATINGS  the routes as they are, and another endpoint of ratings
+//	seen          prints "streams N, nacks N, unanswered N, endpoints N": ADS streams, requests with an error_detail,
+//	              and answers that the cache's ADS mode kept back, so far; and how many names the last request for
+//	              endpoints had by state of the world
 //	quit          ends it, as the end of its input does
 //
 // Until the first command it has no snapshot, and answers nothing.
@@ -29,6 +32,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/cache/v3"
 	xdslog "github.com/envoyproxy/go-control-plane/pkg/log"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,6 +49,25 @@ func (everyNode) ID(*core.Node) string { return allNodes }
 type seen struct {
 	streams atomic.Int64
 	nacks   atomic.Int64
+	// Requests and edits after which the cache kept its answer to itself.
+	unanswered atomic.Int64
+	endpoints  atomic.Int64
+}
+
+// The snapshot cache, which is asked through this one; what it counts is in force when it is counted.
+type watchedCache struct {
+	cache.SnapshotCache
+	seen *seen
+}
+
+func (c watchedCache) CreateWatch(
+	request *cache.Request, subscription cache.Subscription, answers chan cache.Response,
+) (func(), error) {
+	cancel, err := c.SnapshotCache.CreateWatch(request, subscription, answers)
+	if request.GetTypeUrl() == resource.EndpointType {
+		c.seen.endpoints.Store(int64(len(request.GetResourceNames())))
+	}
+	return cancel, err
 }
 
 func (s *seen) callbacks() server.Callbacks {
@@ -70,6 +93,19 @@ func (s *seen) judge(typeURL, message string, code int32) {
 	}
 }
 
+// What the cache says of interest; it has no other door that tells of an answer that it kept to itself.
+func (s *seen) logger() xdslog.Logger {
+	return xdslog.LoggerFuncs{
+		WarnFunc: func(format string, values ...interface{}) {
+			if strings.HasPrefix(format, "ADS mode: not responding") {
+				s.unanswered.Add(1)
+			}
+			log.Printf(format, values...)
+		},
+		ErrorFunc: log.Printf,
+	}
+}
+
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "where to serve ADS")
 	ads := flag.Bool("ads", true, "the cache's ADS mode: no answer to a list of names that lacks one of the snapshot's")
@@ -88,12 +124,11 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	logger := xdslog.LoggerFuncs{DebugFunc: log.Printf, InfoFunc: log.Printf, WarnFunc: log.Printf, ErrorFunc: log.Printf}
-	snapshots := cache.NewSnapshotCache(*ads, everyNode{}, logger)
 	var clients seen
+	snapshots := cache.NewSnapshotCache(*ads, everyNode{}, clients.logger())
 	served := grpc.NewServer()
 	discovery.RegisterAggregatedDiscoveryServiceServer(served,
-		server.NewServer(context.Background(), snapshots, clients.callbacks()))
+		server.NewServer(context.Background(), watchedCache{snapshots, &clients}, clients.callbacks()))
 	go func() { log.Fatal(served.Serve(listener)) }()
 
 	fmt.Println(listener.Addr())
@@ -105,33 +140,31 @@ func main() {
 // Reads commands until `quit` or the end of the input.
 func obey(snapshots cache.SnapshotCache, endpoints endpoints, clients *seen) error {
 	input := bufio.NewScanner(os.Stdin)
-	version := 0
-	for input.Scan() {
+	var weights []uint32
+	for version := 1; input.Scan(); {
 		words := strings.Fields(input.Text())
-		if len(words) == 0 {
-			continue
-		}
-		var weights []uint32
 		switch {
-		case words[0] == "quit":
+		case len(words) == 1 && words[0] == "quit":
 			return nil
-		case words[0] == "seen":
-			fmt.Printf("opened %d, nacked %d\n", clients.streams.Load(), clients.nacks.Load())
+		case len(words) == 1 && words[0] == "seen":
+			fmt.Printf("streams %d, nacks %d, unanswered %d, endpoints %d\n", clients.streams.Load(),
+				clients.nacks.Load(), clients.unanswered.Load(), clients.endpoints.Load())
 			continue
-		case words[0] == "remove":
-		case words[0] == "split" && len(words) == 3:
-			for _, word := range words[1:] {
-				weight, err := strconv.ParseUint(word, 10, 32)
-				if err != nil {
-					return fmt.Errorf("split: %w", err)
-				}
-				weights = append(weights, uint32(weight))
+		case len(words) == 1 && words[0] == "remove":
+			weights = nil
+		case len(words) == 3 && words[0] == "split":
+			var err error
+			if weights, err = parseWeights(words[1:]); err != nil {
+				return err
+			}
+		case len(words) == 2 && words[0] == "move":
+			if err := endpoints.set(ratings, words[1]); err != nil {
+				return err
 			}
 		default:
 			return fmt.Errorf("there is no command %q", input.Text())
 		}
-		version++
-		// A restarted server counts from 1 again, as go-control-plane's own examples do.
+		// A restarted server counts from 1 again: what a client has must not hide what is new.
 		snapshot, err := cache.NewSnapshot(strconv.Itoa(version), endpoints.resources(weights))
 		if err != nil {
 			return err
@@ -140,6 +173,19 @@ func obey(snapshots cache.SnapshotCache, endpoints endpoints, clients *seen) err
 			return err
 		}
 		fmt.Printf("version %d\n", version)
+		version++
 	}
 	return input.Err()
+}
+
+func parseWeights(words []string) ([]uint32, error) {
+	var weights []uint32
+	for _, word := range words {
+		weight, err := strconv.ParseUint(word, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("a weight: %w", err)
+		}
+		weights = append(weights, uint32(weight))
+	}
+	return weights, nil
 }

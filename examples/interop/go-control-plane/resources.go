@@ -27,13 +27,20 @@ type endpoints map[string]netip.AddrPort
 func parseEndpoints(arguments []string) (endpoints, error) {
 	parsed := endpoints{}
 	for i, name := range []string{reviewsV1, reviewsV2, ratings} {
-		address, err := netip.ParseAddrPort(arguments[i])
-		if err != nil {
-			return nil, fmt.Errorf("the address of %s: %w", name, err)
+		if err := parsed.set(name, arguments[i]); err != nil {
+			return nil, err
 		}
-		parsed[name] = address
 	}
 	return parsed, nil
+}
+
+func (e endpoints) set(name, text string) error {
+	address, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return fmt.Errorf("the address of %s: %w", name, err)
+	}
+	e[name] = address
+	return nil
 }
 
 // Everything; without weights there is no virtual host of reviews. Its clusters stay.
