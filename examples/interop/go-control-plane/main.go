@@ -5,7 +5,8 @@
 // The arguments are the endpoints' addresses. The first line that it prints is its own; after that one line for each
 // command that it reads:
 //
-//	split W1 W2   reviews goes to V1 and V2 by these weights, ratings to RATINGS; prints "version N"
+//	split W1 W2   reviews goes to V1 and V2 by these weights, by a route named split-W1-W2, and ratings to RATINGS;
+//	              prints "version N", as the next two do
 //	remove        the same without the virtual host of reviews, whose clusters stay
 //	move RATINGS  the routes as they are, and another endpoint of ratings
 //	seen          prints "streams N, nacks N, unanswered N, endpoints N": ADS streams, requests with an error_detail,

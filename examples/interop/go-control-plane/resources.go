@@ -47,9 +47,9 @@ func (e endpoints) set(name, text string) error {
 func (e endpoints) resources(weights []uint32) map[resource.Type][]types.Resource {
 	routes := &route.RouteConfiguration{Name: fmt.Sprint(port)}
 	if weights != nil {
-		routes.VirtualHosts = append(routes.VirtualHosts, virtualHost("reviews", split(weights)))
+		routes.VirtualHosts = append(routes.VirtualHosts, virtualHost("reviews", fmt.Sprintf("split-%d-%d", weights[0], weights[1]), split(weights)))
 	}
-	routes.VirtualHosts = append(routes.VirtualHosts, virtualHost("ratings", &route.RouteAction{
+	routes.VirtualHosts = append(routes.VirtualHosts, virtualHost("ratings", "all", &route.RouteAction{
 		ClusterSpecifier: &route.RouteAction_Cluster{Cluster: ratings},
 	}))
 	all := map[resource.Type][]types.Resource{resource.RouteType: {routes}}
@@ -60,8 +60,8 @@ func (e endpoints) resources(weights []uint32) map[resource.Type][]types.Resourc
 	return all
 }
 
-// The names by which a sidecar in namespace `default` knows a service.
-func virtualHost(service string, action *route.RouteAction) *route.VirtualHost {
+// A virtual host with one route, under the names by which a sidecar in namespace `default` knows a service.
+func virtualHost(service, routeName string, action *route.RouteAction) *route.VirtualHost {
 	host := service + ".default.svc.cluster.local"
 	var domains []string
 	for _, name := range []string{host, service, service + ".default", service + ".default.svc"} {
@@ -71,7 +71,7 @@ func virtualHost(service string, action *route.RouteAction) *route.VirtualHost {
 		Name:    fmt.Sprintf("%s:%d", host, port),
 		Domains: domains,
 		Routes: []*route.Route{{
-			Name:   "default",
+			Name:   routeName,
 			Match:  &route.RouteMatch{PathSpecifier: &route.RouteMatch_Prefix{Prefix: "/"}},
 			Action: &route.Route_Route{Route: action},
 		}},

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use mesh_tower::{Mesh, MeshClient, Variant};
+use mesh_tower::{CallInfo, Mesh, MeshClient, Variant};
 
 use crate::support::{Backend, URL, answers, node, text_of, until, within_five_sigma};
 
@@ -67,13 +67,13 @@ async fn an_endpoint_moves_beside_clusters_that_nothing_refers_to() {
 
 async fn follows(variant: Variant) {
     let mut scene = Scene::start(variant, true).await;
-    scene.plane.tell("split 80 20");
+    scene.split(80, 20).await;
     let before = scene.share_of_v1().await;
     assert!(within_five_sigma(before, N, 0.8), "{before} of {N}");
-    // The control: the split of after the edit is told from this one.
+    // The control: before the edit it is not the split of after it.
     assert!(!within_five_sigma(before, N, 0.2), "{before} of {N}");
 
-    scene.edit("split 20 80").await;
+    scene.split(20, 80).await;
     let after = scene.share_of_v1().await;
     assert!(within_five_sigma(after, N, 0.2), "{after} of {N}");
 
@@ -114,11 +114,18 @@ impl Scene {
         }
     }
 
-    /// Sets another snapshot and waits until it is in force.
-    async fn edit(&mut self, command: &str) {
-        let generation = self.mesh.generation();
-        self.plane.tell(command);
-        until(command, || async { self.mesh.generation() > generation }).await;
+    /// Sets another split and waits until a call took the route that is named after it.
+    async fn split(&mut self, v1: u32, v2: u32) {
+        self.plane.tell(&format!("split {v1} {v2}"));
+        let client = self.client.clone().with_call_info();
+        let name = &*format!("split-{v1}-{v2}");
+        until(name, || async {
+            client.get(URL).await.is_ok_and(|response| {
+                let info = response.extensions().get::<CallInfo>().unwrap();
+                info.route.starts_with(name)
+            })
+        })
+        .await;
     }
 
     async fn share_of_v1(&self) -> usize {
@@ -137,7 +144,7 @@ impl Scene {
         })
         .await;
         assert_eq!(ratings(&self.client).await, "ratings");
-        self.edit("split 80 20").await;
+        self.split(80, 20).await;
         let back = self.share_of_v1().await;
         assert!(within_five_sigma(back, N, 0.8), "{back} of {N}");
     }
@@ -155,11 +162,8 @@ impl Scene {
 
         // It has no snapshot until the edit, and its versions begin again.
         self.plane = Plane::start(&self.plane.address, true, &self.backends);
-        self.edit("split 0 100").await;
-        until("the edit after the restart", || async {
-            self.share_of_v1().await == 0
-        })
-        .await;
+        self.split(0, 100).await;
+        assert_eq!(self.share_of_v1().await, 0);
         assert_eq!(ratings(&self.client).await, "ratings");
         assert_eq!(self.mesh.status().rejected, []);
         let seen = self.plane.tell("seen");
