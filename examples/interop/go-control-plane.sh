@@ -24,7 +24,7 @@ go_limited() {
 install() {
     command -v go >/dev/null || fail 3 "go-control-plane cannot be had here: there is no go on the PATH"
     mkdir -p "$CACHE/bin"
-    local log="$CACHE/go-control-plane-build.log" binary
+    local log="$CACHE/go-control-plane-build.log" binary code=0
     # Another source is another binary.
     binary="$CACHE/bin/go-control-plane-$(cat "$SOURCE"/*.go "$SOURCE"/go.* | cksum | tr ' ' '-')"
     if [ -x "$binary" ]; then
@@ -36,8 +36,10 @@ install() {
         say "$(tail -n 2 "$log" | cut -c1-300)"
         fail 3 "go-control-plane cannot be had here: go mod download failed (last lines above, all in $log)"
     fi
-    if ! go_limited build -trimpath -buildvcs=false -ldflags "-s -w" -o "$binary.$$" . >>"$log" 2>&1; then
-        rm -f "$binary.$$"
+    go_limited build -trimpath -buildvcs=false -ldflags "-s -w" -o "$binary.$$" . >>"$log" 2>&1 || code=$?
+    if [ "$code" = 124 ] || [ "$code" = 137 ]; then
+        fail 3 "go-control-plane: the build did not end within $BUILD_SECONDS seconds (MESH_INTEROP_BUILD_SECONDS); what Go has built is kept, run install again to go on"
+    elif [ "$code" != 0 ]; then
         tail -n 5 "$log" | cut -c1-300 >&2
         fail 1 "go-control-plane does not build (last lines above, all in $log)"
     fi
