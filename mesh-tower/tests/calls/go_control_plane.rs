@@ -69,18 +69,27 @@ async fn follows(variant: Variant) {
     let mut scene = Scene::start(variant, true).await;
     scene.split(80, 20).await;
     let before = scene.share_of_v1().await;
-    assert!(within_five_sigma(before, N, 0.8), "{before} of {N}");
+    assert!(
+        within_five_sigma(before, N, 0.8),
+        "seed {SEED}: {before} of {N}"
+    );
     // The control: before the edit it is not the split of after it.
-    assert!(!within_five_sigma(before, N, 0.2), "{before} of {N}");
+    assert!(
+        !within_five_sigma(before, N, 0.2),
+        "seed {SEED}: {before} of {N}"
+    );
 
     scene.split(20, 80).await;
     let after = scene.share_of_v1().await;
-    assert!(within_five_sigma(after, N, 0.2), "{after} of {N}");
+    assert!(
+        within_five_sigma(after, N, 0.2),
+        "seed {SEED}: {after} of {N}"
+    );
 
     scene.virtual_host_goes_and_returns().await;
     let seen = scene.plane.tell("seen");
     assert!(seen.starts_with("streams 1, nacks 0, "), "{seen}");
-    scene.is_killed_and_restarted().await;
+    scene.goes_on_without_it().await;
 }
 
 /// The program, what it sends calls to, and a mesh under it.
@@ -130,7 +139,6 @@ impl Scene {
 
     async fn share_of_v1(&self) -> usize {
         let counts = answers(&self.client, N).await;
-        println!("seed {SEED}: {counts:?}");
         counts.get("v1").copied().unwrap_or_default()
     }
 
@@ -146,10 +154,13 @@ impl Scene {
         assert_eq!(ratings(&self.client).await, "ratings");
         self.split(80, 20).await;
         let back = self.share_of_v1().await;
-        assert!(within_five_sigma(back, N, 0.8), "{back} of {N}");
+        assert!(
+            within_five_sigma(back, N, 0.8),
+            "seed {SEED}: {back} of {N}"
+        );
     }
 
-    async fn is_killed_and_restarted(mut self) {
+    async fn goes_on_without_it(mut self) {
         self.plane.kill();
         until("the loss to be seen", || async {
             !self.mesh.status().connected
@@ -157,7 +168,10 @@ impl Scene {
         .await;
         let generation = self.mesh.generation();
         let without = self.share_of_v1().await;
-        assert!(within_five_sigma(without, N, 0.8), "{without} of {N}");
+        assert!(
+            within_five_sigma(without, N, 0.8),
+            "seed {SEED}: {without} of {N}"
+        );
         assert_eq!(self.mesh.generation(), generation);
 
         // It has no snapshot until the edit, and its versions begin again.
