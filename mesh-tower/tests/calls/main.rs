@@ -10,6 +10,7 @@ mod answers;
 mod broken_off;
 mod call_options;
 mod control_plane;
+mod csds;
 mod hostile;
 mod one_call;
 mod repeat;
