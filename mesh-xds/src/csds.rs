@@ -24,7 +24,7 @@ pub struct Csds {
 }
 
 /// The machine's side of it: the questions. By default nobody asks any.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Questions {
     /// `None` when nobody can ask any more.
     asked: Option<mpsc::Receiver<Question>>,
@@ -59,12 +59,6 @@ impl Csds {
     /// The gRPC service. It can be cloned, and served beside others.
     pub fn service(self) -> CsdsService {
         CsdsService::new(self)
-    }
-}
-
-impl Default for Questions {
-    fn default() -> Self {
-        Self { asked: None }
     }
 }
 

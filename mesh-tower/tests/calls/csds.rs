@@ -1,6 +1,7 @@
 //! `mesh.csds()` asked by tonic's own client: before there is a control plane, after it has answered, of a
 //! folder, and when there is nobody left to ask.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::admin::v3::ClientResourceStatus;
@@ -12,7 +13,7 @@ use mesh_tower::Mesh;
 use mesh_xds::ResourceType;
 use tokio_stream::StreamExt;
 use tonic::Code;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{Backend, Closed, Folder, URL, node, until};
 
@@ -24,8 +25,14 @@ async fn served(mesh: &Mesh) -> (Client, Mesh) {
     let listener = operators.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr();
     tokio::spawn(listener.serve(mesh.csds()));
-    let client = Client::connect(format!("http://{address}")).await.unwrap();
-    (client, operators)
+    (client_of(address).await, operators)
+}
+
+/// An answer that does not come is an error, and no test that never ends.
+async fn client_of(address: SocketAddr) -> Client {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let endpoint = endpoint.timeout(Duration::from_secs(20));
+    Client::new(endpoint.connect().await.unwrap())
 }
 
 async fn fetched(client: &Client) -> Vec<ClientConfig> {
@@ -166,10 +173,18 @@ async fn without_a_source_of_rules_and_after_the_mesh_there_is_no_client() {
     let (client, _operators) = served(&mesh).await;
     assert_eq!(fetched(&client).await.len(), 1);
     drop(mesh);
-    let ended = until("the mesh to end", || async {
+    until("the mesh to end", || async {
         fetched(&client).await.is_empty()
-    });
-    tokio::time::timeout(Duration::from_secs(20), ended)
-        .await
-        .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_a_service_of_tonic_beside_others() {
+    let mesh = Mesh::builder().build().unwrap();
+    let listener = mesh.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr();
+    let services = tonic::service::Routes::new(mesh.csds());
+    tokio::spawn(listener.serve(services.prepare()));
+    assert_eq!(fetched(&client_of(address).await).await, []);
 }

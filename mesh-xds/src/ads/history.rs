@@ -147,3 +147,49 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(names: impl IntoIterator<Item = u32>) -> Accepted {
+        let taken = names.into_iter();
+        Accepted {
+            taken: taken
+                .map(|name| (name.to_string().into(), "1".into()))
+                .collect(),
+            rejected: Vec::new(),
+        }
+    }
+
+    /// A cache that lists these clusters.
+    fn listing(names: std::ops::Range<u32>) -> Assembler {
+        let mut assembler = Assembler::new("default");
+        let clusters = names.map(|name| (name.to_string().into(), Vec::new()));
+        assembler.set_clusters(&"1".into(), clusters.collect(), false);
+        assembler
+    }
+
+    const CDS: ResourceType = ResourceType::Cluster;
+
+    #[test]
+    fn what_the_cache_has_no_place_for_leaves_no_record() {
+        let mut history = History::default();
+        history.heard(&listing(0..1), CDS, &named(0..1000));
+        assert!(history.of(CDS, "0").is_some());
+        assert_eq!(history.records[CDS as usize].by_name.len(), 1);
+    }
+
+    #[test]
+    fn records_of_what_is_gone_are_dropped_before_they_are_many() {
+        let mut history = History::default();
+        for turn in 0..1000 {
+            let names = 10 * turn..10 * turn + 10;
+            history.heard(&listing(names.clone()), CDS, &named(names));
+            let kept = history.records[CDS as usize].by_name.len();
+            assert!(kept <= 2 * 10 + SLACK + 10, "{kept} records of 10 clusters");
+            let newest = (10 * turn).to_string();
+            assert!(history.of(CDS, &newest).is_some());
+        }
+    }
+}
