@@ -202,6 +202,7 @@ impl Builder {
         let live = Arc::new(Live::new(Arc::clone(&errors)));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
+        let (csds, questions) = mesh_xds::csds::channel();
         let is_direct = matches!(self.rules, Rules::Direct);
         let others: Result<Vec<Server>, _> =
             self.fallback.iter().map(|uri| Server::parse(uri)).collect();
@@ -220,6 +221,7 @@ impl Builder {
                 wanted: asked,
                 status: status_sender,
                 lookups: Lookups::new(self.outside.resolver.clone()),
+                csds: questions,
             };
             control::spawn(source, node, control, Arc::clone(&live), seed)
                 .map_err(StartError::Thread)?;
@@ -233,6 +235,7 @@ impl Builder {
             drain: Default::default(),
             wanted,
             status,
+            csds,
             declared: self.declared,
             normalization: match is_direct {
                 true => PathNormalization::None,

@@ -132,6 +132,7 @@ mod folder {
                     control.lookups.follow(&machine.lookups());
                     tokio::select! {
                         (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
+                        question = control.csds.next() => question.answer(&machine),
                         changed = self.watcher.changed() => match changed {
                             Ok(loaded) => {
                                 self.loaded = loaded;

@@ -47,6 +47,7 @@ pub use grpc::{InvalidTarget, MeshChannel};
 pub use mesh::Mesh;
 pub use mesh_core::request::PathNormalization;
 pub use mesh_xds::ads::{Status, Variant};
+pub use mesh_xds::csds::CsdsService;
 pub use mesh_xds::dns::{Resolve, Resolving};
 pub use mesh_xds::{Node, NodeType};
 pub use server::{

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::Status;
+use mesh_xds::csds::{Csds, CsdsService};
 use tokio::sync::{mpsc, watch};
 
 use crate::builder::{Builder, StartError};
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     /// Asks the control thread for tables; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<TableKey>,
     pub(crate) status: watch::Receiver<Status>,
+    pub(crate) csds: Csds,
     pub(crate) declared: Vec<TableKey>,
     pub(crate) normalization: PathNormalization,
     /// Without rules: every call goes where it asks to.
@@ -188,6 +190,23 @@ impl Mesh {
     /// How the link to the source of rules stands.
     pub fn status(&self) -> Status {
         self.shared.status.borrow().clone()
+    }
+
+    /// The gRPC service by which tools ask this client how it stands (CSDS, gRPC A40;
+    /// `envoy.service.status.v3.ClientStatusDiscoveryService`): its node, and each resource that it wants or has,
+    /// with version, status and what was wrong with an update that it refused. `client_scope` is the control plane
+    /// in use, or the folder.
+    ///
+    /// It answers while there is no control plane, too; without a source of rules, and when the mesh is gone, it
+    /// answers with no client. It shows all that the client was told: serve it where only operators come.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+    /// mesh.serve("127.0.0.1:9901", mesh.csds()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn csds(&self) -> CsdsService {
+        self.shared.csds.clone().service()
     }
 
     /// What has been counted up to now.

@@ -3,6 +3,7 @@
 mod accept;
 mod at;
 mod delta;
+mod history;
 mod link;
 mod machine;
 mod peer;
@@ -13,6 +14,7 @@ mod stream;
 mod task;
 
 pub use at::At;
+pub(crate) use history::{Failure, Record, Trouble};
 pub use machine::{Machine, Status};
 pub use peer::{Features, Peer, Variant};
 pub use request::Request;

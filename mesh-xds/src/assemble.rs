@@ -5,6 +5,7 @@
 //! clusters, while every other host moves. Only what changed is looked at again.
 
 mod clusters;
+mod entries;
 mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use crate::decode::route::RouteResource;
 use crate::dns::{Answer, Lookup};
 use crate::resource::ResourceType;
 use clusters::{Assignment, Clusters};
+pub(crate) use entries::{Entry, Held};
 use hosts::{Hosts, TableState};
 
 /// How long a host waits for a cluster that the control plane's CDS does not list, before it is

@@ -23,6 +23,7 @@
 pub mod ads;
 mod assemble;
 pub mod bootstrap;
+pub mod csds;
 mod decode;
 pub mod dns;
 pub mod node;

@@ -64,6 +64,7 @@ impl Client {
             wanted: tables,
             status: tell,
             lookups: Lookups::default(),
+            csds: Default::default(),
         };
         let task = tokio::spawn(ads::run(
             servers,

@@ -10,6 +10,7 @@ mod answers;
 mod broken_off;
 mod call_options;
 mod control_plane;
+mod csds;
 mod go_control_plane;
 mod hostile;
 mod one_call;

@@ -69,6 +69,7 @@ async fn with_control_plane(folder: &Folder) -> BTreeMap<String, String> {
         wanted,
         status: watch::Sender::new(Status::default()),
         lookups: mesh_xds::dns::Lookups::default(),
+        csds: Default::default(),
     };
     let publish = move |assembled: mesh_xds::Assembled| drop(published.send(assembled.snapshot));
     let running = tokio::spawn(ads::run(

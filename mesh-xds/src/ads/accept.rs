@@ -260,14 +260,15 @@ fn one(
     }
 }
 
-/// Hands over a whole set that came from no stream: what it does not hold does not exist.
+/// Hands over a whole set that came from no stream: what it does not hold does not exist. Returns what became
+/// of each type.
 pub(super) fn accept_all(
     assembler: &mut Assembler,
     version: &Arc<str>,
     resources: &Resources,
-) -> Vec<Rejected> {
+) -> Vec<(ResourceType, Accepted)> {
     assembler.is_whole();
-    let mut rejected = Vec::new();
+    let mut accepted = Vec::new();
     // Routes decide which load assignments are looked at.
     for resource_type in [
         ResourceType::Cluster,
@@ -284,7 +285,7 @@ pub(super) fn accept_all(
             .filter(|(name, _)| wanted(name));
         let all = all.map(|(_, any)| any.clone()).collect();
         let batch = Batch::state(resource_type, version, all, false);
-        rejected.extend(accept(assembler, batch).rejected);
+        accepted.push((resource_type, accept(assembler, batch)));
     }
     let absent = |name: &&Arc<str>| !resources.endpoints.contains_key(&***name);
     let names = assembler.endpoint_names();
@@ -301,5 +302,5 @@ pub(super) fn accept_all(
             format!("no HTTP service of the configuration listens on {key}; check the port in the URL (80 if there is none), and that the ServiceEntry gives that port the protocol HTTP, HTTP2 or GRPC").into(),
         );
     }
-    rejected
+    accepted
 }

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use rand::Rng;
 
-use super::accept::{Batch, accept, errors};
+use super::accept::{Batch, Scope, accept, errors};
 use super::link::{Link, Subscriptions};
 use super::machine::{Machine, is_answered};
 use super::peer::Variant;
@@ -155,10 +155,24 @@ impl At<'_> {
             assembler,
             status,
             rejected,
+            history,
             ..
         } = &mut *self.machine;
         let resource_type = batch.resource_type;
+        match &batch.scope {
+            Scope::State { .. } if resource_type.is_full_state() => {
+                history.forgive_all(resource_type);
+            }
+            Scope::State { .. } => {}
+            Scope::Changes { removed } => {
+                removed
+                    .iter()
+                    .for_each(|name| history.forgive(resource_type, name));
+            }
+        }
         let accepted = accept(assembler, batch);
+        history.heard(assembler, resource_type, &accepted);
+        history.errors(assembler, resource_type, &resource_errors);
         let told: Vec<Arc<str>> = accepted
             .rejected
             .iter()

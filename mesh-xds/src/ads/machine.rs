@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
+use envoy_types::pb::envoy::service::status::v3::ClientConfig;
 use mesh_core::snapshot::{Missing, TableKey};
 use rand::Rng;
 
 use super::accept::accept_all;
 use super::at::At;
+use super::history::History;
 use super::link::Link;
 use super::peer::Peer;
 use super::request::Request;
 use super::server::Server;
 use super::sotw::Names;
 use crate::assemble::{Assembled, Assembler};
+use crate::csds::client_config;
 use crate::dns::{Answer, Lookup};
 use crate::node::Node;
 use crate::resource::{ResourceType, Resources};
@@ -51,6 +54,7 @@ pub struct Machine {
     pub(super) active: usize,
     pub(super) status: Status,
     pub(super) rejected: BTreeMap<ResourceType, Vec<Arc<str>>>,
+    pub(super) history: History,
 }
 
 impl Machine {
@@ -74,6 +78,7 @@ impl Machine {
             active: 0,
             status,
             rejected: BTreeMap::new(),
+            history: History::default(),
         }
     }
 
@@ -178,16 +183,34 @@ impl Machine {
 
     /// Takes a whole set of resources from no stream (a folder): what is not in it does not exist.
     pub fn replaced(&mut self, version: &Arc<str>, resources: &Resources) {
-        let rejected = accept_all(&mut self.assembler, version, resources);
+        let accepted = accept_all(&mut self.assembler, version, resources);
+        for (resource_type, accepted) in &accepted {
+            self.history.forgive_all(*resource_type);
+            self.history
+                .heard(&self.assembler, *resource_type, accepted);
+        }
         self.status.connected = true;
         self.status.ignored = self.assembler.ignored();
-        self.status.rejected = rejected
+        self.status.rejected = accepted
             .iter()
+            .flat_map(|(_, accepted)| &accepted.rejected)
             .map(|rejected| rejected.to_string().into())
             .collect();
         for text in &self.status.rejected {
             tracing::warn!("{text}");
         }
+    }
+
+    /// How the client stands, resource by resource (gRPC A40): `envoy.service.status.v3.ClientConfig` with the
+    /// control plane in use, or the folder, as its `client_scope`. Clusters come with their contents, if those
+    /// are asked for; of other types the wire form is not kept.
+    pub fn client_config(&self, with_contents: bool) -> ClientConfig {
+        let entries = self.assembler.entries().into_iter();
+        let entries = entries.map(|entry| {
+            let record = self.history.of(entry.resource_type, &entry.name);
+            (entry, record)
+        });
+        client_config(&self.node, &self.status.server, entries, with_contents)
     }
 
     /// What is subscribed; `None` is a wildcard.
@@ -224,8 +247,12 @@ impl Machine {
     fn expire(&mut self, now: Instant) {
         let link = &mut self.links[self.active];
         let patience = link.peer.features.patience().as_secs();
+        let is_slow = link.peer.features.resource_timer_is_transient_error;
         for (resource_type, name) in link.overdue(now) {
             tracing::warn!(%resource_type, %name, "does not exist: the control plane did not send it in {patience} s");
+            if is_slow {
+                self.history.timed_out(resource_type, &name);
+            }
             match (resource_type, name.parse()) {
                 (ResourceType::Route, Ok(table)) => {
                     let Status { node, server, .. } = &self.status;

@@ -14,6 +14,7 @@ use super::machine::{Machine, Status};
 use super::server::Server;
 use super::stream::{Event, Stream};
 use crate::assemble::Assembled;
+use crate::csds::Questions;
 use crate::dns::Lookups;
 
 /// What the other side of [`run`] holds: asks for tables, sees how the link stands.
@@ -25,6 +26,8 @@ pub struct Control {
     pub status: watch::Sender<Status>,
     /// Looks up the names that clusters of DNS types have.
     pub lookups: Lookups,
+    /// What the client's own status service is asked.
+    pub csds: Questions,
 }
 
 /// Runs until every sender of [`Control::wanted`] is gone. `publish` gets each new generation. `servers` are
@@ -51,6 +54,7 @@ pub async fn run(
         tokio::select! {
             (at, event) = any(&mut lines) => heed(at, event, &mut lines, &mut machine, &mut rng),
             (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
+            question = control.csds.next() => question.answer(&machine),
             wanted = control.wanted.recv() => match wanted {
                 Some(table) => drop(machine.want(table)),
                 None => return,

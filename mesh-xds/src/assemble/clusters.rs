@@ -1,6 +1,7 @@
 //! Clusters as they arrive, and as routes need them: decoded when first referred to.
 
 mod build;
+mod entries;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

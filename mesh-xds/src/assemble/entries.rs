@@ -1,0 +1,66 @@
+//! What the cache holds, resource by resource: for those who look at a client from outside.
+
+use std::sync::Arc;
+
+use mesh_core::snapshot::TableKey;
+
+use super::Assembler;
+use super::hosts::TableState;
+use crate::decode::Rejected;
+use crate::resource::ResourceType;
+
+/// A resource that is wanted or cached.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) resource_type: ResourceType,
+    pub(crate) name: Arc<str>,
+    pub(crate) held: Held<'a>,
+    /// The wire form, where the cache keeps it: clusters do.
+    pub(crate) wire: Option<&'a [u8]>,
+}
+
+/// What the cache has of it.
+#[derive(Debug)]
+pub(crate) enum Held<'a> {
+    /// It is wanted and nothing was said of it.
+    Waiting,
+    Usable,
+    Absent,
+    /// It was sent and cannot be used, and there is none before it.
+    Refused(&'a str),
+    /// The same of a cluster that was found out when a route named it.
+    Faulty(&'a Rejected),
+}
+
+impl Assembler {
+    /// All that is wanted or cached, type by type and in the order of names.
+    pub(crate) fn entries(&self) -> Vec<Entry<'_>> {
+        let mut entries = self.clusters.cluster_entries();
+        entries.extend(self.clusters.endpoints_entries());
+        let tables = self.hosts.tables();
+        entries.extend(tables.map(|(key, state)| table_entry(*key, state)));
+        entries
+    }
+
+    /// Whether a resource of this name is among [`Self::entries`].
+    pub(crate) fn knows(&self, resource_type: ResourceType, name: &str) -> bool {
+        match resource_type {
+            ResourceType::Cluster => self.clusters.knows_cluster(name),
+            ResourceType::Endpoints => self.clusters.knows_endpoints(name),
+            ResourceType::Route => name.parse().is_ok_and(|key| self.is_wanted(key)),
+        }
+    }
+}
+
+fn table_entry(key: TableKey, state: &TableState) -> Entry<'static> {
+    Entry {
+        resource_type: ResourceType::Route,
+        name: key.to_string().into(),
+        held: match state {
+            TableState::Waiting => Held::Waiting,
+            TableState::Absent(_) => Held::Absent,
+            TableState::Known { .. } => Held::Usable,
+        },
+        wire: None,
+    }
+}
