@@ -1,6 +1,6 @@
 //! Looks up the names of clusters of type `STRICT_DNS` and `LOGICAL_DNS`, again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -73,7 +73,7 @@ pub struct Lookup {
     pub port: u16,
 }
 
-/// What was found: addresses, none of them twice, or why there is none.
+/// What was found: addresses as the resolver tells them, none of them twice, or why there is none.
 pub type Answer = Result<Arc<[SocketAddr]>, Arc<str>>;
 
 /// The look-ups that run, each in a task of its own: one that hangs holds up no other.
@@ -81,8 +81,9 @@ pub type Answer = Result<Arc<[SocketAddr]>, Arc<str>>;
 pub struct Lookups {
     resolver: Resolver,
     running: BTreeMap<Lookup, (Duration, Running)>,
-    sender: mpsc::UnboundedSender<(Lookup, Answer)>,
-    answers: mpsc::UnboundedReceiver<(Lookup, Answer)>,
+    /// With room for one: a name is looked up again only after its last answer was taken, however short its interval.
+    sender: mpsc::Sender<(Lookup, Answer)>,
+    answers: mpsc::Receiver<(Lookup, Answer)>,
 }
 
 /// Ends with its owner.
@@ -104,7 +105,7 @@ impl Default for Lookups {
 impl Lookups {
     /// None yet.
     pub fn new(resolver: Resolver) -> Self {
-        let (sender, answers) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::channel(1);
         Self {
             resolver,
             running: BTreeMap::new(),
@@ -144,11 +145,11 @@ async fn repeat(
     resolver: Resolver,
     lookup: Lookup,
     every: Duration,
-    answers: mpsc::UnboundedSender<(Lookup, Answer)>,
+    answers: mpsc::Sender<(Lookup, Answer)>,
 ) {
     loop {
         let answer = look_up(&resolver, &lookup).await;
-        if answers.send((lookup.clone(), answer)).is_err() {
+        if answers.send((lookup.clone(), answer)).await.is_err() {
             return;
         }
         tokio::time::sleep(every).await;
@@ -165,7 +166,7 @@ async fn look_up(resolver: &Resolver, Lookup { host, port }: &Lookup) -> Answer 
     if found.is_empty() {
         return Err("the name has no addresses".into());
     }
-    found.sort_unstable();
-    found.dedup();
+    let mut seen = HashSet::new();
+    found.retain(|address| seen.insert(*address));
     Ok(found.into())
 }

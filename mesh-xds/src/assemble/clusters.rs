@@ -348,9 +348,13 @@ impl Clusters {
                 Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
             }
             Discovery::Dns(names) => match self.looked_up.awaited(names) {
-                Some(host) => {
-                    Resolution::Waiting(format!("the addresses of {:?} (DNS)", &*host.name).into())
-                }
+                Some(host) => match self.referenced.get(name).map(|it| &it.resolution) {
+                    // Envoy uses the former version until the new one has warmed up.
+                    Some(Resolution::Ready(former)) => Resolution::Ready(Arc::clone(former)),
+                    _ => Resolution::Waiting(
+                        format!("the addresses of {:?} (DNS)", &*host.name).into(),
+                    ),
+                },
                 None => {
                     let endpoints = names.resolved(|host| self.looked_up.addresses(host));
                     Resolution::Ready(Arc::new(Cluster {

@@ -62,7 +62,8 @@ impl LookedUp {
         wanted.collect()
     }
 
-    /// Keeps an answer; returns the clusters that it changes. A failure leaves what was found before.
+    /// Keeps an answer; returns the clusters that it changes. A failure leaves what was found before, and so does
+    /// another order of the same addresses: a name's addresses are told in turns.
     pub(super) fn answer(&mut self, lookup: &Lookup, answer: Answer) -> Vec<Arc<str>> {
         let host = Host {
             name: Arc::clone(&lookup.host),
@@ -73,6 +74,7 @@ impl LookedUp {
         };
         let changes = match (&entry.answer, &answer) {
             (Some(Ok(_)), Err(_)) => false,
+            (Some(Ok(former)), Ok(new)) => sorted(former) != sorted(new),
             (former, new) => former.as_ref() != Some(new),
         };
         if !changes {
@@ -106,4 +108,10 @@ impl LookedUp {
         let all: Vec<String> = failures.collect();
         (!all.is_empty()).then(|| all.join("; ").into())
     }
+}
+
+fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    sorted
 }
