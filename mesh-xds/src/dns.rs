@@ -80,6 +80,8 @@ pub type Answer = Result<Arc<[SocketAddr]>, Arc<str>>;
 #[derive(Debug)]
 pub struct Lookups {
     resolver: Resolver,
+    /// What was last asked for.
+    wanted: Arc<BTreeMap<Lookup, Duration>>,
     running: BTreeMap<Lookup, (Duration, Running)>,
     /// With room for one: a name is looked up again only after its last answer was taken, however short its interval.
     sender: mpsc::Sender<(Lookup, Answer)>,
@@ -108,17 +110,23 @@ impl Lookups {
         let (sender, answers) = mpsc::channel(1);
         Self {
             resolver,
+            wanted: Arc::default(),
             running: BTreeMap::new(),
             sender,
             answers,
         }
     }
 
-    /// Looks up these names from now on, each at its interval, and no others. Needs a tokio runtime.
-    pub fn follow(&mut self, wanted: &BTreeMap<Lookup, Duration>) {
+    /// Looks up these names from now on, each at its interval, and no others. Costs nothing for the `Arc` of the last
+    /// time. Needs a tokio runtime.
+    pub fn follow(&mut self, wanted: &Arc<BTreeMap<Lookup, Duration>>) {
+        if Arc::ptr_eq(&self.wanted, wanted) {
+            return;
+        }
+        self.wanted = Arc::clone(wanted);
         self.running
             .retain(|lookup, (every, _)| wanted.get(lookup) == Some(every));
-        for (lookup, every) in wanted {
+        for (lookup, every) in &**wanted {
             if !self.running.contains_key(lookup) {
                 let task = tokio::spawn(repeat(
                     self.resolver.clone(),

@@ -109,8 +109,9 @@ fn addresses(rig: &Rig) -> Vec<String> {
 }
 
 fn lookups(rig: &Rig) -> BTreeMap<String, u64> {
-    let lookups = rig.machine.lookups().into_iter();
+    let lookups = rig.machine.lookups();
     lookups
+        .iter()
         .map(|(lookup, every)| (format!("{}:{}", lookup.host, lookup.port), every.as_secs()))
         .collect()
 }
@@ -257,6 +258,18 @@ fn a_new_name_that_is_not_answered_takes_no_address_away() {
     assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
 }
 
+/// Of 1000 names, the 1000 answers of a round must not each cost a look at all names.
+#[test]
+fn an_answer_changes_nothing_of_what_is_looked_up() {
+    let cluster = named(DiscoveryType::StrictDns, &["one.example"]);
+    let mut rig = routed(&cluster);
+    let before = rig.machine.lookups();
+    answer(&mut rig, "one.example", found(&["10.0.0.1:80"]));
+    assert!(Arc::ptr_eq(&before, &rig.machine.lookups()));
+    rig.deliver(CDS, "2", vec![wire::any(CDS, &refreshed(7, cluster))]);
+    assert!(!Arc::ptr_eq(&before, &rig.machine.lookups()));
+}
+
 /// Every client of a mesh looks the same name up, and their resolvers tell its addresses in turns.
 #[test]
 fn a_logical_host_is_what_its_resolver_tells_first() {
@@ -293,7 +306,7 @@ async fn answers_that_nobody_takes_do_not_pile_up() {
         port: 80,
     };
     let wanted = BTreeMap::from([(lookup.clone(), Duration::from_millis(1))]);
-    lookups.follow(&wanted);
+    lookups.follow(&Arc::new(wanted));
     tokio::time::sleep(Duration::from_secs(10)).await;
     let waiting = asked.load(Ordering::Relaxed);
     assert!(waiting < 10, "{waiting} answers wait");

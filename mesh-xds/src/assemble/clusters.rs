@@ -248,7 +248,7 @@ impl Clusters {
     }
 
     /// The names to look up, and how often.
-    pub(super) fn wanted_lookups(&self) -> BTreeMap<Lookup, Duration> {
+    pub(super) fn wanted_lookups(&self) -> Arc<BTreeMap<Lookup, Duration>> {
         self.looked_up.wanted()
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::decode::cluster::{Host, Names};
@@ -13,6 +13,8 @@ pub(super) struct LookedUp {
     hosts: BTreeMap<Host, Entry>,
     /// What each cluster uses, to be taken back.
     by_cluster: BTreeMap<Arc<str>, BTreeSet<Host>>,
+    /// What has to be looked up, until that changes: it is asked for after each answer.
+    wanted: OnceLock<Arc<BTreeMap<Lookup, Duration>>>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +38,9 @@ impl LookedUp {
             true => self.by_cluster.remove(cluster),
             false => self.by_cluster.insert(Arc::clone(cluster), hosts.clone()),
         };
+        if former.is_some() || !hosts.is_empty() {
+            self.wanted.take();
+        }
         for gone in former
             .iter()
             .flatten()
@@ -51,7 +56,11 @@ impl LookedUp {
     }
 
     /// What has to be looked up, each name at the shortest interval that one of its users asks for.
-    pub(super) fn wanted(&self) -> BTreeMap<Lookup, Duration> {
+    pub(super) fn wanted(&self) -> Arc<BTreeMap<Lookup, Duration>> {
+        Arc::clone(self.wanted.get_or_init(|| Arc::new(self.all_wanted())))
+    }
+
+    fn all_wanted(&self) -> BTreeMap<Lookup, Duration> {
         let wanted = self.hosts.iter().filter_map(|(host, entry)| {
             let lookup = Lookup {
                 host: Arc::clone(&host.name),
