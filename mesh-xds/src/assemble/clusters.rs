@@ -347,22 +347,7 @@ impl Clusters {
             Discovery::Static(endpoints) => {
                 Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
             }
-            Discovery::Dns(names) => match self.looked_up.awaited(names) {
-                Some(host) => match self.referenced.get(name).map(|it| &it.resolution) {
-                    // Envoy uses the former version until the new one has warmed up.
-                    Some(Resolution::Ready(former)) => Resolution::Ready(Arc::clone(former)),
-                    _ => Resolution::Waiting(
-                        format!("the addresses of {:?} (DNS)", &*host.name).into(),
-                    ),
-                },
-                None => {
-                    let endpoints = names.resolved(|host| self.looked_up.addresses(host));
-                    Resolution::Ready(Arc::new(Cluster {
-                        unresolved: self.looked_up.failures(names),
-                        ..cluster_of(name, &resource, Some(&endpoints))
-                    }))
-                }
-            },
+            Discovery::Dns(names) => self.looked_up_of(name, &resource, names),
             Discovery::OriginalDestination { callers_version } => {
                 let cluster = passing_through(name, &resource, *callers_version);
                 Resolution::Ready(Arc::new(cluster))
@@ -384,6 +369,29 @@ impl Clusters {
                 ))),
             },
         }
+    }
+
+    /// What a cluster of names is by now.
+    fn looked_up_of(
+        &self,
+        name: &Arc<str>,
+        resource: &ClusterResource,
+        names: &Names,
+    ) -> Resolution {
+        if let Some(host) = self.looked_up.awaited(names) {
+            return match self.referenced.get(name).map(|it| &it.resolution) {
+                // Envoy uses the former version until the new one has warmed up.
+                Some(Resolution::Ready(former)) => Resolution::Ready(Arc::clone(former)),
+                _ => {
+                    Resolution::Waiting(format!("the addresses of {:?} (DNS)", &*host.name).into())
+                }
+            };
+        }
+        let endpoints = names.resolved(|host| self.looked_up.addresses(host));
+        Resolution::Ready(Arc::new(Cluster {
+            unresolved: self.looked_up.failures(names),
+            ..cluster_of(name, resource, Some(&endpoints))
+        }))
     }
 
     /// Keeps a decoded cluster, links it to its load assignment, and records its fault.
