@@ -136,7 +136,7 @@ impl Assembler {
     }
 
     /// The names that clusters of DNS types need looked up, and how often.
-    pub(crate) fn wanted_lookups(&self) -> BTreeMap<Lookup, Duration> {
+    pub(crate) fn wanted_lookups(&self) -> Arc<BTreeMap<Lookup, Duration>> {
         self.clusters.wanted_lookups()
     }
 

@@ -1,6 +1,6 @@
 //! Looks up the names of clusters of type `STRICT_DNS` and `LOGICAL_DNS`, again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -73,16 +73,19 @@ pub struct Lookup {
     pub port: u16,
 }
 
-/// What was found: addresses, none of them twice, or why there is none.
+/// What was found: addresses as the resolver tells them, none of them twice, or why there is none.
 pub type Answer = Result<Arc<[SocketAddr]>, Arc<str>>;
 
 /// The look-ups that run, each in a task of its own: one that hangs holds up no other.
 #[derive(Debug)]
 pub struct Lookups {
     resolver: Resolver,
+    /// What was last asked for.
+    wanted: Arc<BTreeMap<Lookup, Duration>>,
     running: BTreeMap<Lookup, (Duration, Running)>,
-    sender: mpsc::UnboundedSender<(Lookup, Answer)>,
-    answers: mpsc::UnboundedReceiver<(Lookup, Answer)>,
+    /// With room for one: a name is looked up again only after its last answer was taken, however short its interval.
+    sender: mpsc::Sender<(Lookup, Answer)>,
+    answers: mpsc::Receiver<(Lookup, Answer)>,
 }
 
 /// Ends with its owner.
@@ -104,20 +107,26 @@ impl Default for Lookups {
 impl Lookups {
     /// None yet.
     pub fn new(resolver: Resolver) -> Self {
-        let (sender, answers) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::channel(1);
         Self {
             resolver,
+            wanted: Arc::default(),
             running: BTreeMap::new(),
             sender,
             answers,
         }
     }
 
-    /// Looks up these names from now on, each at its interval, and no others. Needs a tokio runtime.
-    pub fn follow(&mut self, wanted: &BTreeMap<Lookup, Duration>) {
+    /// Looks up these names from now on, each at its interval, and no others. Costs nothing for the `Arc` of the last
+    /// time. Needs a tokio runtime.
+    pub fn follow(&mut self, wanted: &Arc<BTreeMap<Lookup, Duration>>) {
+        if Arc::ptr_eq(&self.wanted, wanted) {
+            return;
+        }
+        self.wanted = Arc::clone(wanted);
         self.running
             .retain(|lookup, (every, _)| wanted.get(lookup) == Some(every));
-        for (lookup, every) in wanted {
+        for (lookup, every) in &**wanted {
             if !self.running.contains_key(lookup) {
                 let task = tokio::spawn(repeat(
                     self.resolver.clone(),
@@ -144,11 +153,11 @@ async fn repeat(
     resolver: Resolver,
     lookup: Lookup,
     every: Duration,
-    answers: mpsc::UnboundedSender<(Lookup, Answer)>,
+    answers: mpsc::Sender<(Lookup, Answer)>,
 ) {
     loop {
         let answer = look_up(&resolver, &lookup).await;
-        if answers.send((lookup.clone(), answer)).is_err() {
+        if answers.send((lookup.clone(), answer)).await.is_err() {
             return;
         }
         tokio::time::sleep(every).await;
@@ -165,7 +174,7 @@ async fn look_up(resolver: &Resolver, Lookup { host, port }: &Lookup) -> Answer 
     if found.is_empty() {
         return Err("the name has no addresses".into());
     }
-    found.sort_unstable();
-    found.dedup();
+    let mut seen = HashSet::new();
+    found.retain(|address| seen.insert(*address));
     Ok(found.into())
 }

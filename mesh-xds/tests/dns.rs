@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
@@ -14,7 +16,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 };
 use envoy_types::pb::google::protobuf;
 use mesh_core::cluster;
-use mesh_xds::dns::{Answer, Lookup};
+use mesh_xds::dns::{Answer, Lookup, Lookups, Resolve, Resolver, Resolving};
 use rig::Rig;
 use wire::{CDS, RDS};
 
@@ -107,8 +109,9 @@ fn addresses(rig: &Rig) -> Vec<String> {
 }
 
 fn lookups(rig: &Rig) -> BTreeMap<String, u64> {
-    let lookups = rig.machine.lookups().into_iter();
+    let lookups = rig.machine.lookups();
     lookups
+        .iter()
         .map(|(lookup, every)| (format!("{}:{}", lookup.host, lookup.port), every.as_secs()))
         .collect()
 }
@@ -238,4 +241,82 @@ fn names_are_looked_up_while_they_are_used_and_as_often_as_is_said() {
     let fault = the_cluster(&routed(&refreshed(0, cluster))).fault.clone();
     let fault = fault.expect("a fault");
     assert!(fault.contains("dns_refresh_rate"), "{fault}");
+}
+
+/// Envoy uses the former version of a cluster until the new one has warmed up.
+#[test]
+fn a_new_name_that_is_not_answered_takes_no_address_away() {
+    let mut rig = routed(&named(DiscoveryType::StrictDns, &["one.example"]));
+    answer(&mut rig, "one.example", found(&["10.0.0.1:80"]));
+    let two = named(DiscoveryType::StrictDns, &["one.example", "two.example"]);
+    rig.deliver(CDS, "2", vec![wire::any(CDS, &two)]);
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+    // A look-up may take 20 s.
+    rig.after(Duration::from_secs(19));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+    answer(&mut rig, "two.example", Err("timed out".into()));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+}
+
+/// Of 1000 names, the 1000 answers of a round must not each cost a look at all names.
+#[test]
+fn an_answer_changes_nothing_of_what_is_looked_up() {
+    let cluster = named(DiscoveryType::StrictDns, &["one.example"]);
+    let mut rig = routed(&cluster);
+    let before = rig.machine.lookups();
+    answer(&mut rig, "one.example", found(&["10.0.0.1:80"]));
+    assert!(Arc::ptr_eq(&before, &rig.machine.lookups()));
+    rig.deliver(CDS, "2", vec![wire::any(CDS, &refreshed(7, cluster))]);
+    assert!(!Arc::ptr_eq(&before, &rig.machine.lookups()));
+}
+
+/// Every client of a mesh looks the same name up, and their resolvers tell its addresses in turns.
+#[test]
+fn a_logical_host_is_what_its_resolver_tells_first() {
+    let mut rig = routed(&named(DiscoveryType::LogicalDns, &["one.example"]));
+    let turned = found(&["10.0.0.2:80", "10.0.0.1:80"]);
+    answer(&mut rig, "one.example", turned);
+    assert_eq!(addresses(&rig), ["10.0.0.2:80"]);
+    // The same addresses in another order are no reason for other connections.
+    let before = the_cluster(&rig);
+    let again = found(&["10.0.0.1:80", "10.0.0.2:80"]);
+    answer(&mut rig, "one.example", again);
+    assert!(Arc::ptr_eq(&before, &the_cluster(&rig)));
+    answer(&mut rig, "one.example", found(&["10.0.0.1:80"]));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+}
+
+/// Answers at once, and counts how often it is asked.
+struct Counting(Arc<AtomicUsize>);
+
+impl Resolve for Counting {
+    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Resolving<'a> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let found = [2, 1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], port)));
+        Box::pin(async move { Ok(found.to_vec()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_takes_do_not_pile_up() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut lookups = Lookups::new(Resolver::new(Counting(Arc::clone(&asked))));
+    let lookup = Lookup {
+        host: "one.example".into(),
+        port: 80,
+    };
+    let wanted = BTreeMap::from([(lookup.clone(), Duration::from_millis(1))]);
+    lookups.follow(&Arc::new(wanted));
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let waiting = asked.load(Ordering::Relaxed);
+    assert!(waiting < 10, "{waiting} answers wait");
+    // As it was told, none of them twice.
+    let (of, answer) = lookups.next().await;
+    assert_eq!(of, lookup);
+    assert_eq!(answer, found(&["10.0.0.2:80", "10.0.0.1:80"]));
+    // It goes on when they are taken.
+    for _ in 0..100 {
+        let _ = lookups.next().await;
+    }
+    assert!(asked.load(Ordering::Relaxed) > waiting);
 }

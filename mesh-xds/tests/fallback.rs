@@ -235,6 +235,28 @@ fn a_server_without_delta_is_spoken_to_in_the_other_variant() {
     assert!(!rig.machine.at(0).unimplemented(), "there is no other");
 }
 
+/// A gateway that restarts in front of it answers 404, which is UNIMPLEMENTED to gRPC.
+#[test]
+fn a_server_that_has_answered_in_delta_speaks_it() {
+    let mut rig = Rig::of(vec![Peer {
+        variant: Variant::Delta,
+        ..Peer::from("a")
+    }]);
+    rig.machine.connected();
+    assert!(rig.machine.at(0).request_delta(rig.now).is_some());
+    let answer = DeltaDiscoveryResponse {
+        type_url: CDS.type_url().to_owned(),
+        ..DeltaDiscoveryResponse::default()
+    };
+    rig.machine.at(0).received_delta(answer);
+    assert!(rig.machine.status().connected);
+    assert!(!rig.machine.at(0).unimplemented());
+    assert_eq!(rig.machine.at(0).variant(), Variant::Delta);
+    rig.fail(0);
+    assert!(!rig.machine.status().connected);
+    assert!(rig.machine.reconnect_at().is_some(), "not at once");
+}
+
 /// A57: a stream that ends is an error of the moment, and after it only what is not cached is waited for.
 #[test]
 fn what_is_cached_is_not_given_up_after_a_reconnect() {

@@ -10,7 +10,7 @@ use crate::kinds::gateway::Gateway;
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
 use crate::kinds::virtual_service::VirtualService;
-use crate::kinds::workload_entry::Endpoint;
+use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
 
 /// Where rules for all namespaces live.
@@ -117,7 +117,17 @@ impl Workloads {
 
 impl Service {
     fn add_port(&mut self, port: &Port, members: &[Arc<Workload>]) {
-        let instances = members.iter().map(|workload| {
+        let (most, names) = match self.resolution {
+            // Of several entries for one host the first says how addresses are found. What does not fit would make
+            // clients refuse the whole cluster.
+            Resolution::Static => (usize::MAX, false),
+            Resolution::DnsRoundRobin => (1, true),
+            Resolution::Dns | Resolution::DynamicDns | Resolution::None => (usize::MAX, true),
+        };
+        let fits = |workload: &&Arc<Workload>| {
+            names || matches!(workload.endpoint.address, Address::Ip(_))
+        };
+        let instances = members.iter().filter(fits).map(|workload| {
             let own = workload.endpoint.ports.get(&port.name).copied();
             let number = own.or(port.target).unwrap_or(port.number);
             Instance {
@@ -127,10 +137,13 @@ impl Service {
         });
         match self.ports.iter_mut().find(|p| p.number == port.number) {
             // Two entries for one host and port: their endpoints add up.
-            Some(known) => known.instances.extend(instances),
+            Some(known) => {
+                let room = most - known.instances.len().min(most);
+                known.instances.extend(instances.take(room));
+            }
             None => {
                 let (number, protocol) = (port.number, port.protocol);
-                let instances = instances.collect();
+                let instances = instances.take(most).collect();
                 self.ports.push(ServicePort {
                     number,
                     protocol,

@@ -368,3 +368,27 @@ fn objects_are_listed_with_their_text() {
     );
     assert!(objects[1].yaml.contains("127.0.11.1") && !objects[1].yaml.contains("---"));
 }
+
+/// Two entries of one host and namespace with other ways to find addresses: names do not become endpoints of a
+/// cluster that takes addresses, and LOGICAL_DNS has one name. Either would cost the service all endpoints.
+#[test]
+fn entries_of_one_host_that_find_addresses_in_another_way_are_not_mixed() {
+    let fixed = looked_up(
+        "a.example.com",
+        "STATIC",
+        "  endpoints: [ { address: 10.0.0.1 } ]\n",
+    );
+    let fixed = fixed.replace("name: dns,", "name: a-fixed,");
+    let named = looked_up("a.example.com", "DNS", "");
+    let resources = compile(&format!("{fixed}---\n{named}"));
+    let name = "outbound|80||a.example.com";
+    assert_eq!(addresses(&resources, name), ["10.0.0.1:80"]);
+
+    let turns = looked_up("a.example.com", "DNS_ROUND_ROBIN", "");
+    let again = turns.replace("name: dns,", "name: again,");
+    let resources = compile(&format!("{turns}---\n{again}"));
+    let cluster = cluster(&resources, name);
+    let assignment = cluster.load_assignment.expect("a name");
+    let all = assignment.endpoints.iter();
+    assert_eq!(all.map(|group| group.lb_endpoints.len()).sum::<usize>(), 1);
+}

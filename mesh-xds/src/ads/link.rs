@@ -148,14 +148,15 @@ impl Link {
         self.subscriptions.forget_versions();
     }
 
-    /// The server does not speak the incremental variant. Returns whether there is another to try.
+    /// The server does not speak the incremental variant, as it says itself. Returns whether there is another to try.
+    /// One that has answered on this stream does speak it: then it is an error like any other.
     pub(super) fn speak_state_of_the_world(&mut self) -> bool {
-        let speaks_delta = self.variant() == Variant::Delta;
-        if speaks_delta {
+        let is_believed = self.variant() == Variant::Delta && !self.heard;
+        if is_believed {
             self.shut();
             self.subscriptions = Subscriptions::new(Variant::StateOfTheWorld);
         }
-        speaks_delta
+        is_believed
     }
 
     /// A response of a type that was asked for has arrived.

@@ -102,8 +102,8 @@ impl Machine {
     }
 
     /// The names that clusters of type `STRICT_DNS` and `LOGICAL_DNS` need looked up, and how often. To be asked after
-    /// each [`Machine::assemble`].
-    pub fn lookups(&self) -> BTreeMap<Lookup, Duration> {
+    /// each [`Machine::assemble`]; it is the same `Arc` while nothing of it changes.
+    pub fn lookups(&self) -> Arc<BTreeMap<Lookup, Duration>> {
         self.assembler.wanted_lookups()
     }
 

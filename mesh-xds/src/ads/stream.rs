@@ -62,7 +62,7 @@ impl Stream {
     }
 
     /// Writes what is due, as far as the wire takes it.
-    pub(super) fn write(&self, machine: &mut At<'_>, now: Instant) {
+    pub(super) fn write(&mut self, machine: &mut At<'_>, now: Instant) {
         match self {
             Self::StateOfTheWorld(duplex) => duplex.write(|| machine.request(now)),
             Self::Delta(duplex) => duplex.write(|| machine.request_delta(now)),
@@ -81,6 +81,9 @@ impl Stream {
 /// The two halves of a stream.
 pub(super) struct Duplex<Q, R> {
     outgoing: mpsc::Sender<Q>,
+    /// Whether the wire took no more when something may still have been due. It is not asked of the channel later:
+    /// the wire may have taken a request meanwhile, and nothing else would tell that there is room.
+    is_blocked: bool,
     reading: Reading<R>,
 }
 
@@ -93,24 +96,27 @@ where
         let (outgoing, requests) = mpsc::channel(1);
         Self {
             outgoing,
+            is_blocked: false,
             reading: Reading::Opening(Box::pin(open(channel, method, requests))),
         }
     }
 
-    fn write(&self, mut due: impl FnMut() -> Option<Q>) {
-        while let Ok(permit) = self.outgoing.try_reserve() {
+    fn write(&mut self, mut due: impl FnMut() -> Option<Q>) {
+        self.is_blocked = loop {
+            let Ok(permit) = self.outgoing.try_reserve() else {
+                break true;
+            };
             match due() {
                 Some(request) => permit.send(request),
-                None => return,
+                None => break false,
             }
-        }
+        };
     }
 
     async fn next(&mut self, event: impl FnOnce(R) -> Event) -> Event {
-        let is_full = self.outgoing.capacity() == 0;
         let response = tokio::select! {
             response = self.reading.next() => response,
-            Ok(_) = self.outgoing.reserve(), if is_full => return Event::Writable,
+            Ok(_) = self.outgoing.reserve(), if self.is_blocked => return Event::Writable,
         };
         match response {
             Ok(Some(response)) => event(response),
@@ -181,4 +187,53 @@ fn describe(status: &Status) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that brings nothing, and what it sends.
+    fn silent() -> (Duplex<Request, DiscoveryResponse>, mpsc::Receiver<Request>) {
+        let (outgoing, requests) = mpsc::channel(1);
+        let duplex = Duplex {
+            outgoing,
+            is_blocked: false,
+            reading: Reading::Opening(Box::pin(std::future::pending())),
+        };
+        (duplex, requests)
+    }
+
+    fn due(names: &mut Vec<&'static str>) -> Option<Request> {
+        Some(Request {
+            type_url: names.pop()?.to_owned(),
+            ..Request::default()
+        })
+    }
+
+    async fn is_told(duplex: &mut Duplex<Request, DiscoveryResponse>) -> bool {
+        tokio::select! {
+            biased;
+            event = duplex.next(Event::Response) => matches!(event, Event::Writable),
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    /// The wire is another task: it may take a request just after we found it full.
+    #[tokio::test]
+    async fn room_that_came_before_it_was_waited_for_is_told() {
+        let (mut duplex, mut requests) = silent();
+        let mut names = vec!["second", "first"];
+        duplex.write(|| due(&mut names));
+        assert_eq!(names, ["second"]);
+        assert!(!is_told(&mut duplex).await, "there is no room yet");
+        assert!(requests.try_recv().is_ok());
+        assert!(is_told(&mut duplex).await, "the second request is stuck");
+        duplex.write(|| due(&mut names));
+        assert!(requests.try_recv().is_ok());
+        // Found full again, and then that there is nothing more: nobody is told for ever.
+        assert!(is_told(&mut duplex).await);
+        duplex.write(|| due(&mut names));
+        assert!(!is_told(&mut duplex).await);
+    }
 }

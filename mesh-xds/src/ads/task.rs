@@ -115,7 +115,7 @@ fn follow(lines: &mut [Line], machine: &mut Machine) {
             link.connected();
         }
         line.reopen_at = link.reconnect_at();
-        if let Some(stream) = &line.stream {
+        if let Some(stream) = &mut line.stream {
             stream.write(&mut link, now());
         }
     }

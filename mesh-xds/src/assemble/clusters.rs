@@ -250,7 +250,7 @@ impl Clusters {
     }
 
     /// The names to look up, and how often.
-    pub(super) fn wanted_lookups(&self) -> BTreeMap<Lookup, Duration> {
+    pub(super) fn wanted_lookups(&self) -> Arc<BTreeMap<Lookup, Duration>> {
         self.looked_up.wanted()
     }
 
@@ -349,7 +349,10 @@ impl Clusters {
             Discovery::Static(endpoints) => {
                 Resolution::Ready(Arc::new(cluster_of(name, &resource, Some(endpoints))))
             }
-            Discovery::Dns(names) => self.looked_up.resolution(name, &resource, names),
+            Discovery::Dns(names) => {
+                let former = self.referenced.get(name).map(|it| &it.resolution);
+                self.looked_up.resolution(name, &resource, names, former)
+            }
             Discovery::OriginalDestination { callers_version } => {
                 let cluster = passing_through(name, &resource, *callers_version);
                 Resolution::Ready(Arc::new(cluster))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mesh_core::cluster::Cluster;
@@ -17,6 +17,8 @@ pub(super) struct LookedUp {
     hosts: BTreeMap<Host, Entry>,
     /// What each cluster uses, to be taken back.
     by_cluster: BTreeMap<Arc<str>, BTreeSet<Host>>,
+    /// What has to be looked up, until that changes: it is asked for after each answer.
+    wanted: OnceLock<Arc<BTreeMap<Lookup, Duration>>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,9 @@ impl LookedUp {
             true => self.by_cluster.remove(cluster),
             false => self.by_cluster.insert(Arc::clone(cluster), hosts.clone()),
         };
+        if former.is_some() || !hosts.is_empty() {
+            self.wanted.take();
+        }
         for gone in former
             .iter()
             .flatten()
@@ -55,7 +60,11 @@ impl LookedUp {
     }
 
     /// What has to be looked up, each name at the shortest interval that one of its users asks for.
-    pub(super) fn wanted(&self) -> BTreeMap<Lookup, Duration> {
+    pub(super) fn wanted(&self) -> Arc<BTreeMap<Lookup, Duration>> {
+        Arc::clone(self.wanted.get_or_init(|| Arc::new(self.all_wanted())))
+    }
+
+    fn all_wanted(&self) -> BTreeMap<Lookup, Duration> {
         let wanted = self.hosts.iter().filter_map(|(host, entry)| {
             let lookup = Lookup {
                 host: Arc::clone(&host.name),
@@ -66,7 +75,8 @@ impl LookedUp {
         wanted.collect()
     }
 
-    /// Keeps an answer; returns the clusters that it changes. A failure leaves what was found before.
+    /// Keeps an answer; returns the clusters that it changes. A failure leaves what was found before, and so does
+    /// another order of the same addresses: a name's addresses are told in turns.
     pub(super) fn answer(&mut self, lookup: &Lookup, answer: Answer) -> Vec<Arc<str>> {
         let host = Host {
             name: Arc::clone(&lookup.host),
@@ -77,6 +87,7 @@ impl LookedUp {
         };
         let changes = match (&entry.answer, &answer) {
             (Some(Ok(_)), Err(_)) => false,
+            (Some(Ok(former)), Ok(new)) => sorted(former) != sorted(new),
             (former, new) => former.as_ref() != Some(new),
         };
         if !changes {
@@ -86,16 +97,21 @@ impl LookedUp {
         entry.users.keys().cloned().collect()
     }
 
-    /// The cluster of these names.
+    /// The cluster of these names, of which there may be a former version.
     pub(super) fn resolution(
         &self,
         name: &Arc<str>,
         resource: &ClusterResource,
         names: &Names,
+        former: Option<&Resolution>,
     ) -> Resolution {
         if let Some(host) = self.awaited(names) {
             let host = &*host.name;
-            return Resolution::Waiting(format!("the addresses of {host:?} (DNS)").into());
+            return match former {
+                // Envoy uses the former version until the new one has warmed up.
+                Some(Resolution::Ready(former)) => Resolution::Ready(Arc::clone(former)),
+                _ => Resolution::Waiting(format!("the addresses of {host:?} (DNS)").into()),
+            };
         }
         let endpoints = names.resolved(|host| self.addresses(host));
         Resolution::Ready(Arc::new(Cluster {
@@ -128,4 +144,10 @@ impl LookedUp {
         let all: Vec<String> = failures.collect();
         (!all.is_empty()).then(|| all.join("; ").into())
     }
+}
+
+fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    sorted
 }

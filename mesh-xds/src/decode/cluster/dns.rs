@@ -160,12 +160,12 @@ impl Names {
             DnsLookupFamily::Auto => v6,
             DnsLookupFamily::All => found.to_vec(),
         };
-        // In order, so that answers that differ in their order only are the same endpoints: a name's addresses are
-        // told in turns.
-        usable.sort_unstable();
-        usable.dedup();
         if self.is_one {
+            // The first that was told, as in Envoy: all clients of a name together use all of its addresses.
             usable.truncate(1);
+        } else {
+            usable.sort_unstable();
+            usable.dedup();
         }
         usable
     }
