@@ -331,6 +331,10 @@ fn an_error_in_the_place_of_a_resource_is_told() {
         5,
         "and of nobody's there is none"
     );
+    rig.deliver(EDS, "3", vec![wire::endpoints("one", 4)]);
+    let taken = one(&rig.machine, EDS, "one");
+    assert_eq!((status(&taken), &*taken.version_info), (Status::Acked, "3"));
+    assert_eq!(taken.error_state, None);
 }
 
 #[test]
