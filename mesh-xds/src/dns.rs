@@ -3,33 +3,56 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// How long one look-up may take: Envoy's resolver gives up after 5 s per query, with four attempts.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(20);
+
+/// How many look-ups of the platform's resolver run at a time.
+const MOST_THREADS: usize = 64;
 
 /// The addresses to come.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Looks up the names of hosts.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of a host, best first, each with the port to connect to. Never called with an IP address.
+    /// The addresses of a host, best first, each with the port to connect to. Never called with an IP address. None at
+    /// all says that the name has none any more; after an error, those that it had are used on.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a>;
 }
 
-/// The platform's resolver.
-#[derive(Debug, Clone, Copy, Default)]
-struct System;
+/// The platform's resolver. It occupies a thread until it answers, whoever has given up by then: names that hang must
+/// not take all the threads that there are.
+#[derive(Debug)]
+struct System {
+    threads: Arc<Semaphore>,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self {
+            threads: Arc::new(Semaphore::new(MOST_THREADS)),
+        }
+    }
+}
 
 impl Resolve for System {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> Resolving<'a> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        Box::pin(async move {
+            let thread = Arc::clone(&self.threads).acquire_owned().await;
+            let host = host.to_owned();
+            let looking = tokio::task::spawn_blocking(move || {
+                let _thread = thread;
+                Ok((host.as_str(), port).to_socket_addrs()?.collect())
+            });
+            looking.await?
+        })
     }
 }
 
@@ -54,7 +77,7 @@ impl Resolver {
 
 impl Default for Resolver {
     fn default() -> Self {
-        Self::new(System)
+        Self::new(System::default())
     }
 }
 
@@ -165,15 +188,16 @@ async fn repeat(
 }
 
 async fn look_up(resolver: &Resolver, Lookup { host, port }: &Lookup) -> Answer {
-    let looking = tokio::time::timeout(LONGEST_LOOKUP, resolver.resolve(host, *port));
-    let mut found = match looking.await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => return Err(error.to_string().into()),
+    // In a task of its own, so that a resolver that panics is a look-up that failed.
+    let mut task = JoinSet::new();
+    let (resolver, host, port) = (resolver.clone(), Arc::clone(host), *port);
+    task.spawn(async move { resolver.resolve(&host, port).await });
+    let mut found = match tokio::time::timeout(LONGEST_LOOKUP, task.join_next()).await {
+        Ok(Some(Ok(Ok(found)))) => found,
+        Ok(Some(Ok(Err(error)))) => return Err(error.to_string().into()),
+        Ok(Some(Err(_)) | None) => return Err("the resolver panicked".into()),
         Err(_) => return Err(format!("no answer within {LONGEST_LOOKUP:?}").into()),
     };
-    if found.is_empty() {
-        return Err("the name has no addresses".into());
-    }
     let mut seen = HashSet::new();
     found.retain(|address| seen.insert(*address));
     Ok(found.into())

@@ -320,3 +320,52 @@ async fn answers_that_nobody_takes_do_not_pile_up() {
     }
     assert!(asked.load(Ordering::Relaxed) > waiting);
 }
+
+/// Panics, then hangs, then answers.
+struct Unreliable(AtomicUsize);
+
+impl Resolve for Unreliable {
+    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> Resolving<'a> {
+        let at = self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            match at {
+                0 => panic!("a resolver of somebody else's"),
+                1 => std::future::pending().await,
+                _ => Ok(vec!["10.0.0.1:80".parse().expect("an address")]),
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_panics_or_hangs_is_asked_again() {
+    let mut lookups = Lookups::new(Resolver::new(Unreliable(AtomicUsize::new(0))));
+    let lookup = Lookup {
+        host: "one.example".into(),
+        port: 80,
+    };
+    lookups.follow(&Arc::new(BTreeMap::from([(
+        lookup,
+        Duration::from_secs(1),
+    )])));
+    for reason in ["panicked", "no answer within 20s"] {
+        let (_, answer) = lookups.next().await;
+        let error = answer.expect_err("a failure");
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_eq!(lookups.next().await.1, found(&["10.0.0.1:80"]));
+}
+
+#[test]
+fn a_name_that_has_no_address_any_more_has_no_endpoint() {
+    let mut rig = routed(&named(DiscoveryType::StrictDns, &["one.example"]));
+    answer(&mut rig, "one.example", found(&["10.0.0.1:80"]));
+    assert_eq!(addresses(&rig), ["10.0.0.1:80"]);
+    answer(&mut rig, "one.example", found(&[]));
+    assert!(addresses(&rig).is_empty());
+    let why = the_cluster(&rig).unresolved.clone();
+    assert_eq!(
+        why.as_deref(),
+        Some("no address of \"one.example\": the name has none")
+    );
+}

@@ -136,8 +136,10 @@ impl LookedUp {
     /// Why names of these have no address.
     fn failures(&self, names: &Names) -> Option<Arc<str>> {
         let failures = names.hosts().filter_map(|host| {
-            let Some(Err(reason)) = self.hosts.get(host)?.answer.as_ref() else {
-                return None;
+            let reason = match self.hosts.get(host)?.answer.as_ref()? {
+                Ok(addresses) if addresses.is_empty() => "the name has none",
+                Ok(_) => return None,
+                Err(reason) => reason,
             };
             Some(format!("no address of {:?}: {reason}", &*host.name))
         });
