@@ -89,7 +89,12 @@ impl Bootstrap {
             false => None,
         };
         let node = file.node.into_node(pod);
-        let node = node.map_err(|e| error(format!("node: {e}")))?;
+        let mut node = node.map_err(|e| error(format!("node: {e}")))?;
+        // The agent writes for gRPC's own clients. istiod answers in the dialect that is asked for here, and what is
+        // spoken is the sidecars'.
+        if let Some(generator) = node.metadata.remove("GENERATOR") {
+            tracing::info!(?generator, whence, "node.metadata.GENERATOR of the bootstrap is not sent: this client speaks the dialect of sidecars");
+        }
         Ok(Self {
             server,
             fallback: servers.collect(),

@@ -52,7 +52,7 @@ fn istio_agent(server_uri: &str) -> String {
 }
 
 #[test]
-fn what_istio_agent_writes_is_taken() {
+fn what_istio_agent_says_of_the_node_is_taken_and_its_dialect_is_not() {
     let bootstrap = parse(&istio_agent("istiod.istio-system.svc:15010")).expect("a bootstrap");
     assert_eq!(&**bootstrap.server.uri(), "istiod.istio-system.svc:15010");
     let node = bootstrap.node;
@@ -73,6 +73,7 @@ fn what_istio_agent_writes_is_taken() {
         Some(Kind::StringValue("1.29.6".to_owned()))
     );
     assert_eq!(kind("OWNER"), Some(Kind::NullValue(0)));
+    assert_eq!(kind("GENERATOR"), None, "it would be answered in gRPC's");
     let Some(Kind::ListValue(san)) = kind("PILOT_SAN") else {
         panic!("a list stays a list")
     };
