@@ -6,10 +6,9 @@ use std::time::Duration;
 use crate::assemble::DOES_NOT_EXIST_AFTER;
 
 /// The variant of the protocol that a stream speaks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Variant {
     /// `StreamAggregatedResources`: a request lists all names, a CDS response all clusters.
-    #[default]
     StateOfTheWorld,
     /// `DeltaAggregatedResources`: both sides send what has changed. A server that answers
     /// `UNIMPLEMENTED` is spoken to in the other variant.
@@ -22,7 +21,7 @@ pub struct Features {
     /// `ignore_resource_deletion` (gRPC A53): a cluster that the control plane no longer lists stays in use.
     pub ignore_resource_deletion: bool,
     /// `resource_timer_is_transient_error` (gRPC A88): the control plane is slow; a resource may take 30 s
-    /// instead of 15 before calls stop waiting for it.
+    /// instead of 15 before it counts as not existing. Calls wait no longer for that.
     pub resource_timer_is_transient_error: bool,
 }
 
@@ -66,7 +65,7 @@ impl<T: Into<Arc<str>>> From<T> for Peer {
     fn from(name: T) -> Self {
         Self {
             name: name.into(),
-            variant: Variant::default(),
+            variant: Variant::StateOfTheWorld,
             features: Features::default(),
         }
     }

@@ -57,7 +57,7 @@ impl Server {
         Ok(Self {
             uri: uri.into(),
             endpoint,
-            variant: Variant::default(),
+            variant: Variant::StateOfTheWorld,
             features: Features::default(),
         })
     }
