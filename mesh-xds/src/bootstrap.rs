@@ -93,7 +93,11 @@ impl Bootstrap {
         // The agent writes for gRPC's own clients. istiod answers in the dialect that is asked for here, and what is
         // spoken is the sidecars'.
         if let Some(generator) = node.metadata.remove("GENERATOR") {
-            tracing::info!(?generator, whence, "node.metadata.GENERATOR of the bootstrap is not sent: this client speaks the dialect of sidecars");
+            tracing::info!(
+                ?generator,
+                whence,
+                "node.metadata.GENERATOR of the bootstrap is not sent: this client speaks the dialect of sidecars"
+            );
         }
         Ok(Self {
             server,

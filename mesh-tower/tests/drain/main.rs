@@ -7,5 +7,10 @@
 
 #[cfg(unix)]
 mod signal;
+#[cfg(feature = "grpc")]
+mod streams;
 mod ways;
 mod wire;
+
+#[path = "../support/mod.rs"]
+mod support;

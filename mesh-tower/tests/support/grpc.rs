@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -234,26 +235,63 @@ impl Server {
 async fn connection(socket: TcpStream, echo: Echo) {
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
         let echo = echo.clone();
+        let request = request.map(|body| watched(echo.events.clone(), body));
         async move { Ok::<_, Infallible>(answered(echo, request).await) }
     });
     let http = http2::Builder::new(TokioExecutor::new());
     let _ = http.serve_connection(TokioIo::new(socket), service).await;
 }
 
+/// Tells of resets.
+fn watched(events: Events, body: Incoming) -> tonic::body::Body {
+    tonic::body::Body::new(body.map_err(move |error: hyper::Error| {
+        let source = std::error::Error::source(&error);
+        let reason = source.and_then(|it| it.downcast_ref::<h2::Error>()?.reason());
+        let _ = events.send(Event::Reset(reason));
+        error
+    }))
+}
+
+/// The service in the shape of a generated one, for servers that take such.
+#[derive(Debug, Clone)]
+pub(crate) struct EchoServer(Echo);
+
+impl EchoServer {
+    /// Each answer begins with the name.
+    pub(crate) fn new(name: &'static str) -> Self {
+        let (events, _) = mpsc::unbounded_channel();
+        Self(Echo { name, events })
+    }
+}
+
+impl tonic::server::NamedService for EchoServer {
+    const NAME: &'static str = "test.Echo";
+}
+
+impl<B> tower_service::Service<http::Request<B>> for EchoServer
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<mesh_tower::BoxError>,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future =
+        Pin<Box<dyn std::future::Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let (echo, request) = (self.0.clone(), request.map(tonic::body::Body::new));
+        Box::pin(async { Ok(answered(echo, request).await) })
+    }
+}
+
 async fn answered(
     echo: Echo,
-    request: http::Request<Incoming>,
+    request: http::Request<tonic::body::Body>,
 ) -> http::Response<tonic::body::Body> {
-    let events = echo.events.clone();
-    let request = request.map(|body| {
-        let body = body.map_err(move |error: hyper::Error| {
-            let source = std::error::Error::source(&error);
-            let reason = source.and_then(|it| it.downcast_ref::<h2::Error>()?.reason());
-            let _ = events.send(Event::Reset(reason));
-            error
-        });
-        tonic::body::Body::new(body)
-    });
     let mut grpc = tonic::server::Grpc::new(ProstCodec::<Note, Note>::default());
     let began = |method| {
         let _ = echo.events.send(Event::Began(method));
