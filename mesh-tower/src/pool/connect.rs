@@ -8,10 +8,19 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use mesh_core::cluster::Protocol;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::stream::Stream;
 use crate::outside::{Dial, DialError};
+
+/// How long nothing may come from an endpoint of the mesh before it is asked whether it is there.
+const IDLE: Duration = Duration::from_secs(10);
+/// How often it is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long it may leave that, and anything else that was sent, unanswered.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNANSWERED: Duration = Duration::from_secs(15);
 
 /// Whom a pool connects to.
 #[derive(Debug, Clone)]
@@ -69,7 +78,10 @@ impl Peer {
                 let connecting =
                     tokio::time::timeout(*connect_timeout, TcpStream::connect(*address));
                 match connecting.await {
-                    Ok(Ok(stream)) => Ok(Open::plain(stream, *address)),
+                    Ok(Ok(stream)) => {
+                        watched(&stream);
+                        Ok(Open::plain(stream, *address))
+                    }
                     Ok(Err(error)) => Err(ConnectError::Tcp(*address, error)),
                     Err(_) => Err(ConnectError::Timeout(self.clone(), *connect_timeout)),
                 }
@@ -77,6 +89,16 @@ impl Peer {
             Self::Outside(dial, protocol) => Ok(dial.open(*protocol).await?),
         }
     }
+}
+
+/// Lets TCP find out that the other side is gone: without it a connection on which nobody answers stays for ever. A
+/// platform that knows no such option goes without.
+fn watched(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let asked = TcpKeepalive::new().with_time(IDLE).with_interval(AGAIN);
+    drop(socket.set_tcp_keepalive(&asked));
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    drop(socket.set_tcp_user_timeout(Some(UNANSWERED)));
 }
 
 impl Open {
@@ -106,5 +128,33 @@ impl fmt::Display for Peer {
             Self::Endpoint { address, .. } => address.fmt(f),
             Self::Outside(dial, _) => dial.fmt(f),
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_gone_is_found_out() -> io::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let peer = Peer::Endpoint {
+            address: listener.local_addr()?,
+            connect_timeout: Duration::from_secs(10),
+        };
+        let open = peer.open().await.map_err(io::Error::other)?;
+        #[cfg_attr(
+            not(feature = "tls"),
+            expect(irrefutable_let_patterns, reason = "one kind")
+        )]
+        let Stream::Plain(stream) = open.io.inner() else {
+            return Err(io::Error::other("not plain"));
+        };
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive()?);
+        assert_eq!(socket.tcp_keepalive_time()?, IDLE);
+        assert_eq!(socket.tcp_keepalive_interval()?, AGAIN);
+        assert_eq!(socket.tcp_user_timeout()?, Some(UNANSWERED));
+        Ok(())
     }
 }
