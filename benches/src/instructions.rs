@@ -170,9 +170,10 @@ async fn count(
     Ok(count)
 }
 
-/// The row: its interval is that of the repeats, and its ratio alone is judged.
+/// The row: its interval is that of the repeats, and its ratio alone is judged. That is the ratio of the lowest: the
+/// thread that takes configuration is counted too, and after the first 100,000 hosts it may still be busy.
 fn compared(one: Count, many: Count) -> Row {
-    let ratio = many.mean() / one.mean();
+    let ratio = many.lowest() / one.lowest();
     Row {
         ratio: Some(ratio),
         low: Some(many.lowest() / one.highest()),
@@ -227,9 +228,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ratio_of_the_means_is_judged() {
+    fn the_ratio_of_the_lowest_is_judged() {
         let one = Count([100.0, 102.0]);
         assert!(!compared(one, Count([104.0, 107.0])).failed());
+        assert!(!compared(one, Count([104.0, 190.0])).failed());
         assert!(compared(one, Count([106.1, 106.1])).failed());
         let row = compared(one, Count([101.0, 103.0]));
         assert!(row.low < row.ratio && row.ratio < row.high);
