@@ -167,3 +167,15 @@ pub enum Transport {
     /// TLS, which is not served yet: calls fail and never fall back to plaintext. The text says who demands it.
     TlsDemanded(Arc<str>),
 }
+
+impl Transport {
+    /// Why a connection must not be plaintext, where that is so.
+    pub fn no_plaintext(&self) -> Option<String> {
+        match self {
+            Self::Plaintext => None,
+            Self::TlsDemanded(who) => Some(format!(
+                "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
+            )),
+        }
+    }
+}

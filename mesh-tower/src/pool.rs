@@ -130,12 +130,7 @@ impl EndpointPool {
 
     /// Why this endpoint may not be called in plaintext.
     pub(crate) fn no_plaintext(&self) -> Option<String> {
-        let Transport::TlsDemanded(who) = &self.alike.transport else {
-            return None;
-        };
-        Some(format!(
-            "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
-        ))
+        self.alike.transport.no_plaintext()
     }
 
     /// Its address as a URI has it; made when a foreign client is first sent there.

@@ -126,12 +126,11 @@ fn picked(cluster: &LiveCluster, avoid: Option<SocketAddr>, shared: &Shared) -> 
 }
 
 fn no_endpoint(cluster: &LiveCluster) -> String {
-    match cluster.endpoints.len() {
-        0 if cluster.model.unresolved.is_some() => format!(
-            "the cluster has no endpoints: {}; check the name, and that this host can look it up",
-            cluster.model.unresolved.as_deref().unwrap_or_default()
+    match (cluster.endpoints.len(), &cluster.model.unresolved) {
+        (0, Some(why)) => format!(
+            "the cluster has no endpoints: {why}; check the name, and that this host can look it up"
         ),
-        0 => "the cluster has no endpoints; check that a workload carries the labels that the service and the subset select".to_owned(),
-        all => format!("none of the cluster's {all} endpoints is healthy"),
+        (0, None) => "the cluster has no endpoints; check that a workload carries the labels that the service and the subset select".to_owned(),
+        (all, _) => format!("none of the cluster's {all} endpoints is healthy"),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::service::discovery::v3::{Resource, ResourceError};
 use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::rpc::Status;
 use mesh_core::snapshot::Missing;
 
 use crate::assemble::Assembler;
@@ -189,6 +190,14 @@ fn refuse(assembler: &mut Assembler, rejected: &Rejected) {
     }
 }
 
+/// What the control plane sends in a resource's place, in words.
+pub(super) fn instead(status: &Status) -> String {
+    format!(
+        "the control plane answers with code {}: {}",
+        status.code, status.message
+    )
+}
+
 /// The errors that the control plane sends in a resource's place (xRFC TP3, gRPC A88): calls that wait for
 /// it are told, what is cached stays. Returns one sentence for each.
 pub(super) fn errors(
@@ -200,11 +209,7 @@ pub(super) fn errors(
     for error in errors {
         let name: Arc<str> = error.resource_name.unwrap_or_default().name.into();
         let status = error.error_detail.unwrap_or_default();
-        let text: Arc<str> = format!(
-            "{resource_type} {name:?}: the control plane answers with code {}: {}",
-            status.code, status.message
-        )
-        .into();
+        let text: Arc<str> = format!("{resource_type} {name:?}: {}", instead(&status)).into();
         match (resource_type, name.parse()) {
             (ResourceType::Route, Ok(table)) if !assembler.has_table(table) => {
                 assembler.table_absent(table, Missing::NotReceived(Arc::clone(&text)));

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use envoy_types::pb::envoy::service::discovery::v3::ResourceError;
 
-use super::accept::Accepted;
+use super::accept::{Accepted, instead};
 use crate::assemble::Assembler;
 use crate::resource::ResourceType;
 
@@ -115,12 +115,7 @@ impl History {
         for (name, error) in named.filter(|(name, _)| assembler.knows(resource_type, name)) {
             let status = error.error_detail.as_ref();
             let failure = Failure {
-                details: status.map_or_else(String::new, |status| {
-                    format!(
-                        "the control plane answers with code {}: {}",
-                        status.code, status.message
-                    )
-                }),
+                details: status.map_or_else(String::new, instead),
                 version: "".into(),
                 at,
             };

@@ -18,7 +18,6 @@ use super::history::History;
 use super::link::Link;
 use super::peer::Peer;
 use super::request::Request;
-use super::server::Server;
 use super::sotw::Names;
 use crate::assemble::{Assembled, Assembler};
 use crate::csds::client_config;
@@ -80,13 +79,6 @@ impl Machine {
             rejected: BTreeMap::new(),
             history: History::default(),
         }
-    }
-
-    /// A machine for these servers, in the order of preference. `None` when there is not one.
-    pub fn of<'a>(node: Node, servers: impl IntoIterator<Item = &'a Server>) -> Option<Self> {
-        let mut peers = servers.into_iter().map(Server::peer);
-        let first = peers.next()?;
-        Some(Self::with_fallback(node, first, peers))
     }
 
     /// How the link stands.

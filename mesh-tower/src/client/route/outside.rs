@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mesh_core::cluster::{Discovery, Transport};
+use mesh_core::cluster::Discovery;
 use mesh_core::route::Limits;
 use mesh_core::snapshot::{Missing, Table, TableKey};
 
@@ -157,10 +157,7 @@ pub(super) fn goal(
     let Discovery::OriginalDestination { transport, .. } = &cluster.model.discovery else {
         return Ok(Goal::Cluster(Arc::clone(cluster)));
     };
-    if let Transport::TlsDemanded(who) = transport {
-        let reason = format!(
-            "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
-        );
+    if let Some(reason) = transport.no_plaintext() {
         return Err((Kind::TlsDemanded, reason));
     }
     let host = asked.host(head);
