@@ -11,13 +11,18 @@ use clap::Args;
 use crate::error::BenchError;
 use crate::machine::{self, Facts};
 use crate::report::{self, Promise, Row};
-use crate::{grpc, http1, publish};
+use crate::{grpc, http1, publish, push};
 
 /// What the self-test adds to each of our requests when it is not told.
 const SELF_TEST_SPIN_US: u64 = 2;
 
 /// The rows, in the order in which they run.
-const ROWS: [Promise; 3] = [http1::PROMISE, grpc::PROMISE, publish::PROMISE];
+const ROWS: [Promise; 4] = [
+    http1::PROMISE,
+    grpc::PROMISE,
+    publish::PROMISE,
+    push::PROMISE,
+];
 
 /// Command line of `compare`.
 #[derive(Debug, Args)]
@@ -114,6 +119,8 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<ExitCode, B
 fn one(promise: &Promise, settings: &Settings, out: &mut impl Write) -> Result<Row, BenchError> {
     if promise.name == publish::PROMISE.name {
         publish::run(settings, out)
+    } else if promise.name == push::PROMISE.name {
+        push::run(settings, out)
     } else if promise.name == grpc::PROMISE.name {
         grpc::run(settings, out)
     } else {
