@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use crate::decode::selects;
 use crate::kinds::http_match::HttpMatch;
 use crate::kinds::http_route::{Action, HttpRoute};
-use crate::kinds::virtual_service::Merged;
+use crate::kinds::virtual_service::{MESH, Merged};
 use crate::registry::Named;
 
 use super::{View, cluster_name, matcher, proto};
@@ -30,6 +30,13 @@ impl Gateways<'_> {
     }
 }
 
+/// For whom routes are made.
+struct Listener<'a> {
+    view: &'a View<'a>,
+    port: u32,
+    is_gateway: bool,
+}
+
 /// The routes of a `VirtualService` for one port, up to the first that takes everything.
 pub(super) fn routes(
     view: &View<'_>,
@@ -37,14 +44,19 @@ pub(super) fn routes(
     gateways: &Gateways<'_>,
     port: u32,
 ) -> Vec<pb::Route> {
+    let listener = Listener {
+        view,
+        port,
+        is_gateway: !gateways.wanted(&[MESH.to_owned()]),
+    };
     let mut out: Vec<pb::Route> = Vec::new();
     for http in &service.spec.http {
         let matches = &http.policy.matches;
         if matches.is_empty() {
-            out.push(route(view, service, http, None, port));
+            out.push(route(&listener, service, http, None));
         }
         for entry in matches.iter().filter(|m| applies(view, m, gateways, port)) {
-            out.push(route(view, service, http, Some(entry), port));
+            out.push(route(&listener, service, http, Some(entry)));
             if out.last().is_some_and(takes_all) {
                 break;
             }
@@ -76,11 +88,10 @@ fn applies(view: &View<'_>, entry: &HttpMatch, gateways: &Gateways<'_>, port: u3
 }
 
 fn route(
-    view: &View<'_>,
+    listener: &Listener<'_>,
     service: &Named<Merged>,
     http: &HttpRoute,
     entry: Option<&HttpMatch>,
-    port: u32,
 ) -> pb::Route {
     let policy = &http.policy;
     let match_name = entry.map_or("", |m| m.name.as_str());
@@ -106,12 +117,12 @@ fn route(
             {
                 headers::of_route(operations, &mut out);
             }
-            pb::route::Action::Route(forward::action(view, policy, destinations, port))
+            pb::route::Action::Route(forward::action(listener, policy, destinations))
         }
-        Action::Redirect(to) => pb::route::Action::Redirect(answer::redirect(to, port)),
+        Action::Redirect(to) => pb::route::Action::Redirect(answer::redirect(to, listener.port)),
         Action::Respond(with) => pb::route::Action::DirectResponse(answer::respond(with)),
     });
-    let operation = operation(&out, &service.name, port);
+    let operation = operation(&out, &service.name, listener.port);
     out.decorator = Some(pb::Decorator {
         operation,
         ..pb::Decorator::default()

@@ -100,22 +100,19 @@ fn check_hosts(hosts: &[(String, Position)], scope: Scope, sink: &mut Sink) {
     let mut seen: Vec<String> = Vec::new();
     for (name, at) in hosts {
         let lower = name.to_ascii_lowercase();
+        let covering = |other: &&String| host::intersection(other, &lower).is_some();
         if name == "*" && scope == Scope::Mesh {
             sink.error(*at, "spec.hosts: \"*\" is for gateways only; name the gateways in spec.gateways, without mesh");
         } else if let Err(reason) = host::check_wildcard(name) {
             sink.error(*at, format!("spec.hosts: {reason}"));
         } else if seen.contains(&lower) {
             sink.error(*at, format!("spec.hosts: {name:?} stands there twice"));
-        } else if let Some(other) = seen
-            .iter()
-            .find(|n| host::intersection(n, &lower).is_some())
-        {
-            sink.error(
-                *at,
-                format!("spec.hosts: {name:?} and {other:?} overlap; one of them covers the other"),
-            );
+        } else if let Some(other) = seen.iter().find(covering) {
+            let message = format!("spec.hosts: {name:?} and {other:?}: one covers the other");
+            sink.error(*at, message);
+        } else {
+            seen.push(lower);
         }
-        seen.push(lower);
     }
 }
 

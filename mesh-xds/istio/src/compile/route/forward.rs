@@ -7,21 +7,20 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
-use crate::compile::{View, cluster_name, matcher, proto};
+use crate::compile::{cluster_name, matcher, proto};
 use crate::kinds::http_route::{Destination, PathRewrite, Policy};
 
-use super::{filters, headers, retry, route_action};
+use super::{Listener, filters, headers, retry, route_action};
 
 /// The action of a route with destinations, of which there is at least one.
 pub(super) fn action(
-    view: &View<'_>,
+    listener: &Listener<'_>,
     policy: &Policy,
     destinations: &[Destination],
-    port: u32,
 ) -> pb::RouteAction {
     let clusters = match destinations {
-        [only] => ClusterSpecifier::Cluster(cluster_of(view, only, port)),
-        many => weighted(view, many, port),
+        [only] => ClusterSpecifier::Cluster(cluster_of(listener, only)),
+        many => weighted(listener, many),
     };
     let timeout = policy.timeout.unwrap_or_default();
     let retries = retry::policy(policy.retries.as_ref());
@@ -42,7 +41,7 @@ pub(super) fn action(
     out.host_rewrite_specifier =
         authority(policy, destinations).map(HostRewriteSpecifier::HostRewriteLiteral);
     let mirror = |(to, share)| RequestMirrorPolicy {
-        cluster: cluster_of(view, to, port),
+        cluster: cluster_of(listener, to),
         runtime_fraction: Some(filters::runtime(share)),
         trace_sampled: Some(proto::bool_value(false)),
         disable_shadow_host_suffix_append: true,
@@ -65,11 +64,11 @@ fn authority(policy: &Policy, destinations: &[Destination]) -> Option<String> {
 }
 
 /// Clusters by weight; those of weight 0 are left out.
-fn weighted(view: &View<'_>, destinations: &[Destination], port: u32) -> ClusterSpecifier {
+fn weighted(listener: &Listener<'_>, destinations: &[Destination]) -> ClusterSpecifier {
     let counted = destinations.iter().filter(|to| to.weight > 0);
     let clusters = counted.map(|to| {
         let mut cluster = ClusterWeight {
-            name: cluster_of(view, to, port),
+            name: cluster_of(listener, to),
             weight: Some(proto::uint32(to.weight)),
             ..ClusterWeight::default()
         };
@@ -84,16 +83,18 @@ fn weighted(view: &View<'_>, destinations: &[Destination], port: u32) -> Cluster
     })
 }
 
-/// The cluster of a destination, whether it exists or not: a missing one is found out by the caller (503 NC).
-fn cluster_of(view: &View<'_>, to: &Destination, listener: u32) -> String {
-    let only_port = || match view
-        .registry
-        .service(&to.host, view.namespace)
-        .map(|s| s.ports.as_slice())
-    {
-        Some([port]) => Some(port.number),
-        _ => None,
+/// The cluster of a destination, whether it exists or not: a missing one is found out by the caller (503 NC). Without
+/// a port a gateway takes the only one of the service; istiod looks for it among those of the listener's port
+/// elsewhere, and so finds that one.
+fn cluster_of(listener: &Listener<'_>, to: &Destination) -> String {
+    let only_port = || {
+        let view = listener.view;
+        let service = view.registry.service(&to.host, view.namespace)?;
+        match &service.ports[..] {
+            [port] if listener.is_gateway => Some(port.number),
+            _ => None,
+        }
     };
-    let port = to.port.or_else(only_port).unwrap_or(listener);
+    let port = to.port.or_else(only_port).unwrap_or(listener.port);
     cluster_name(port, &to.subset, &to.host)
 }
