@@ -190,7 +190,9 @@ fn uri(fields: &Fields<'_>, sink: &mut Sink) -> Option<StringMatch> {
     let value = fields.get("uri")?;
     let path = fields.path_of("uri");
     if value.get("prefix").and_then(Value::as_str) == Some("")
-        && value.get("exact").or(value.get("regex")).is_none()
+        && ["exact", "regex"]
+            .iter()
+            .all(|key| value.get(key).is_none())
     {
         Fields::open(value, path, STRING, sink)?;
         return Some(StringMatch::Prefix(String::new()));

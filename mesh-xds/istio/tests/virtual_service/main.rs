@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may fail"
+    clippy::too_many_lines,
+    reason = "a test may fail, and may be a long table"
 )]
 
 #[path = "../common/mod.rs"]

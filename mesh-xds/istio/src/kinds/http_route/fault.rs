@@ -132,6 +132,6 @@ fn abort(fault: &Fields<'_>, sink: &mut Sink) -> Option<Abort> {
     let code = grpc.and_then(|name| (0_u32..).zip(GRPC).find(|(_, known)| *known == name));
     let with = http
         .map(Status::Http)
-        .or(code.map(|(code, _)| Status::Grpc(code)))?;
+        .or_else(|| code.map(|(code, _)| Status::Grpc(code)))?;
     Some(Abort { with, share })
 }
