@@ -95,7 +95,7 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     };
     for route in routes {
         out.routes
-            .insert(route.name.clone(), proto::pack(ResourceType::Route, &route));
+            .insert(route.name.clone(), proto::pack_routes(route));
     }
     out
 }

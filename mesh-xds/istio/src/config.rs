@@ -68,7 +68,7 @@ impl Config {
             objects,
             specs,
             errors,
-            notes,
+            mut notes,
             ..
         } = parsed;
         if !errors.is_empty() {
@@ -76,7 +76,8 @@ impl Config {
                 diagnostics: errors,
             });
         }
-        let registry = Registry::build(specs);
+        let mut registry = Registry::build(specs);
+        notes.append(&mut registry.notes);
         Ok(Loaded {
             config: Self {
                 inner: Arc::new(Inner { objects, registry }),

@@ -47,6 +47,11 @@ impl Sink {
             .push(self.diagnostic(Severity::NotSupported, at, message.into()));
     }
 
+    /// A note for later, when other documents are known; its message is still to be written.
+    pub(crate) fn later(&self, at: Position) -> Diagnostic {
+        self.diagnostic(Severity::NotSupported, at, String::new())
+    }
+
     /// Refuses what would secure a call.
     pub(crate) fn refuse(&mut self, at: Position, what: &str, demand: &str) {
         let message = format!(
@@ -69,17 +74,6 @@ pub(crate) struct Fields<'a> {
     pub(crate) path: String,
     pub(crate) at: Position,
     value: &'a Value,
-}
-
-/// What happens to calls because a field is not served.
-fn consequence(field: &str) -> &'static str {
-    match field {
-        "redirect" => "is not served yet: calls that match it fail with 503",
-        "queryParams" | "delegate" => {
-            "is not served yet: the route is left out, and the next one that matches is taken"
-        }
-        _ => "has no effect in this version",
-    }
 }
 
 impl<'a> Fields<'a> {
@@ -105,7 +99,10 @@ impl<'a> Fields<'a> {
         for Entry { key, at, value, .. } in entries {
             if schema.unserved.contains(&key.as_str()) {
                 if value.data != Data::Null {
-                    sink.note(*at, format!("{}.{key} {}", this.path, consequence(key)));
+                    sink.note(
+                        *at,
+                        format!("{}.{key} has no effect in this version", this.path),
+                    );
                 }
             } else if !schema.served.contains(&key.as_str()) {
                 let mut allowed: Vec<&str> = schema

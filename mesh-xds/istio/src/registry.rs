@@ -1,15 +1,18 @@
 //! Services and rules by name and namespace: what the compiler looks things up in (istiod's push context).
 
+mod delegates;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::decode::{Labels, selects};
+use crate::diagnostic::Diagnostic;
 use crate::host;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
-use crate::kinds::virtual_service::VirtualService;
+use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
 
@@ -162,7 +165,9 @@ pub(crate) struct Registry {
     /// By full host.
     rules: HashMap<String, Vec<Named<DestinationRule>>>,
     /// In the order of namespace and name.
-    pub(crate) virtual_services: Vec<Named<VirtualService>>,
+    pub(crate) virtual_services: Vec<Named<Merged>>,
+    /// What only all objects together tell.
+    pub(crate) notes: Vec<Diagnostic>,
     pub(crate) gateways: Vec<Named<Gateway>>,
     pub(crate) mesh: MeshConfig,
 }
@@ -174,6 +179,7 @@ impl Registry {
         specs.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         let mut this = Self::default();
         let mut entries = Vec::new();
+        let mut virtual_services = Vec::new();
         let mut workloads = Workloads::default();
         for (namespace, name, spec) in specs {
             match spec {
@@ -195,7 +201,7 @@ impl Registry {
                         spec,
                     });
                 }
-                Spec::VirtualService(spec) => this.virtual_services.push(Named {
+                Spec::VirtualService(spec) => virtual_services.push(Named {
                     name,
                     namespace,
                     spec,
@@ -209,6 +215,7 @@ impl Registry {
                 Spec::Unserved => {}
             }
         }
+        this.virtual_services = delegates::merge(virtual_services, &mut this.notes);
         let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::DynamicDns;
         for entry in entries.into_iter().filter(served) {
             this.add_service(entry, &workloads);

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use crate::decode::selects;
 use crate::host;
 use crate::kinds::gateway::{Gateway, ServerHost};
-use crate::kinds::virtual_service::VirtualService;
+use crate::kinds::virtual_service::Merged;
 use crate::registry::Named;
 
 use super::View;
@@ -39,14 +39,13 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
 
 fn of_port(view: &View<'_>, port: u32, servers: &Servers<'_>) -> pb::RouteConfiguration {
     let mut hosts: BTreeMap<String, Vec<pb::Route>> = BTreeMap::new();
-    let visible = |rule: &&Named<VirtualService>| {
-        rule.spec.export_to.visible(&rule.namespace, view.namespace)
-    };
+    let visible =
+        |rule: &&Named<Merged>| rule.spec.export_to.visible(&rule.namespace, view.namespace);
     for rule in view.registry.virtual_services.iter().filter(visible) {
         for (gateway, server_hosts) in servers {
             let name = [format!("{}/{}", gateway.namespace, gateway.name)];
             let gateways = Gateways(&name);
-            if !gateways.wanted(&rule.spec.gateways, &rule.namespace) {
+            if !gateways.wanted(&rule.spec.gateways) {
                 continue;
             }
             let domains = domains(rule, gateway, server_hosts);
@@ -91,11 +90,7 @@ fn of_port(view: &View<'_>, port: u32, servers: &Servers<'_>) -> pb::RouteConfig
 }
 
 /// The hosts that a rule and a server have in common, as narrow as either says.
-fn domains(
-    rule: &Named<VirtualService>,
-    gateway: &Named<Gateway>,
-    hosts: &[ServerHost],
-) -> Vec<String> {
+fn domains(rule: &Named<Merged>, gateway: &Named<Gateway>, hosts: &[ServerHost]) -> Vec<String> {
     let mut out = Vec::new();
     for name in &rule.spec.hosts {
         let name = host::resolve(name, &rule.namespace);

@@ -55,7 +55,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
             let host = route::virtual_host(
                 format!("{}:{}", service.host, port.number),
                 domains,
-                routes.into_iter().map(with_stream_duration).collect(),
+                routes.into_iter().map(as_grpc_reads).collect(),
             );
             out.push(pb::RouteConfiguration {
                 name: cluster_name(port.number, "", &service.host),
@@ -155,7 +155,9 @@ fn ads() -> core::ConfigSource {
 /// gRPC reads `max_stream_duration` where Envoy reads `timeout` (gRFC A31).
 // `max_grpc_timeout` is deprecated in Envoy, and what istiod sends to it.
 #[allow(deprecated)]
-fn with_stream_duration(mut route: pb::Route) -> pb::Route {
+fn as_grpc_reads(mut route: pb::Route) -> pb::Route {
+    // Of filters that it does not know, gRPC refuses the whole route configuration (gRFC A39).
+    route.typed_per_filter_config.remove(route::CORS);
     if let Some(pb::route::Action::Route(action)) = &mut route.action {
         action.max_grpc_timeout = None;
         action.max_stream_duration = Some(pb::route_action::MaxStreamDuration {

@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use crate::host;
 use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Protocol;
-use crate::kinds::virtual_service::{MESH, VirtualService};
+use crate::kinds::virtual_service::{MESH, Merged};
 use crate::registry::{Named, Service};
 
 use super::route::{self, Gateways};
@@ -72,7 +72,7 @@ pub(super) fn mesh() -> [String; 1] {
 pub(super) fn service_routes(
     view: &View<'_>,
     service: &Service,
-    rule: Option<&Named<VirtualService>>,
+    rule: Option<&Named<Merged>>,
     gateways: &Gateways<'_>,
     port: u32,
 ) -> Vec<pb::Route> {
@@ -111,16 +111,16 @@ fn unique_domains(hosts: Vec<pb::VirtualHost>) -> Vec<pb::VirtualHost> {
 
 /// The `VirtualService`s of the mesh gateway by host.
 pub(super) struct Rules<'a> {
-    exact: HashMap<String, &'a Named<VirtualService>>,
+    exact: HashMap<String, &'a Named<Merged>>,
     /// In the order of the objects.
-    wildcard: Vec<(String, &'a Named<VirtualService>)>,
+    wildcard: Vec<(String, &'a Named<Merged>)>,
 }
 
 impl<'a> Rules<'a> {
     pub(super) fn new(view: &View<'a>, gateways: &Gateways<'_>) -> Self {
-        let visible = |rule: &&Named<VirtualService>| {
+        let visible = |rule: &&Named<Merged>| {
             let (spec, owner) = (&rule.spec, rule.namespace.as_str());
-            spec.export_to.visible(owner, view.namespace) && gateways.wanted(&spec.gateways, owner)
+            spec.export_to.visible(owner, view.namespace) && gateways.wanted(&spec.gateways)
         };
         let mut rules: Vec<_> = view
             .registry
@@ -148,7 +148,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The rule for a service: by its name, else by the narrowest wildcard that covers it.
-    pub(super) fn of(&self, host: &str) -> Option<&'a Named<VirtualService>> {
+    pub(super) fn of(&self, host: &str) -> Option<&'a Named<Merged>> {
         if let Some(rule) = self.exact.get(host) {
             return Some(rule);
         }
@@ -164,7 +164,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The hosts of rules that no service has, in order.
-    fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<VirtualService>> {
+    fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<Merged>> {
         let exact = self.exact.iter().map(|(name, rule)| (name, *rule));
         let wildcard = self.wildcard.iter().rev().map(|(name, rule)| (name, *rule));
         let unserved = |name: &str| {
