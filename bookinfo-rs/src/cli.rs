@@ -43,6 +43,9 @@ struct Launch {
     /// a tour's bookinfo-tour.yaml are written there, and removed.
     #[arg(long, value_name = "URI")]
     control_plane: Option<String>,
+    /// Red stars (reviews v3) are asked for by gRPC; a tour does so for its task grpc-ratings.
+    #[arg(long)]
+    grpc_ratings: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -223,6 +226,7 @@ impl From<Launch> for Options {
             config: launch.config,
             port: launch.port,
             control_plane: launch.control_plane,
+            grpc_ratings: launch.grpc_ratings,
             tour: false,
         }
     }
@@ -236,7 +240,7 @@ async fn service(
 ) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
     let mesh = Mesh::from_env().await?;
-    let app = crate::service::router(name, version, mesh.client(), &Settings::from_env())?;
+    let app = crate::service::router(name, version, &mesh, &Settings::from_env())?;
     let listener = mesh
         .listen(&listen.to_string())
         .await

@@ -44,6 +44,8 @@ pub struct Options {
     pub port: u16,
     /// A control plane that runs already, and reads `config`.
     pub control_plane: Option<String>,
+    /// Whether reviews v3 asks ratings by gRPC.
+    pub grpc_ratings: bool,
     /// Whether rules of a tour will be written to `config`.
     pub tour: bool,
 }
@@ -145,6 +147,7 @@ impl Demo {
                 &program,
                 workload,
                 &control_plane_address,
+                options.grpc_ratings,
             )?);
         }
         let listening = join_all(services.iter_mut().map(Child::listening)).await;

@@ -1,4 +1,4 @@
-//! Bookinfo's services, each an axum router over a [`MeshClient`].
+//! Bookinfo's services, each an axum router over a [`Mesh`].
 //!
 //! Endpoints, JSON shapes, environment variables and error texts are those of Istio's sample; only the client that
 //! makes the calls is ours.
@@ -17,7 +17,7 @@ pub mod settings;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use mesh_tower::MeshClient;
+use mesh_tower::Mesh;
 use serde::Serialize;
 
 use settings::{Settings, SettingsError};
@@ -29,13 +29,13 @@ use settings::{Settings, SettingsError};
 pub fn router(
     name: &str,
     version: &str,
-    client: MeshClient,
+    mesh: &Mesh,
     settings: &Settings,
 ) -> Result<Router, SettingsError> {
     match name {
-        "productpage" => productpage::router(client, settings),
-        "details" => details::router(client, version, settings),
-        "reviews" => reviews::router(client, version, settings),
+        "productpage" => productpage::router(mesh.client(), settings),
+        "details" => details::router(mesh.client(), version, settings),
+        "reviews" => reviews::router(mesh, version, settings),
         "ratings" => ratings::router(version, settings),
         "googleapis" => Ok(google_books::stand_in()),
         _ => Err(SettingsError::Service {

@@ -9,6 +9,7 @@ use super::child::{Child, ChildError};
 use super::folder::Folder;
 use super::topology::Workload;
 use crate::service::demo;
+use crate::service::reviews::asking;
 
 /// What services log unless `RUST_LOG` says otherwise. That the control plane is gone, the ingress tells alone: nine
 /// processes would say the same.
@@ -40,6 +41,7 @@ pub(crate) fn service(
     program: &Path,
     workload: &Workload,
     control_plane: &str,
+    grpc_ratings: bool,
 ) -> Result<Child, ChildError> {
     let listen = SocketAddr::new(workload.ip, 0);
     let arguments = [
@@ -58,6 +60,9 @@ pub(crate) fn service(
         (demo::VARIABLE, "true".to_owned()),
         ("DO_NOT_ENCRYPT", "true".to_owned()),
     ];
+    if grpc_ratings && (workload.service, workload.version) == ("reviews", "v3") {
+        variables.push((asking::VARIABLE, "grpc".to_owned()));
+    }
     if std::env::var_os("RUST_LOG").is_none() {
         variables.push(("RUST_LOG", SERVICE_LOG.to_owned()));
     }

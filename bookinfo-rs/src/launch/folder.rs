@@ -263,11 +263,16 @@ fn entries(workloads: &[(Workload, SocketAddr)]) -> String {
         let Workload {
             service, version, ..
         } = workload;
+        // ratings answers by gRPC on the port on which it answers by HTTP.
+        let grpc = match *service {
+            "ratings" => format!("    grpc: {}\n", address.port()),
+            _ => String::new(),
+        };
         let _ = write!(
             out,
             "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n\
              metadata:\n  name: {name}\n  namespace: default\n\
-             spec:\n  address: {}\n  ports:\n    http: {}\n  labels:\n    app: {service}\n    version: {version}\n    \
+             spec:\n  address: {}\n  ports:\n    http: {}\n{grpc}  labels:\n    app: {service}\n    version: {version}\n    \
              service.istio.io/canonical-name: {service}\n    service.istio.io/canonical-revision: {version}\n  \
              serviceAccount: {account}\n",
             address.ip(),

@@ -73,6 +73,12 @@ impl Backend {
         &self.base
     }
 
+    /// `xds:///ratings:9090`: the same place, as gRPC names it.
+    pub fn target(&self) -> String {
+        let place = self.base.trim_start_matches("http://");
+        format!("xds:///{place}")
+    }
+
     /// Calls `GET {base}/{path}` and reads the whole answer, all within `timeout`.
     ///
     /// # Errors

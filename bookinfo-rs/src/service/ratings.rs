@@ -1,6 +1,9 @@
 //! ratings: how many stars each reviewer gave; v1, and the variants that fail on purpose.
 //!
-//! ratings v2 reads a database and is left out.
+//! It answers by HTTP, as in Istio's sample, and on the same port by gRPC ([`grpc`]). ratings v2 reads a database and
+//! is left out.
+
+pub mod grpc;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +26,16 @@ const DELAY: Duration = Duration::from_secs(7);
 
 /// Products that can be rated: what a client can make us remember has an end.
 const MOST_PRODUCTS: usize = 1_024;
+
+/// What reviewers gave, until told otherwise.
+const GIVEN: [(&str, i64); 2] = [("Reviewer1", 5), ("Reviewer2", 4)];
+
+/// What a variant says that is away, by HTTP (503) and by gRPC (UNAVAILABLE).
+const UNAVAILABLE: &str = "Service unavailable";
+
+/// This variant is away.
+#[derive(Debug)]
+struct Unavailable;
 
 /// How this ratings misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +101,7 @@ pub fn router(version: &str, settings: &Settings) -> Result<Router, SettingsErro
     Ok(Router::new()
         .route("/health", get(health))
         .route("/ratings/{id}", get(read).post(write))
+        .route_service(grpc::ROUTE, grpc::service(Arc::clone(&state)))
         .with_state(state))
 }
 
@@ -105,20 +119,10 @@ async fn read(State(state): State<Arc<Ratings>>, Path(id): Path<String>) -> Resp
     let Ok(id) = id.parse::<i64>() else {
         return not_a_number();
     };
-    match state.variant {
-        Variant::Faulty if state.dice.heads() => return unavailable(),
-        Variant::Delayed if state.dice.heads() => tokio::time::sleep(DELAY).await,
-        _ if state.is_down() => return unavailable(),
-        _ => {}
+    match state.ratings(id).await {
+        Ok(ratings) => json(StatusCode::OK, &value!({"id": id, "ratings": ratings})),
+        Err(Unavailable) => error(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
     }
-    let stored = state
-        .stored
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&id)
-        .cloned();
-    let ratings = stored.map_or_else(|| value!({"Reviewer1": 5, "Reviewer2": 4}), Value::Object);
-    json(StatusCode::OK, &value!({"id": id, "ratings": ratings}))
 }
 
 async fn write(State(state): State<Arc<Ratings>>, Path(id): Path<String>, body: Bytes) -> Response {
@@ -144,11 +148,20 @@ fn not_a_number() -> Response {
     error(StatusCode::BAD_REQUEST, "please provide numeric product ID")
 }
 
-fn unavailable() -> Response {
-    error(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
-}
-
 impl Ratings {
+    /// The stars of a product by reviewer, as well as this variant can.
+    async fn ratings(&self, id: i64) -> Result<Map<String, Value>, Unavailable> {
+        match self.variant {
+            Variant::Faulty if self.dice.heads() => return Err(Unavailable),
+            Variant::Delayed if self.dice.heads() => tokio::time::sleep(DELAY).await,
+            _ if self.is_down() => return Err(Unavailable),
+            _ => {}
+        }
+        let stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let given = || Map::from_iter(GIVEN.map(|(name, stars)| (name.to_owned(), stars.into())));
+        Ok(stored.get(&id).cloned().unwrap_or_else(given))
+    }
+
     /// Whether a variant that comes and goes is away.
     fn is_down(&self) -> bool {
         self.variant.period().is_some_and(|period| {

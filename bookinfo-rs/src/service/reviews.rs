@@ -1,6 +1,7 @@
-//! reviews: two reviews of the book; v2 and v3 add the stars that ratings knows.
+//! reviews: two reviews of the book; v2 and v3 add the stars that ratings knows, asked for by HTTP or by gRPC.
 
-use std::collections::BTreeMap;
+pub mod asking;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, StatusCode};
-use mesh_tower::MeshClient;
+use mesh_tower::Mesh;
 use serde::{Deserialize, Serialize};
 
-use super::backend::Backend;
+use self::asking::{Asked, Asking};
 use super::settings::{Settings, SettingsError};
 use super::{demo, headers, json};
 
@@ -30,8 +31,7 @@ const REVIEWS: [(&str, &str); 2] = [
 
 #[derive(Debug)]
 struct Reviews {
-    client: MeshClient,
-    ratings: Backend,
+    ratings: Asking,
     /// `None` in v1.
     stars: Option<Stars>,
     pod: String,
@@ -88,20 +88,11 @@ pub enum Rating {
     },
 }
 
-#[derive(Debug, Deserialize)]
-struct Ratings {
-    ratings: BTreeMap<String, i64>,
-}
-
 /// The router of reviews.
 ///
 /// # Errors
 /// For an unknown version or a variable that cannot be read.
-pub fn router(
-    client: MeshClient,
-    version: &str,
-    settings: &Settings,
-) -> Result<Router, SettingsError> {
+pub fn router(mesh: &Mesh, version: &str, settings: &Settings) -> Result<Router, SettingsError> {
     let (enabled, color) = match version {
         "v1" => (false, "black"),
         "v2" => (true, "black"),
@@ -125,8 +116,7 @@ pub fn router(
         Duration::from_millis(2_500)
     };
     let state = Arc::new(Reviews {
-        client: client.with_call_info(),
-        ratings: settings.backend("ratings", "RATINGS_HOSTNAME", "RATINGS_SERVICE_PORT")?,
+        ratings: Asking::new(mesh, settings)?,
         stars: settings
             .flag("ENABLE_RATINGS", enabled)?
             .then_some(Stars { color, timeout }),
@@ -159,10 +149,10 @@ async fn reviews(
     if let Some(delay) = demo::delay(&incoming).filter(|_| state.demo_aids) {
         tokio::time::sleep(delay).await;
     }
-    let mut route = None;
-    let mut ratings = BTreeMap::new();
+    let mut asked = Asked::default();
     if let Some(stars) = &state.stars {
-        (ratings, route) = state.ratings(id, stars.timeout, &incoming).await;
+        let headers = headers::from_service(&incoming, state.demo_aids);
+        asked = state.ratings.ask(id, stars.timeout, headers).await;
     }
     let review = |(reviewer, text): (&str, &str)| Review {
         reviewer: reviewer.to_owned(),
@@ -170,7 +160,7 @@ async fn reviews(
         rating: state
             .stars
             .as_ref()
-            .map(|stars| stars.rating(ratings.get(reviewer).copied())),
+            .map(|stars| stars.rating(asked.ratings.get(reviewer).copied())),
     };
     let page = Page {
         id: id.to_string(),
@@ -180,42 +170,9 @@ async fn reviews(
     };
     let mut response = json(StatusCode::OK, &page);
     if state.demo_aids {
-        demo::mark(&mut response, route.as_deref());
+        demo::mark(&mut response, asked.route.as_deref());
     }
     response
-}
-
-impl Reviews {
-    /// The ratings by reviewer (none when the call failed), and the route that the call took.
-    async fn ratings(
-        &self,
-        id: i32,
-        timeout: Duration,
-        incoming: &HeaderMap,
-    ) -> (BTreeMap<String, i64>, Option<String>) {
-        let headers = headers::from_service(incoming, self.demo_aids);
-        match self
-            .ratings
-            .get(&self.client, &format!("ratings/{id}"), &headers, timeout)
-            .await
-        {
-            Ok(answer) if answer.status == StatusCode::OK => {
-                let ratings = serde_json::from_slice::<Ratings>(&answer.body).map(|r| r.ratings);
-                if let Err(error) = &ratings {
-                    tracing::warn!(%error, "ratings answered something else than ratings");
-                }
-                (ratings.unwrap_or_default(), answer.route)
-            }
-            Ok(answer) => {
-                tracing::warn!(status = answer.status.as_u16(), "ratings refused");
-                (BTreeMap::new(), answer.route)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "ratings cannot be had");
-                (BTreeMap::new(), None)
-            }
-        }
-    }
 }
 
 impl Stars {

@@ -46,6 +46,14 @@ pub enum SettingsError {
         /// What it should have been.
         expected: &'static str,
     },
+    /// A host and a port that gRPC cannot be asked at.
+    #[error("{service} cannot be asked by gRPC: {reason}")]
+    Target {
+        /// The service.
+        service: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The operating system gave no randomness.
     #[error("the operating system gives no random bytes: {reason}")]
     Random {
@@ -111,7 +119,8 @@ impl Settings {
         })
     }
 
-    /// Where a service of Bookinfo is: `<NAME>_HOSTNAME`, `<NAME>_SERVICE_PORT` and `SERVICES_DOMAIN`.
+    /// Where a service of Bookinfo is: `<NAME>_HOSTNAME`, `<NAME>_SERVICE_PORT` (or another port's variable, with its
+    /// default) and `SERVICES_DOMAIN`.
     ///
     /// # Errors
     /// When the port is not one.
@@ -120,13 +129,14 @@ impl Settings {
         service: &'static str,
         host_variable: &'static str,
         port_variable: &'static str,
+        default_port: u16,
     ) -> Result<Backend, SettingsError> {
         let host = self.get(host_variable).unwrap_or(service);
         let host = match self.get("SERVICES_DOMAIN") {
             Some(domain) => format!("{host}.{domain}"),
             None => host.to_owned(),
         };
-        let port = self.number(port_variable, "a port number", 9080_u16)?;
+        let port = self.number(port_variable, "a port number", default_port)?;
         Ok(Backend::new(service, &host, port))
     }
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bookinfo_rs::service::ratings;
+use bookinfo_rs::service::ratings::grpc::{Product, RatingsClient, Stars};
 use bookinfo_rs::service::settings::Settings;
 use http::{Request, StatusCode};
+use mesh_tower::MeshChannel;
 use serde_json::json;
 use tokio::time::{Instant, advance};
+use tonic::{Code, Status};
 
-use crate::support::{get_json, send};
+use crate::support::{Rules, get_json, mesh_on, send, serve};
 
 fn variant(version: &str) -> Router {
     ratings::router(version, &Settings::from_pairs([("SEED", "7")])).unwrap()
@@ -160,5 +163,57 @@ fn the_database_version_is_left_out_with_a_reason() {
     assert!(
         error.contains("needs a database") && error.contains("v-faulty"),
         "{error}"
+    );
+}
+
+/// The same ratings by HTTP and by gRPC, and the mesh between.
+async fn by_grpc(app: &Router) -> (RatingsClient<MeshChannel>, Rules) {
+    let rules = mesh_on(9090, &[("ratings", serve(app.clone()).await)]);
+    let channel = rules.mesh.channel("xds:///ratings:9090").unwrap();
+    (RatingsClient::new(channel), rules)
+}
+
+async fn ask(client: &mut RatingsClient<MeshChannel>, id: i64) -> Result<Stars, Status> {
+    let answer = client.get(Product { id }).await?;
+    Ok(answer.into_inner())
+}
+
+#[tokio::test]
+async fn grpc_gives_what_http_gives() {
+    let app = variant("v1");
+    let (mut client, _rules) = by_grpc(&app).await;
+    for (id, change) in [(0, None), (1, Some(r#"{"Reviewer1": 1}"#)), (-7, None)] {
+        if let Some(body) = change {
+            post(&app, &format!("/ratings/{id}"), body).await;
+        }
+        let stars = ask(&mut client, id).await.unwrap();
+        let (_, by_http) = get_json(&app, &format!("/ratings/{id}")).await;
+        assert_eq!(by_http, json!({"id": stars.id, "ratings": stars.ratings}));
+    }
+    // HTTP takes any JSON; what is no star has no place in the message.
+    post(&app, "/ratings/2", r#"{"Reviewer1": "many"}"#).await;
+    let status = ask(&mut client, 2).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+}
+
+#[tokio::test]
+async fn faulty_is_unavailable_by_grpc_half_of_the_time() {
+    let (mut client, _rules) = by_grpc(&variant("v-faulty")).await;
+    let mut failed = 0;
+    for _ in 0..1_000 {
+        match ask(&mut client, 0).await {
+            Ok(stars) => assert_eq!(stars.ratings["Reviewer1"], 5),
+            Err(status) => {
+                assert_eq!(
+                    (status.code(), status.message()),
+                    (Code::Unavailable, "Service unavailable")
+                );
+                failed += 1;
+            }
+        }
+    }
+    assert!(
+        (421..=579).contains(&failed),
+        "{failed} of 1000 is not half, within 5 sigma"
     );
 }

@@ -4,10 +4,16 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request as Incoming;
+use axum::middleware::{Next, from_fn};
+use bookinfo_rs::service::settings::Settings;
+use bookinfo_rs::service::{ratings, reviews};
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{FORWARDED, get, get_json, mesh, nobody, recorder, send, serve, service};
+use crate::support::{
+    FORWARDED, get, get_json, mesh, mesh_on, nobody, recorder, send, serve, service,
+};
 
 const RATINGS: &str = r#"{"id":0,"ratings":{"Reviewer1":5,"Reviewer2":4}}"#;
 
@@ -137,5 +143,69 @@ async fn a_delay_is_not_heeded_without_the_variable_of_the_demo_aids() {
         assert_eq!(status, StatusCode::OK);
         assert!(!headers.contains_key("x-bookinfo-route"));
         assert_eq!(started.elapsed() >= Duration::from_secs(2), on);
+    }
+}
+
+const BY_GRPC: [(&str, &str); 1] = [("RATINGS_PROTOCOL", "grpc")];
+
+#[tokio::test]
+async fn stars_by_grpc_are_those_by_http() {
+    let app = ratings::router("v1", &Settings::default()).unwrap();
+    let (seen, kept) = std::sync::mpsc::channel();
+    let app = app.layer(from_fn(move |request: Incoming, next: Next| {
+        let call = (request.uri().path().to_owned(), request.headers().clone());
+        seen.send(call).unwrap();
+        next.run(request)
+    }));
+    let rules = mesh_on(9090, &[("ratings", serve(app).await)]);
+    for (version, color) in [("v2", "black"), ("v3", "red")] {
+        let app = service(&rules, "reviews", version, &BY_GRPC);
+        let names = FORWARDED.into_iter().chain(["end-user"]);
+        let mut request = Request::get("/reviews/0").header("x-mine", "1");
+        for name in names.clone() {
+            request = request.header(name, format!("{name}-value"));
+        }
+        let (status, _, page) = send(&app, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            ratings_of(&serde_json::from_str(&page).unwrap()),
+            [
+                &json!({"stars": 5, "color": color}),
+                &json!({"stars": 4, "color": color})
+            ]
+        );
+        let (path, headers) = kept.recv().unwrap();
+        assert_eq!(path, ratings::grpc::METHOD);
+        for name in names {
+            let value = headers.get(name).map(|v| v.to_str().unwrap());
+            assert_eq!(value, Some(&*format!("{name}-value")), "{name}");
+        }
+        assert!(!headers.contains_key("x-mine"));
+    }
+}
+
+#[tokio::test]
+async fn a_page_without_ratings_by_grpc_is_still_a_page() {
+    let unavailable = json!({"error": "Ratings service is currently unavailable"});
+    let (no_grpc, _) = recorder(StatusCode::OK, RATINGS).await;
+    let (refusing, _) = recorder(StatusCode::SERVICE_UNAVAILABLE, "").await;
+    let silent = Router::new().fallback(async || std::future::pending::<()>().await);
+    for address in [no_grpc, refusing, nobody().await, serve(silent).await] {
+        let rules = mesh_on(9090, &[("ratings", address)]);
+        let app = service(&rules, "reviews", "v3", &BY_GRPC);
+        let (status, page) = get_json(&app, "/reviews/0").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(ratings_of(&page), [&unavailable, &unavailable]);
+    }
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused_by_its_variable() {
+    let rules = mesh(&[]);
+    for (variable, value) in [("RATINGS_PROTOCOL", "thrift"), ("RATINGS_GRPC_PORT", "x")] {
+        let variables = [BY_GRPC[0], (variable, value)];
+        let error = reviews::router(&rules.mesh, "v3", &Settings::from_pairs(variables));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(variable) && error.contains(value), "{error}");
     }
 }

@@ -88,9 +88,14 @@ pub(crate) fn rules(node: Node, yaml: &str) -> Rules {
 
 /// A mesh in which these services are at these addresses.
 pub(crate) fn mesh(services: &[(&str, SocketAddr)]) -> Rules {
+    mesh_on(9080, services)
+}
+
+/// The same, with another port of the services.
+pub(crate) fn mesh_on(port: u16, services: &[(&str, SocketAddr)]) -> Rules {
     let services: Vec<_> = services
         .iter()
-        .map(|(name, address)| (*name, 9080, *address))
+        .map(|(name, address)| (*name, port, *address))
         .collect();
     rules(Node::sidecar("test", "default"), &entries(&services))
 }
@@ -105,7 +110,7 @@ pub(crate) fn service(
     router(
         name,
         version,
-        rules.mesh.client(),
+        &rules.mesh,
         &Settings::from_pairs(variables.iter().copied()),
     )
     .unwrap()

@@ -60,9 +60,24 @@ impl Calls {
     pub fn new(client: MeshClient, settings: &Settings) -> Result<Self, SettingsError> {
         Ok(Self {
             client,
-            details: settings.backend("details", "DETAILS_HOSTNAME", "DETAILS_SERVICE_PORT")?,
-            reviews: settings.backend("reviews", "REVIEWS_HOSTNAME", "REVIEWS_SERVICE_PORT")?,
-            ratings: settings.backend("ratings", "RATINGS_HOSTNAME", "RATINGS_SERVICE_PORT")?,
+            details: settings.backend(
+                "details",
+                "DETAILS_HOSTNAME",
+                "DETAILS_SERVICE_PORT",
+                9080,
+            )?,
+            reviews: settings.backend(
+                "reviews",
+                "REVIEWS_HOSTNAME",
+                "REVIEWS_SERVICE_PORT",
+                9080,
+            )?,
+            ratings: settings.backend(
+                "ratings",
+                "RATINGS_HOSTNAME",
+                "RATINGS_SERVICE_PORT",
+                9080,
+            )?,
             metrics: Metrics::default(),
         })
     }
