@@ -376,7 +376,7 @@ fn what_has_no_effect_is_noted() {
         ),
         networking(
             "DestinationRule",
-            "spec:\n  host: a\n  trafficPolicy:\n    connectionPool: {}\n    outlierDetection: {}\n    loadBalancer: { consistentHash: {}, localityLbSetting: {} }\n",
+            "spec:\n  host: a\n  trafficPolicy:\n    tunnel: {}\n    proxyProtocol: {}\n    outlierDetection: { consecutiveErrors: 3 }\n    connectionPool: { http: { http2KeepAlive: {} } }\n",
         ),
         networking(
             "ServiceEntry",
@@ -456,10 +456,10 @@ fn what_has_no_effect_is_noted() {
         "it is served"
     );
     for path in [
-        "connectionPool",
-        "outlierDetection",
-        "loadBalancer.consistentHash",
-        "loadBalancer.localityLbSetting",
+        "tunnel",
+        "proxyProtocol",
+        "outlierDetection.consecutiveErrors",
+        "connectionPool.http.http2KeepAlive",
     ] {
         let end = format!("spec.trafficPolicy.{path} has no effect in this version");
         assert!(
@@ -478,7 +478,6 @@ fn what_has_no_effect_is_noted() {
         "PeerAuthentication",
         "Telemetry",
         "WasmPlugin",
-        "Service",
         "ServiceAccount",
         "Deployment",
         "HTTPRoute",

@@ -13,7 +13,7 @@ use crate::kinds::http_route::{Action, Destination, HttpRoute, Redirect, Retries
 use crate::kinds::virtual_service::{MESH, VirtualService};
 use crate::registry::Named;
 
-use super::{View, cluster_name, matcher, proto};
+use super::{View, cluster_name, hash, matcher, proto};
 
 /// `mesh.defaultHttpRetryPolicy` as istiod fills it.
 const RETRY_ON: &str =
@@ -120,7 +120,7 @@ fn route(
         r#match: Some(entry.map_or_else(matcher::everything, matcher::route_match)),
         metadata: Some(proto::istio_metadata("config", path)),
         decorator: decorator(&action, entry),
-        action: Some(action),
+        action: Some(hash::add(view, &service.namespace, http, action)),
         ..pb::Route::default()
     })
 }
@@ -256,7 +256,7 @@ fn route_action(
 }
 
 /// istiod's default where the rule says nothing; nothing where it turns retries off.
-fn retry_policy(from: Option<&Retries>) -> Option<pb::RetryPolicy> {
+pub(super) fn retry_policy(from: Option<&Retries>) -> Option<pb::RetryPolicy> {
     let attempts = from.map_or(RETRIES, |r| r.attempts);
     if attempts == 0 {
         return None;

@@ -11,7 +11,7 @@ use crate::kinds::virtual_service::{MESH, VirtualService};
 use crate::registry::{Named, Service};
 
 use super::route::{self, Gateways};
-use super::{View, cluster};
+use super::{View, cluster, hash};
 
 /// The port on which hosts without a service have their routes.
 const DEFAULT_PORT: u32 = 80;
@@ -35,8 +35,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
             out.push(route::configuration(name.clone(), vec![alone]));
             // A port whose protocol is not said is detected per service, under that service's name only.
             if port.protocol != Protocol::Unset {
-                let mut domains = vec![service.host.clone()];
-                domains.extend(host::short_names(&service.host, view.namespace));
+                let domains = domains(view, service);
                 by_port
                     .entry(port.number)
                     .or_default()
@@ -63,6 +62,25 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     out
 }
 
+/// Everything by which a workload may call a service: its names and those that stand for it, the names below them where
+/// each endpoint has one, and its addresses.
+fn domains(view: &View<'_>, service: &Service) -> Vec<String> {
+    let mut domains = Vec::new();
+    for name in [&service.host].into_iter().chain(&service.aliases) {
+        domains.push(name.clone());
+        domains.extend(host::short_names(name, view.namespace));
+    }
+    if service.headless {
+        let below: Vec<_> = domains.iter().map(|name| format!("*.{name}")).collect();
+        domains.extend(below);
+    }
+    domains.extend(service.addresses.iter().map(|ip| match ip.contains(':') {
+        true => format!("[{ip}]"),
+        false => ip.clone(),
+    }));
+    domains
+}
+
 /// The gateways whose rules hold for workloads.
 pub(super) fn mesh() -> [String; 1] {
     [MESH.to_owned()]
@@ -80,7 +98,9 @@ pub(super) fn service_routes(
         .map(|rule| route::routes(view, rule, gateways, port))
         .unwrap_or_default();
     if routes.is_empty() {
-        vec![route::default_route(&service.host, port)]
+        let mut route = route::default_route(&service.host, port);
+        hash::add_default(view, service, port, &mut route);
+        vec![route]
     } else {
         routes
     }

@@ -128,7 +128,7 @@ pub(super) fn decode(value: &Value, index: usize, sink: &mut Sink) -> Option<Htt
     let timeout = fields.duration("timeout", sink);
     let retries = fields
         .get("retries")
-        .and_then(|v| retries(v, &fields, sink));
+        .and_then(|v| retries(v, fields.path_of("retries"), sink));
     let action = action(&fields, sink)?;
     Some(HttpRoute {
         name,
@@ -276,8 +276,8 @@ fn direct_response(value: &Value, path: String, sink: &mut Sink) -> Option<Actio
     Some(Action::DirectResponse { status, body })
 }
 
-fn retries(value: &Value, route: &Fields<'_>, sink: &mut Sink) -> Option<Retries> {
-    let fields = Fields::open(value, route.path_of("retries"), RETRIES, sink)?;
+pub(crate) fn retries(value: &Value, path: String, sink: &mut Sink) -> Option<Retries> {
+    let fields = Fields::open(value, path, RETRIES, sink)?;
     Some(Retries {
         // protobuf's default of an absent int32; istiod then turns retries off.
         attempts: fields

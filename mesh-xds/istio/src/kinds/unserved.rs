@@ -56,6 +56,8 @@ pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Op
         "mesh.istio.io" if kind == "MeshConfig" => {
             return mesh_version(header, sink).then_some(Class::Served);
         }
+        "" if matches!(kind, "Service" | "Endpoints") => return Some(Class::Served),
+        "discovery.k8s.io" if kind == "EndpointSlice" => return Some(Class::Served),
         "security.istio.io" if SECURITY.contains(&kind) => return security(header, document, sink),
         "telemetry.istio.io" => kind == "Telemetry",
         "extensions.istio.io" => matches!(kind, "WasmPlugin" | "TrafficExtension"),
