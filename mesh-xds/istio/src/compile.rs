@@ -11,6 +11,7 @@ mod matcher;
 mod policy;
 mod proto;
 mod route;
+mod scope;
 mod sidecar;
 
 use std::collections::BTreeMap;
@@ -21,11 +22,13 @@ use mesh_xds::{Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
+use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Resolution;
-use crate::registry::{Named, Registry, Service};
+use crate::registry::{Named, Registry, Service, ServicePort};
 
 pub use dialect::Dialect;
 use locality::Place;
+use scope::Scope;
 
 /// The configuration as one node sees it.
 pub(crate) struct View<'a> {
@@ -34,17 +37,36 @@ pub(crate) struct View<'a> {
     pub(crate) labels: &'a Labels,
     pub(crate) place: Place<'a>,
     pub(crate) services: Vec<&'a Service>,
+    pub(crate) scope: Option<Scope<'a>>,
+    /// What becomes of calls to hosts that the node does not know.
+    pub(crate) outbound: OutboundPolicy,
 }
 
 impl<'a> View<'a> {
     fn new(registry: &'a Registry, node: &'a Node) -> Self {
+        let (scope, services) = match Scope::of(registry, node) {
+            Some((scope, services)) => (Some(scope), services),
+            None => (None, registry.services(&node.namespace).collect()),
+        };
+        let outbound = scope::chosen(registry, node).and_then(|sidecar| sidecar.outbound);
         Self {
             registry,
+            scope,
+            services,
+            outbound: outbound.unwrap_or(registry.mesh.outbound),
             namespace: &node.namespace,
             labels: &node.labels,
             place: Place::of(node),
-            services: registry.services(&node.namespace).collect(),
         }
+    }
+
+    /// The ports of a service that the node knows.
+    pub(crate) fn ports<'s>(&self, service: &'s Service) -> impl Iterator<Item = &'s ServicePort> {
+        let known = |port: &&ServicePort| {
+            let scope = self.scope.as_ref();
+            scope.is_none_or(|scope| scope.has_port(service, port.number))
+        };
+        service.ports.iter().filter(known)
     }
 
     /// The service of a full host name.
@@ -95,7 +117,7 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
 /// The clusters of a service, and the endpoints of those that ask for them.
 fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Resources) {
     let rules = view.rules(service);
-    for port in &service.ports {
+    for port in view.ports(service) {
         for (subset, labels) in subsets(&rules) {
             let name = cluster_name(port.number, subset, &service.host);
             let policy = cluster::effective(port.number, subset, &rules);

@@ -11,6 +11,7 @@ pub(crate) mod load_balancer;
 pub(crate) mod locality;
 pub(crate) mod mesh_config;
 pub(crate) mod service_entry;
+pub(crate) mod sidecar;
 pub(crate) mod traffic_policy;
 pub(crate) mod unserved;
 pub(crate) mod virtual_service;
@@ -29,6 +30,7 @@ pub(crate) enum Spec {
     VirtualService(virtual_service::VirtualService),
     Gateway(gateway::Gateway),
     MeshConfig(mesh_config::MeshConfig),
+    Sidecar(sidecar::Sidecar),
     Kubernetes(kubernetes::Service),
     Endpoints(kubernetes::Endpoints),
     /// Accepted, without effect.
@@ -67,6 +69,7 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
         "DestinationRule" => destination_rule::decode(spec, sink).map(Spec::DestinationRule),
         "VirtualService" => virtual_service::decode(spec, sink).map(Spec::VirtualService),
         "Gateway" => gateway::decode(spec, sink).map(Spec::Gateway),
+        "Sidecar" => sidecar::decode(spec, sink).map(Spec::Sidecar),
         "MeshConfig" => mesh_config::decode(spec, "spec", sink).map(Spec::MeshConfig),
         _ => None,
     }

@@ -10,6 +10,7 @@ use crate::kinds::gateway::Gateway;
 use crate::kinds::kubernetes;
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
+use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::VirtualService;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
@@ -170,6 +171,7 @@ pub(crate) struct Registry {
     /// In the order of namespace and name.
     pub(crate) virtual_services: Vec<Named<VirtualService>>,
     pub(crate) gateways: Vec<Named<Gateway>>,
+    pub(crate) sidecars: Vec<Named<Sidecar>>,
     pub(crate) mesh: MeshConfig,
 }
 
@@ -220,6 +222,11 @@ impl Registry {
                     });
                 }
                 Spec::Gateway(spec) => this.gateways.push(Named {
+                    name,
+                    namespace,
+                    spec,
+                }),
+                Spec::Sidecar(spec) => this.sidecars.push(Named {
                     name,
                     namespace,
                     spec,
@@ -343,6 +350,15 @@ impl Registry {
         self.services
             .values()
             .filter_map(move |list| visible(list, namespace))
+    }
+
+    /// All services that a namespace may see, those of one host one after the other.
+    pub(crate) fn all_services<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Service> {
+        let seen = move |s: &&Service| s.export_to.visible(&s.namespace, namespace);
+        self.services.values().flatten().filter(seen)
     }
 
     /// The service of a full host name, as a namespace sees it.

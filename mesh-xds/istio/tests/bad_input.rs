@@ -148,7 +148,7 @@ fn kinds_that_nobody_knows() {
         &networking("VirtualSevice", "spec: {}\n"),
         &[
             "test.yaml:2:1: error: VirtualSevice default/x: Istio has no kind VirtualSevice in networking.istio.io/v1; \
-           served are ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Gateway; known are also Sidecar, \
+           served are ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Gateway, Sidecar; known are also \
            EnvoyFilter, WorkloadGroup, ProxyConfig (networking.istio.io), PeerAuthentication, AuthorizationPolicy, \
            RequestAuthentication (security.istio.io), Telemetry (telemetry.istio.io), WasmPlugin (extensions.istio.io); and MeshConfig (mesh.istio.io)",
         ],
@@ -383,7 +383,7 @@ fn what_has_no_effect_is_noted() {
             "spec:\n  hosts: [a.example.com]\n  addresses: [10.0.0.1]\n  resolution: DYNAMIC_DNS\n  ports: [ { number: 80, name: http, protocol: HTTP } ]\n",
         ),
         security("PeerAuthentication", "spec: { mtls: { mode: PERMISSIVE } }\n"),
-        networking("Sidecar", "spec: { whatever: 1 }\n"),
+        networking("Sidecar", "spec: { ingress: [ {} ] }\n"),
         networking("EnvoyFilter", "spec: {}\n"),
         networking("WorkloadGroup", "spec: {}\n"),
         networking("ProxyConfig", "spec: {}\n"),
@@ -471,7 +471,6 @@ fn what_has_no_effect_is_noted() {
         n.contains("spec.resolution DYNAMIC_DNS: the service is left out; STATIC, DNS, DNS_ROUND_ROBIN and NONE are served")
     }));
     for kind in [
-        "Sidecar",
         "EnvoyFilter",
         "WorkloadGroup",
         "ProxyConfig",

@@ -24,7 +24,7 @@ use super::{View, cluster_name, policy, proto};
 pub(super) fn listeners(view: &View<'_>) -> Vec<listener::Listener> {
     let mut out = Vec::new();
     for service in &view.services {
-        for port in routed(service) {
+        for port in routed(view, service) {
             let route = cluster_name(port.number, "", &service.host);
             for name in names(view, service) {
                 out.push(api_listener(
@@ -46,7 +46,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     let mut out = Vec::new();
     for service in &view.services {
         let rule = rules.of(&service.host);
-        for port in routed(service) {
+        for port in routed(view, service) {
             let routes = sidecar::service_routes(view, service, rule, &gateways, port.number);
             // gRPC compares the port too where the target has one.
             let domains = names(view, service)
@@ -104,8 +104,8 @@ pub(super) fn cluster(name: &str, policy: Effective<'_>) -> cluster::Cluster {
     }
 }
 
-fn routed(service: &Service) -> impl Iterator<Item = &ServicePort> {
-    let ports = service.ports.iter();
+fn routed<'a>(view: &View<'_>, service: &'a Service) -> impl Iterator<Item = &'a ServicePort> {
+    let ports = view.ports(service);
     ports.filter(|port| port.protocol != Protocol::Opaque)
 }
 

@@ -8,7 +8,7 @@ use crate::host;
 use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Protocol;
 use crate::kinds::virtual_service::{MESH, VirtualService};
-use crate::registry::{Named, Service};
+use crate::registry::{Named, Service, ServicePort};
 
 use super::route::{self, Gateways};
 use super::{View, cluster, hash};
@@ -24,11 +24,12 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     let mut out = Vec::new();
     for service in &view.services {
         let rule = rules.of(&service.host);
-        for port in service
-            .ports
-            .iter()
-            .filter(|p| p.protocol != Protocol::Opaque)
-        {
+        let scope = view.scope.as_ref();
+        let routed = |port: &&ServicePort| {
+            port.protocol != Protocol::Opaque
+                && scope.is_none_or(|scope| scope.routes(service, port.number))
+        };
+        for port in view.ports(service).filter(routed) {
             let name = format!("{}:{}", service.host, port.number);
             let routes = service_routes(view, service, rule, &gateways, port.number);
             let alone = route::virtual_host(name.clone(), vec!["*".to_owned()], routes.clone());
@@ -53,7 +54,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     // Also without a service on it: clients look there for what holds on ports that have no table.
     by_port.entry(DEFAULT_PORT).or_default();
     for (port, mut hosts) in by_port {
-        hosts.push(catch_all(view.registry.mesh.outbound));
+        hosts.push(catch_all(view.outbound));
         out.push(route::configuration(
             port.to_string(),
             unique_domains(hosts),
@@ -140,7 +141,9 @@ impl<'a> Rules<'a> {
     pub(super) fn new(view: &View<'a>, gateways: &Gateways<'_>) -> Self {
         let visible = |rule: &&Named<VirtualService>| {
             let (spec, owner) = (&rule.spec, rule.namespace.as_str());
-            spec.export_to.visible(owner, view.namespace) && gateways.wanted(&spec.gateways, owner)
+            spec.export_to.visible(owner, view.namespace)
+                && gateways.wanted(&spec.gateways, owner)
+                && view.scope.as_ref().is_none_or(|scope| scope.has_rule(rule))
         };
         let mut rules: Vec<_> = view
             .registry

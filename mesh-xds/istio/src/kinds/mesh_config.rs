@@ -139,7 +139,7 @@ const NORMALIZATION: Schema = Schema {
 };
 const OUTBOUND: Schema = Schema {
     served: &["mode"],
-    unserved: &[],
+    unserved: &["egressProxy"],
 };
 
 /// Whether a document is the message itself: it stands in `mesh.yaml` and has nothing of an object.
@@ -164,7 +164,7 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshCo
     });
     let root = fields.string("rootNamespace", sink);
     Some(MeshConfig {
-        outbound: outbound(&fields, sink).unwrap_or_default(),
+        outbound: outbound(&fields, OutboundPolicy::AllowAny, sink).unwrap_or_default(),
         root_namespace: root
             .filter(|name| !name.is_empty())
             .unwrap_or(default.root_namespace),
@@ -192,11 +192,17 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshCo
 }
 
 /// `outboundTrafficPolicy` of the mesh or of a `Sidecar`; nothing where it is not said.
-pub(crate) fn outbound(parent: &Fields<'_>, sink: &mut Sink) -> Option<OutboundPolicy> {
+/// A policy without a mode is the default given.
+pub(crate) fn outbound(
+    parent: &Fields<'_>,
+    default: OutboundPolicy,
+    sink: &mut Sink,
+) -> Option<OutboundPolicy> {
     let fields = parent.sub("outboundTrafficPolicy", OUTBOUND, sink)?;
     match fields.word("mode", &["ALLOW_ANY", "REGISTRY_ONLY"], sink) {
         Some("REGISTRY_ONLY") => Some(OutboundPolicy::RegistryOnly),
-        _ => Some(OutboundPolicy::AllowAny),
+        Some(_) => Some(OutboundPolicy::AllowAny),
+        None => Some(default),
     }
 }
 

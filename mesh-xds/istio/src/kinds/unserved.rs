@@ -18,8 +18,9 @@ const SERVED: &[&str] = &[
     "DestinationRule",
     "VirtualService",
     "Gateway",
+    "Sidecar",
 ];
-const NETWORKING: &[&str] = &["Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
+const NETWORKING: &[&str] = &["EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
 const SECURITY: &[&str] = &[
     "PeerAuthentication",
     "AuthorizationPolicy",
