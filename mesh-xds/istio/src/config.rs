@@ -157,7 +157,8 @@ impl Parsed {
             self.seen.insert(header.key(), place);
         }
         let spec = if plain {
-            mesh_config::decode(&document, "mesh", sink).map(Spec::MeshConfig)
+            mesh_config::decode(&document, "mesh", sink)
+                .map(|mesh| Spec::MeshConfig(Box::new(mesh)))
         } else {
             kinds::decode(&header, &document, sink)
         };

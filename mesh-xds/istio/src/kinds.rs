@@ -26,10 +26,10 @@ use header::Header;
 pub(crate) enum Spec {
     ServiceEntry(service_entry::ServiceEntry),
     WorkloadEntry(workload_entry::Endpoint),
-    DestinationRule(destination_rule::DestinationRule),
+    DestinationRule(Box<destination_rule::DestinationRule>),
     VirtualService(virtual_service::VirtualService),
     Gateway(gateway::Gateway),
-    MeshConfig(mesh_config::MeshConfig),
+    MeshConfig(Box<mesh_config::MeshConfig>),
     Sidecar(sidecar::Sidecar),
     Kubernetes(kubernetes::Service),
     Endpoints(kubernetes::Endpoints),
@@ -66,11 +66,15 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
             workload_entry::decode(spec, "spec", workload_entry::Addresses::Ips, sink)
                 .map(Spec::WorkloadEntry)
         }
-        "DestinationRule" => destination_rule::decode(spec, sink).map(Spec::DestinationRule),
+        "DestinationRule" => {
+            destination_rule::decode(spec, sink).map(|spec| Spec::DestinationRule(Box::new(spec)))
+        }
         "VirtualService" => virtual_service::decode(spec, sink).map(Spec::VirtualService),
         "Gateway" => gateway::decode(spec, sink).map(Spec::Gateway),
         "Sidecar" => sidecar::decode(spec, sink).map(Spec::Sidecar),
-        "MeshConfig" => mesh_config::decode(spec, "spec", sink).map(Spec::MeshConfig),
+        "MeshConfig" => {
+            mesh_config::decode(spec, "spec", sink).map(|mesh| Spec::MeshConfig(Box::new(mesh)))
+        }
         _ => None,
     }
 }

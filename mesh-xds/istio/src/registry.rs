@@ -1,9 +1,11 @@
 //! Services and rules by name and namespace: what the compiler looks things up in (istiod's push context).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod rules;
+mod workloads;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::decode::{Labels, selects};
 use crate::host;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
@@ -14,6 +16,7 @@ use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::VirtualService;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
+use workloads::Workloads;
 
 /// A spec with the name of its object.
 #[derive(Debug)]
@@ -74,52 +77,6 @@ impl Workload {
     }
 }
 
-/// The workloads of all namespaces, so that a selector need not look at each.
-#[derive(Default)]
-struct Workloads {
-    by_namespace: HashMap<String, Vec<Arc<Workload>>>,
-    /// By namespace, label and value.
-    by_label: HashMap<(String, String, String), Vec<Arc<Workload>>>,
-}
-
-impl Workloads {
-    fn add(&mut self, workload: Workload) {
-        let workload = Arc::new(workload);
-        for (key, value) in &workload.endpoint.labels {
-            let label = (workload.namespace.clone(), key.clone(), value.clone());
-            self.by_label
-                .entry(label)
-                .or_default()
-                .push(Arc::clone(&workload));
-        }
-        self.by_namespace
-            .entry(workload.namespace.clone())
-            .or_default()
-            .push(workload);
-    }
-
-    fn selected(&self, namespace: &str, selector: &Labels) -> Vec<Arc<Workload>> {
-        let with = |(key, value): (&String, &String)| {
-            let found = self
-                .by_label
-                .get(&(namespace.to_owned(), key.clone(), value.clone()));
-            found.map_or(&[][..], Vec::as_slice)
-        };
-        let all = || {
-            self.by_namespace
-                .get(namespace)
-                .map_or(&[][..], Vec::as_slice)
-        };
-        let candidates = selector
-            .iter()
-            .map(with)
-            .min_by_key(|list| list.len())
-            .unwrap_or_else(all);
-        let fits = |workload: &&Arc<Workload>| selects(selector, &workload.endpoint.labels);
-        candidates.iter().filter(fits).cloned().collect()
-    }
-}
-
 impl Service {
     fn add_port(&mut self, port: &Port, members: &[Arc<Workload>]) {
         let (most, names) = match self.resolution {
@@ -161,6 +118,52 @@ impl Service {
     }
 }
 
+impl<T> Named<T> {
+    fn new(name: String, namespace: String, spec: T) -> Self {
+        Self {
+            name,
+            namespace,
+            spec,
+        }
+    }
+}
+
+/// What services are put together from.
+#[derive(Default)]
+struct Parts {
+    entries: Vec<Named<ServiceEntry>>,
+    workloads: Workloads,
+    /// Kubernetes' lists of endpoints, by host.
+    listed: HashMap<String, Vec<Arc<Workload>>>,
+    /// Hosts that stand for others.
+    aliases: Vec<(String, String)>,
+}
+
+impl Parts {
+    fn add(&mut self, name: String, namespace: String, spec: Spec) {
+        match spec {
+            Spec::ServiceEntry(spec) | Spec::Kubernetes(kubernetes::Service::Own(spec)) => {
+                self.entries.push(Named::new(name, namespace, spec));
+            }
+            Spec::Kubernetes(kubernetes::Service::Alias(of)) => {
+                self.aliases.push((host::resolve(&name, &namespace), of));
+            }
+            Spec::WorkloadEntry(endpoint) => self.workloads.add(Workload {
+                name,
+                namespace,
+                endpoint,
+            }),
+            Spec::Endpoints(of) => {
+                let host = host::resolve(&of.service, &namespace);
+                let known = self.listed.entry(host).or_default();
+                let endpoints = of.endpoints.into_iter();
+                known.extend(endpoints.map(Workload::nameless).map(Arc::new));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Everything of a folder that has an effect.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -180,86 +183,39 @@ impl Registry {
         let mut specs: Vec<_> = specs.into_iter().collect();
         // Without creation times, which files do not have, the order of names decides between rules.
         specs.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        let mut this = Self::default();
         let mesh = specs.iter().find_map(|(_, _, spec)| match spec {
-            Spec::MeshConfig(mesh) => Some(mesh.clone()),
+            Spec::MeshConfig(mesh) => Some((**mesh).clone()),
             _ => None,
         });
-        this.mesh = mesh.unwrap_or_default();
-        let export = this.mesh.export.clone();
-        let (mut entries, mut aliases, mut listed) = (Vec::new(), Vec::new(), HashMap::new());
-        let mut workloads = Workloads::default();
+        let mut this = Self {
+            mesh: mesh.unwrap_or_default(),
+            ..Self::default()
+        };
+        let mut parts = Parts::default();
         for (namespace, name, spec) in specs {
             match spec {
-                Spec::ServiceEntry(mut spec) => {
-                    spec.export_to.or(&export.services);
-                    entries.push(Named {
-                        name,
-                        namespace,
-                        spec,
-                    });
-                }
-                Spec::WorkloadEntry(endpoint) => workloads.add(Workload {
-                    name,
-                    namespace,
-                    endpoint,
-                }),
                 Spec::DestinationRule(mut spec) => {
-                    spec.export_to.or(&export.destination_rules);
+                    spec.export_to.or(&this.mesh.export.destination_rules);
                     let host = host::resolve(&spec.host, &namespace);
-                    this.rules.entry(host).or_default().push(Named {
-                        name,
-                        namespace,
-                        spec,
-                    });
+                    let rules = this.rules.entry(host).or_default();
+                    rules.push(Named::new(name, namespace, *spec));
                 }
                 Spec::VirtualService(mut spec) => {
-                    spec.export_to.or(&export.virtual_services);
-                    this.virtual_services.push(Named {
-                        name,
-                        namespace,
-                        spec,
-                    });
+                    spec.export_to.or(&this.mesh.export.virtual_services);
+                    let rule = Named::new(name, namespace, spec);
+                    this.virtual_services.push(rule);
                 }
-                Spec::Gateway(spec) => this.gateways.push(Named {
-                    name,
-                    namespace,
-                    spec,
-                }),
-                Spec::Sidecar(spec) => this.sidecars.push(Named {
-                    name,
-                    namespace,
-                    spec,
-                }),
-                Spec::Kubernetes(kubernetes::Service::Own(mut spec)) => {
-                    spec.export_to.or(&export.services);
-                    entries.push(Named {
-                        name,
-                        namespace,
-                        spec,
-                    });
-                }
-                Spec::Kubernetes(kubernetes::Service::Alias(of)) => {
-                    aliases.push((host::resolve(&name, &namespace), of));
-                }
-                Spec::Endpoints(of) => {
-                    let host = host::resolve(&of.service, &namespace);
-                    let known: &mut Vec<_> = listed.entry(host).or_default();
-                    known.extend(
-                        of.endpoints
-                            .into_iter()
-                            .map(Workload::nameless)
-                            .map(Arc::new),
-                    );
-                }
-                Spec::MeshConfig(_) | Spec::Unserved => {}
+                Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
+                Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
+                of_services => parts.add(name, namespace, of_services),
             }
         }
         let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::DynamicDns;
-        for entry in entries.into_iter().filter(served) {
-            this.add_service(entry, &workloads, &listed);
+        for mut entry in parts.entries.into_iter().filter(served) {
+            entry.spec.export_to.or(&this.mesh.export.services);
+            this.add_service(entry, &parts.workloads, &parts.listed);
         }
-        this.add_aliases(&aliases);
+        this.add_aliases(&parts.aliases);
         this
     }
 
@@ -365,111 +321,6 @@ impl Registry {
     pub(crate) fn service(&self, host: &str, namespace: &str) -> Option<&Service> {
         visible(self.services.get(host)?, namespace)
     }
-
-    /// The rules for a service that hold for a client, merged: in their order, the first policy and the first subset
-    /// of a name count.
-    ///
-    /// Looked for in the client's namespace, then among what the service's exports, then the root namespace; of the
-    /// first that has any, those of the most specific host.
-    pub(crate) fn rules(
-        &self,
-        service: &Service,
-        namespace: &str,
-        labels: &Labels,
-    ) -> Vec<&Named<DestinationRule>> {
-        let root = self.mesh.root_namespace.as_str();
-        let host = service.host.as_str();
-        // In the root namespace lie the rules for everyone: its own workloads take first what is for them alone.
-        let of_own = |rule: &Named<DestinationRule>| {
-            rule.namespace == namespace
-                && match namespace == root {
-                    true => self.is_private(rule),
-                    false => {
-                        rule.spec.selector.is_some()
-                            || rule.spec.export_to.visible(namespace, namespace)
-                    }
-                }
-        };
-        if let Some(found) = self.most_specific(host, of_own) {
-            return consolidated(&found, labels);
-        }
-        for owner in [service.namespace.as_str(), root] {
-            let exported =
-                |rule: &Named<DestinationRule>| rule.namespace == owner && !self.is_private(rule);
-            let mut found = self.most_specific(host, exported).unwrap_or_default();
-            found.retain(|rule| rule.spec.export_to.visible(owner, namespace));
-            if !found.is_empty() {
-                return consolidated(&found, labels);
-            }
-        }
-        Vec::new()
-    }
-
-    /// Whether a rule is for its own namespace only. One that names its clients always is.
-    fn is_private(&self, rule: &Named<DestinationRule>) -> bool {
-        rule.spec.selector.is_some() || rule.spec.export_to.is_private(&rule.namespace)
-    }
-
-    fn most_specific(
-        &self,
-        host: &str,
-        wanted: impl Fn(&Named<DestinationRule>) -> bool,
-    ) -> Option<Vec<&Named<DestinationRule>>> {
-        patterns(host).into_iter().find_map(|pattern| {
-            let rules = self.rules.get(&pattern)?.iter();
-            let found: Vec<_> = rules.filter(|rule| wanted(rule)).collect();
-            (!found.is_empty()).then_some(found)
-        })
-    }
-}
-
-/// Of the rules for one host those that are one rule for a client: one that names it, else those for everyone.
-///
-/// Rules are one where they are exported alike and name the same clients. A rule that is exported further than another
-/// adds to it as well, and so does one for everyone to one that names its clients (istiod's merge).
-fn consolidated<'a>(
-    rules: &[&'a Named<DestinationRule>],
-    labels: &Labels,
-) -> Vec<&'a Named<DestinationRule>> {
-    let mut sorted = rules.to_vec();
-    sorted.sort_by_key(|rule| rule.spec.selector.is_none());
-    let mut merged: Vec<Vec<&Named<DestinationRule>>> = Vec::new();
-    for rule in sorted {
-        let mut alone = true;
-        for known in &mut merged {
-            let (first, selector) = (known[0], &rule.spec.selector);
-            let equal = rule.exports() == first.exports();
-            let wider = !first.exports().is_empty() && first.exports().is_subset(&rule.exports());
-            let other = first.spec.selector.is_some() && selector.is_some();
-            if !(equal || wider) || (other && first.spec.selector != *selector) {
-                continue;
-            }
-            alone &= !(equal && first.spec.selector == *selector);
-            known.push(rule);
-        }
-        if alone {
-            merged.push(vec![rule]);
-        }
-    }
-    let names_it = |list: &&Vec<&Named<DestinationRule>>| {
-        let selector = list[0].spec.selector.as_ref();
-        selector.is_some_and(|selector| selects(selector, labels))
-    };
-    let for_all = |list: &&Vec<&Named<DestinationRule>>| list[0].spec.selector.is_none();
-    let chosen = merged.iter().find(names_it);
-    // Of several that are exported differently istiod takes the last.
-    let chosen = chosen.or_else(|| merged.iter().rfind(for_all));
-    chosen.cloned().unwrap_or_default()
-}
-
-impl Named<DestinationRule> {
-    /// One that names its clients is not exported, whatever it says.
-    fn exports(&self) -> BTreeSet<&str> {
-        match &self.spec.selector {
-            Some(_) => BTreeSet::from(["."]),
-            None => self.spec.export_to.names().collect(),
-        }
-    }
 }
 
 fn visible<'a>(list: &'a [Service], namespace: &str) -> Option<&'a Service> {
@@ -478,16 +329,4 @@ fn visible<'a>(list: &'a [Service], namespace: &str) -> Option<&'a Service> {
         .filter(|s| s.namespace == namespace)
         .find(seen)
         .or_else(|| list.iter().find(seen))
-}
-
-/// The host itself, then the wildcards that cover it, the narrowest first.
-fn patterns(host: &str) -> Vec<String> {
-    let mut patterns = vec![host.to_owned()];
-    let mut rest = host.strip_prefix("*.").map_or(host, |suffix| suffix);
-    while let Some((_, suffix)) = rest.split_once('.') {
-        patterns.push(format!("*.{suffix}"));
-        rest = suffix;
-    }
-    patterns.push("*".to_owned());
-    patterns
 }

@@ -249,7 +249,6 @@ fn balancer(
         Algorithm::RoundRobin => {
             let config = slow_start.map(|slow_start| pb::cluster::RoundRobinLbConfig {
                 slow_start_config: Some(slow_start),
-                ..Default::default()
             });
             (
                 LbPolicy::RoundRobin,
