@@ -382,8 +382,7 @@ fn blocks_of_ports_subsets_and_rules() {
             .circuit_breakers
             .as_ref()
             .expect("breakers")
-            .thresholds[0]
-            .clone();
+            .thresholds[0];
         let retries = number(limits.max_retries).filter(|n| *n < u32::MAX);
         (
             cluster.outlier_detection.is_some(),
