@@ -54,7 +54,7 @@ async fn server(answers: Answers) -> (SocketAddr, oneshot::Receiver<()>, oneshot
             if answers == Answers::AtOnce {
                 answer(&mut respond);
             }
-            drop(begun.send(()));
+            let _ = begun.send(());
             let seen = read(request.into_body()).await;
             if answers == Answers::AtTheEnd {
                 answer(&mut respond);
