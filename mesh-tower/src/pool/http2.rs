@@ -20,7 +20,7 @@ use self::upload::Upload;
 use super::connect::{ConnectError, Open, Peer};
 use super::lease::{Connection, Counted, Lease};
 use super::tether::Tether;
-use super::{Failed, Sending, broken, connect_failed};
+use super::{Failed, Sending, broken, connect_failed, refused};
 use crate::body::Body;
 use crate::client::Answered;
 use crate::error::{Error, Kind, Place, Sent};
@@ -70,7 +70,7 @@ impl Pool {
         if let Some(reserved) = self.reserve() {
             return match Exchange::begin(request, reserved, counted, place) {
                 Ok(exchange) => Box::pin(exchange.response()),
-                Err(failed) => Box::pin(std::future::ready(Err(failed))),
+                Err(error) => refused(error),
             };
         }
         let pool = Arc::clone(self);
@@ -145,7 +145,7 @@ impl Exchange {
         (mut sender, stream): Reserved,
         counted: Counted,
         mut place: Place,
-    ) -> Result<Self, Failed> {
+    ) -> Result<Self, Error> {
         place.endpoint = Some(stream.address());
         head::adapt(&mut request);
         let (head, mut body) = request.into_parts();
@@ -153,7 +153,7 @@ impl Exchange {
         let request = Request::from_parts(head, ());
         let (response, upstream) = match sender.send_request(request, body.is_end_stream()) {
             Ok(begun) => begun,
-            Err(cause) => return Err(unsendable(cause, place).into()),
+            Err(cause) => return Err(unsendable(cause, place)),
         };
         counted.handed_over();
         let mut tether = None;
