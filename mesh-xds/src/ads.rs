@@ -10,6 +10,7 @@ mod peer;
 mod request;
 mod server;
 mod sotw;
+mod strays;
 mod stream;
 mod task;
 
