@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::config::bootstrap::v3::{
     Bootstrap as BootstrapMessage, bootstrap::StaticResources,
 };
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use prost::Message;
@@ -83,6 +84,12 @@ fn of_cluster(cluster: Cluster) -> BootstrapMessage {
         static_resources: Some(StaticResources {
             clusters: vec![cluster],
             ..StaticResources::default()
+        }),
+        // Without these it does not ask for endpoints.
+        node: Some(Node {
+            id: "a".to_owned(),
+            cluster: "a".to_owned(),
+            ..Node::default()
         }),
         ..BootstrapMessage::default()
     }

@@ -73,6 +73,10 @@ fn reference(path: &str, how: PathNormalization, merges: bool) -> String {
         }
     }
     let mut path = format!("/{}", kept.join("/"));
+    if merges && how != PathNormalization::Base && path.len() > 1 && !path.contains(|c| c != '/') {
+        // Envoy puts the first and the last slash back, also where nothing is between them.
+        return "//".to_owned();
+    }
     while merges && how != PathNormalization::Base && path.contains("//") {
         path = path.replace("//", "/");
     }

@@ -142,7 +142,9 @@ impl Sums {
             let reason = "the weights of its endpoints are more than 4294967295 together";
             faults.add(Invalid::new("lb_endpoints", reason));
         }
-        if let Some(weight) = group.load_balancing_weight {
+        if let Some(weight) = group.load_balancing_weight
+            && !group.lb_endpoints.is_empty()
+        {
             let sum = self.0.entry(group.priority).or_default();
             let before = *sum;
             *sum += u64::from(weight.value);

@@ -158,7 +158,10 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new(
             "A27: sum of a locality's endpoints <= 4294967295",
-            Refused("endpoints[0].lb_endpoints: the weights of its endpoints"),
+            OnlyHere(
+                "endpoints[0].lb_endpoints: the weights of its endpoints",
+                "A27; Envoy does not count those inside of a cluster",
+            ),
             |e| first(e).load_balancing_weight = number(u32::MAX),
         ),
         Row::new(
@@ -168,7 +171,10 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new(
             "A27: sum of a priority's localities <= 4294967295",
-            Refused("endpoints[1].load_balancing_weight: the weights of the localities of priority 0"),
+            OnlyHere(
+                "endpoints[1].load_balancing_weight: the weights of the localities of priority 0",
+                "A27; Envoy does not count those inside of a cluster",
+            ),
             |e| {
                 let mut other = e.endpoints[0].clone();
                 other.load_balancing_weight = number(u32::MAX);
@@ -218,6 +224,15 @@ fn of_policy() -> Vec<Row<ClusterLoadAssignment>> {
             "DropOverload.category not empty",
             Refused("policy.drop_overloads[0].category: is empty"),
             |e| drops(e, "", 0),
+        ),
+        Row::new(
+            "Policy.drop_overloads of one category",
+            Refused("policy.drop_overloads: has 2 categories"),
+            |e| {
+                drops(e, "x", 0);
+                let again = policy(e).drop_overloads[0].clone();
+                policy(e).drop_overloads.push(again);
+            },
         ),
         Row::new(
             "DropOverload.drop_percentage.denominator defined (A27)",

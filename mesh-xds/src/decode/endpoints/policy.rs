@@ -11,6 +11,10 @@ pub(super) fn decode(assignment: &pb::ClusterLoadAssignment) -> Result<Overprovi
         return Ok(Overprovisioning::default());
     };
     let mut faults = Faults::default();
+    if policy.drop_overloads.len() > 1 {
+        let reason = format_args!("has {} categories; Envoy takes one", policy.drop_overloads.len());
+        faults.add(Invalid::new("drop_overloads", reason));
+    }
     for (at, drop) in policy.drop_overloads.iter().enumerate() {
         let mut add = |field: &str, reason: &str| {
             faults.add(Invalid::new(format!("drop_overloads[{at}].{field}"), reason));
