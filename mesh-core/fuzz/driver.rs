@@ -83,8 +83,14 @@ pub(crate) fn controls(fuzz: &str, targets: &[Target]) {
     }
     for target in targets {
         let all = corpus(fuzz, target);
-        let found = all.iter().filter(|(_, input)| outcome(target.broken, input).is_err());
-        assert!(found.count() > 0, "{}: the control is not found", target.name);
+        let found = all
+            .iter()
+            .filter(|(_, input)| outcome(target.broken, input).is_err());
+        assert!(
+            found.count() > 0,
+            "{}: the control is not found",
+            target.name
+        );
     }
 }
 
@@ -102,7 +108,10 @@ pub(crate) fn write(fuzz: &str, targets: &[Target]) {
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number")),
+    )
 }
 
 /// Inputs that are made of the corpora, for so long each; an input is its seed's alone.
@@ -110,7 +119,10 @@ pub(crate) fn mutate(fuzz: &str, keep: &str, targets: &[Target]) {
     let time = Duration::from_secs(number("MESH_FUZZ_SECONDS").unwrap_or(5));
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = number("MESH_FUZZ_SEED").unwrap_or(clock.expect("after 1970").as_micros() as u64);
-    eprintln!("MESH_FUZZ_SEED={seed}, {} s for each target", time.as_secs());
+    eprintln!(
+        "MESH_FUZZ_SEED={seed}, {} s for each target",
+        time.as_secs()
+    );
     let next = Mutex::new(targets.iter());
     let failures = Mutex::new(String::new());
     std::thread::scope(|scope| {
@@ -131,7 +143,10 @@ pub(crate) fn mutate(fuzz: &str, keep: &str, targets: &[Target]) {
 }
 
 fn one(fuzz: &str, keep: &str, target: &Target, first: u64, time: Duration) -> Option<String> {
-    let all: Vec<Vec<u8>> = corpus(fuzz, target).into_iter().map(|(_, input)| input).collect();
+    let all: Vec<Vec<u8>> = corpus(fuzz, target)
+        .into_iter()
+        .map(|(_, input)| input)
+        .collect();
     let begun = Instant::now();
     let mut seed = first;
     while begun.elapsed() < time || seed == first {

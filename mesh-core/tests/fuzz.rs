@@ -17,8 +17,8 @@ const TARGETS: &[Target] = &[
         broken: bodies::path_broken,
         corpus: paths,
         pieces: &[
-            "/", "//", ".", "..", "/./", "/../", "%2e", "%2E%2e", "%2F", "%5c", "\\", "%41", "%7f", "%", ";x",
-            "..;", " ", "é", "\"",
+            "/", "//", ".", "..", "/./", "/../", "%2e", "%2E%2e", "%2F", "%5c", "\\", "%41", "%7f",
+            "%", ";x", "..;", " ", "é", "\"",
         ],
     },
     Target {
@@ -26,21 +26,49 @@ const TARGETS: &[Target] = &[
         body: bodies::header,
         broken: bodies::header_broken,
         corpus: headers,
-        pieces: &["\n", "a", "A", " ", "7", "-1", "+5", "9223372036854775808", ","],
+        pieces: &[
+            "\n",
+            "a",
+            "A",
+            " ",
+            "7",
+            "-1",
+            "+5",
+            "9223372036854775808",
+            ",",
+        ],
     },
 ];
 
 fn paths() -> Vec<Vec<u8>> {
     let all = [
-        "", "a/b", "a//b", "a/./b/../c", "../..", "%2e%2e/a", "a%2Fb%5cc", "%41%7e%2g", "a\\b", "x/..;y/z", "é \"|",
+        "",
+        "a/b",
+        "a//b",
+        "a/./b/../c",
+        "../..",
+        "%2e%2e/a",
+        "a%2Fb%5cc",
+        "%41%7e%2g",
+        "a\\b",
+        "x/..;y/z",
+        "é \"|",
     ];
     all.map(|text| text.as_bytes().to_vec()).into()
 }
 
 fn headers() -> Vec<Vec<u8>> {
     let all = [
-        "\u{0}p", "\u{8}p\nv", "\u{1}\u{0}\u{0}\u{9}\u{0}\n7\n12", "\u{2}ab\na\nab", "\u{3}a\nba\nab", "\u{4}b\nab",
-        "\u{5}b\nabc\nx", "\u{a}AB\naB", "\u{42}ab\nab\nc", "\u{43}a",
+        "\u{0}p",
+        "\u{8}p\nv",
+        "\u{1}\u{0}\u{0}\u{9}\u{0}\n7\n12",
+        "\u{2}ab\na\nab",
+        "\u{3}a\nba\nab",
+        "\u{4}b\nab",
+        "\u{5}b\nabc\nx",
+        "\u{a}AB\naB",
+        "\u{42}ab\nab\nc",
+        "\u{43}a",
     ];
     all.map(|text| text.as_bytes().to_vec()).into()
 }

@@ -286,10 +286,15 @@ fn one_bad_cluster_among_ten_thousand_spoils_no_other() {
     assert!(size > 49_000_000, "{size}");
     all[5000].value = vec![0xff; 40];
     let text = rig::error(&rig.answer(CDS, "1", all)).to_owned();
-    assert!(text.len() < 300 && text.matches("rejected:").count() == 1, "{text}");
+    assert!(
+        text.len() < 300 && text.matches("rejected:").count() == 1,
+        "{text}"
+    );
     assert_eq!(rig.machine.status().rejected.len(), 1);
     let known = rig.machine.client_config(false).generic_xds_configs;
-    let known = known.iter().filter(|config| config.type_url == CDS.type_url());
+    let known = known
+        .iter()
+        .filter(|config| config.type_url == CDS.type_url());
     assert_eq!(known.count(), 9_999);
     heals(&mut rig, 2);
 }
@@ -298,14 +303,21 @@ fn one_bad_cluster_among_ten_thousand_spoils_no_other() {
 #[test]
 fn one_bad_load_assignment_among_ten_thousand_spoils_no_other() {
     let mut rig = Rig::configured();
-    let mut all: Vec<Any> = (0..9_998).map(|at| wire::endpoints(&format!("c{at}"), 7)).collect();
+    let mut all: Vec<Any> = (0..9_998)
+        .map(|at| wire::endpoints(&format!("c{at}"), 7))
+        .collect();
     all.extend([wire::endpoints("one", 8), wire::endpoints("two", 9)]);
     all[5000].value.truncate(9);
     let text = rig::error(&rig.answer(EDS, "2", all)).to_owned();
     assert_eq!(text.matches("rejected:").count(), 1, "{text}");
-    assert_eq!((rig.ports("a"), rig.ports("b")), (vec![Some(8)], vec![Some(9)]));
+    assert_eq!(
+        (rig.ports("a"), rig.ports("b")),
+        (vec![Some(8)], vec![Some(9)])
+    );
     let known = rig.machine.client_config(false).generic_xds_configs;
-    let known = known.iter().filter(|config| config.type_url == EDS.type_url());
+    let known = known
+        .iter()
+        .filter(|config| config.type_url == EDS.type_url());
     assert!(known.count() <= 3, "what nobody asks for is not kept");
 }
 
@@ -356,9 +368,19 @@ fn what_is_ignored_is_counted_and_told() {
     newer.value.extend([0xc0, 0xa9, 0x07, 0x01]);
     rig.deliver(CDS, "2", vec![wire::any(CDS, &breaking("one")), newer]);
     let mut dropping = wire::assignment("one", &[wire::addr(1)]);
-    dropping.policy.get_or_insert_default().weighted_priority_health = true;
+    dropping
+        .policy
+        .get_or_insert_default()
+        .weighted_priority_health = true;
     rig.deliver(EDS, "2", vec![wire::any(EDS, &dropping)]);
-    let told = |rig: &Rig| rig.machine.status().ignored.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let told = |rig: &Rig| {
+        rig.machine
+            .status()
+            .ignored
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         told(&rig),
         [

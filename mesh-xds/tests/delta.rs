@@ -1,18 +1,16 @@
 //! The incremental protocol, request by request, without a runtime; and that a history ends in the same
 //! configuration whichever variant tells it. `MESH_XDS_SEED` sets the seed.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
 };
-use envoy_types::pb::google::protobuf::{self, Any};
-use mesh_core::snapshot::{Missing, Snapshot, TableKey};
-use mesh_xds::ads::{Machine, Peer, Variant};
-use mesh_xds::{Node, ResourceType};
+use envoy_types::pb::google::protobuf::Any;
 use histories::{difference, machine};
+use mesh_core::snapshot::{Missing, Snapshot, TableKey};
+use mesh_xds::ResourceType;
+use mesh_xds::ads::{Machine, Variant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wire::{CDS, EDS, RDS};

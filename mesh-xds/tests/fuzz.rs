@@ -22,7 +22,17 @@ mod rig;
 mod wire;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
-const WIRE: &[&str] = &["\u{0}", "\u{1}", "\u{8}", "\n", "\u{12}", "\u{1a}", "\u{7f}", "one", "127.0.0.1"];
+const WIRE: &[&str] = &[
+    "\u{0}",
+    "\u{1}",
+    "\u{8}",
+    "\n",
+    "\u{12}",
+    "\u{1a}",
+    "\u{7f}",
+    "one",
+    "127.0.0.1",
+];
 
 const TARGETS: &[Target] = &[
     Target {
@@ -51,7 +61,21 @@ const TARGETS: &[Target] = &[
         body: bodies::bootstrap,
         broken: bodies::bootstrap_broken,
         corpus: corpus::bootstraps,
-        pieces: &["\"", "{", "}", "[", "]", ",", ":", "null", "0", "\"id\":\"\"", "insecure", "tls", "~"],
+        pieces: &[
+            "\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "null",
+            "0",
+            "\"id\":\"\"",
+            "insecure",
+            "tls",
+            "~",
+        ],
     },
     Target {
         name: "ads",

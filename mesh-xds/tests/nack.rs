@@ -75,8 +75,13 @@ trait Judged: Message + Default + Clone {
     fn bootstrap(&self) -> BootstrapMessage;
 }
 
-fn told(answer: &envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest) -> Option<String> {
-    answer.error_detail.is_some().then(|| error(answer).to_owned())
+fn told(
+    answer: &envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest,
+) -> Option<String> {
+    answer
+        .error_detail
+        .is_some()
+        .then(|| error(answer).to_owned())
 }
 
 fn of_cluster(cluster: Cluster) -> BootstrapMessage {

@@ -24,7 +24,9 @@ fn path_by(input: &[u8], merges: bool) -> Result<(), String> {
         let once = normalized(&path, how);
         let expected = reference(&path, how, merges);
         if *once != *expected {
-            return Err(format!("{path:?} {how:?}: {once:?}, by the reference {expected:?}"));
+            return Err(format!(
+                "{path:?} {how:?}: {once:?}, by the reference {expected:?}"
+            ));
         }
         let twice = normalized(&once, how);
         if is_whole(&path) && twice != once {
@@ -55,7 +57,11 @@ fn reference(path: &str, how: PathNormalization, merges: bool) -> String {
         _ => segment.to_owned(),
     };
     let path = path.split('/').map(without).collect::<Vec<_>>().join("/");
-    let segments: Vec<String> = path[1..].replace('\\', "/").split('/').map(str::to_owned).collect();
+    let segments: Vec<String> = path[1..]
+        .replace('\\', "/")
+        .split('/')
+        .map(str::to_owned)
+        .collect();
     let mut kept: Vec<String> = Vec::new();
     for (at, segment) in segments.iter().enumerate() {
         let is_last = at + 1 == segments.len();
@@ -152,7 +158,9 @@ fn header_by(input: &[u8], seen: fn(&[Vec<u8>]) -> Vec<Vec<u8>>) -> Result<(), S
     let got = matcher.matches(&RequestView::of(&method, &uri, &headers));
     let expected = decided(&matcher, *options, pattern, &seen(&values));
     if got != expected {
-        return Err(format!("{matcher:?} of {values:?}: {got}, expected {expected}"));
+        return Err(format!(
+            "{matcher:?} of {values:?}: {got}, expected {expected}"
+        ));
     }
     Ok(())
 }
@@ -207,7 +215,9 @@ fn holds(options: u8, pattern: &[u8], value: &[u8]) -> bool {
         if !is_number || digits.len() > 30 {
             return false;
         }
-        let mut number = digits.bytes().fold(0_i128, |n, d| n * 10 + i128::from(d - b'0'));
+        let mut number = digits
+            .bytes()
+            .fold(0_i128, |n, d| n * 10 + i128::from(d - b'0'));
         if text.starts_with('-') {
             number = -number;
         }

@@ -64,7 +64,10 @@ fn cluster_by(input: &[u8], is_policy: fn(i32) -> bool) -> Result<(), String> {
         outlier.enforcing_consecutive_5xx,
         outlier.failure_percentage_threshold,
     ];
-    let are_percents = percents.iter().flatten().all(|percent| percent.value <= 100);
+    let are_percents = percents
+        .iter()
+        .flatten()
+        .all(|percent| percent.value <= 100);
     let has_extension = message.load_balancing_policy.is_some();
     let is_plain = is_timeout && are_percents && (has_extension || is_policy(message.lb_policy));
     match is_taken && !is_plain {
@@ -135,7 +138,9 @@ fn address(endpoint: &LbEndpoint) -> Option<SocketAddr> {
     };
     let ip: IpAddr = socket.address.parse().ok()?;
     let port = u16::try_from(port).ok()?;
-    weight.is_none_or(|weight| weight.value > 0).then(|| SocketAddr::new(ip, port))
+    weight
+        .is_none_or(|weight| weight.value > 0)
+        .then(|| SocketAddr::new(ip, port))
 }
 
 /// A route configuration that is taken is one by the plain rules.
@@ -165,7 +170,10 @@ fn route_by(input: &[u8], is_path: fn(&PathSpecifier) -> bool) -> Result<(), Str
             return Err(format!("taken with {twice:?} twice"));
         }
         for route in &host.routes {
-            let path = route.r#match.as_ref().and_then(|it| it.path_specifier.as_ref());
+            let path = route
+                .r#match
+                .as_ref()
+                .and_then(|it| it.path_specifier.as_ref());
             if route.action.is_none() || !path.is_some_and(is_path) {
                 return Err(format!("taken: {route:?}"));
             }
@@ -195,7 +203,9 @@ fn bootstrap_by(input: &[u8], used: fn(usize) -> usize) -> Result<(), String> {
             let listed = json["xds_servers"].as_array().map_or(0, Vec::len);
             match bootstrap.servers().count() == used(listed) {
                 true => Ok(()),
-                false => Err(format!("{listed} servers, of which {bootstrap:?} has others")),
+                false => Err(format!(
+                    "{listed} servers, of which {bootstrap:?} has others"
+                )),
             }
         }
     }
@@ -297,12 +307,20 @@ pub mod corpus {
         if let Some(matched) = &mut path.routes[0].r#match {
             matched.path_specifier = Some(PathSpecifier::Path("/p".to_owned()));
         }
-        let all = [plain, wire::routes("9080", hosts), wire::routes("9080", vec![path])];
+        let all = [
+            plain,
+            wire::routes("9080", hosts),
+            wire::routes("9080", vec![path]),
+        ];
         all.into_iter().map(|any| any.value).collect()
     }
 
     pub fn bootstraps() -> Vec<Vec<u8>> {
-        let server = |port| format!(r#"{{"server_uri":"127.0.0.1:{port}","channel_creds":[{{"type":"insecure"}}],"server_features":["xds_v3"]}}"#);
+        let server = |port| {
+            format!(
+                r#"{{"server_uri":"127.0.0.1:{port}","channel_creds":[{{"type":"insecure"}}],"server_features":["xds_v3"]}}"#
+            )
+        };
         let node = r#""node":{"id":"sidecar~10.0.0.1~a.default~default.svc.cluster.local","metadata":{"A":1}}"#;
         let one = format!(r#"{{"xds_servers":[{}],{node}}}"#, server(1));
         let two = format!(r#"{{"xds_servers":[{},{}],{node}}}"#, server(1), server(2));
@@ -313,7 +331,8 @@ pub mod corpus {
     pub fn histories() -> Vec<Vec<u8>> {
         // Any bytes are a history; these are long enough that all of its parts are chosen by them.
         let bytes = |seed: u32| {
-            let byte = move |at: u32| (at.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 24) as u8;
+            let byte =
+                move |at: u32| (at.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 24) as u8;
             (0..700).map(byte).collect()
         };
         (1..6).map(|seed| bytes(seed * 7919)).collect()

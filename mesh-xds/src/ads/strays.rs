@@ -32,8 +32,12 @@ impl Strays {
         let told = |(name, count): (&Box<str>, &u64)| {
             format!("responses of type {name:?}, which was not asked for: {count}").into()
         };
-        let others = (self.others > 0)
-            .then(|| format!("responses of further types that were not asked for: {}", self.others));
+        let others = (self.others > 0).then(|| {
+            format!(
+                "responses of further types that were not asked for: {}",
+                self.others
+            )
+        });
         let others = others.map(Into::into);
         self.by_type.iter().map(told).chain(others)
     }

@@ -128,7 +128,10 @@ impl Clusters {
     /// What clusters and load assignments hold without effect, each kind once.
     pub(super) fn ignored(&self) -> impl Iterator<Item = Arc<str>> {
         let clusters = self.ignored.told(["cluster", "clusters"]);
-        clusters.chain(self.ignored_endpoints.told(["endpoints", "load assignments"]))
+        clusters.chain(
+            self.ignored_endpoints
+                .told(["endpoints", "load assignments"]),
+        )
     }
 
     /// Whether that differs from when this was asked last.

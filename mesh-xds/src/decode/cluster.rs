@@ -159,10 +159,8 @@ fn discovery(
         DiscoveryType::Eds => eds(cluster),
         DiscoveryType::Static => Discovery::Static(match &cluster.load_assignment {
             None => EndpointsResource::default(),
-            Some(assignment) => {
-                endpoints::from_proto(assignment, endpoints::socket_addr, ignored)
-                    .map_err(|e| e.within("load_assignment"))?
-            }
+            Some(assignment) => endpoints::from_proto(assignment, endpoints::socket_addr, ignored)
+                .map_err(|e| e.within("load_assignment"))?,
         }),
         DiscoveryType::StrictDns => Discovery::Dns(dns::strict(cluster, ignored)?),
         DiscoveryType::LogicalDns => Discovery::Dns(dns::logical(cluster, ignored)?),

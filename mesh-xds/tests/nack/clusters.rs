@@ -8,9 +8,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{
         ClusterDiscoveryType, CommonLbConfig, CustomClusterType, DiscoveryType, EdsClusterConfig,
         LbConfig, LbPolicy, LeastRequestLbConfig, MaglevLbConfig, OriginalDstLbConfig, RefreshRate,
         RingHashLbConfig, TransportSocketMatch,
-        common_lb_config::{
-            ConsistentHashingLbConfig, LocalityConfigSpecifier, ZoneAwareLbConfig,
-        },
+        common_lb_config::{ConsistentHashingLbConfig, LocalityConfigSpecifier, ZoneAwareLbConfig},
     },
     load_balancing_policy::Policy,
 };
@@ -105,7 +103,8 @@ fn typed(name: &str, value: Vec<u8>) -> Any {
     }
 }
 
-const LEAST_REQUEST: &str = "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
+const LEAST_REQUEST: &str =
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest";
 const RAW_BUFFER: &str = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -151,9 +150,13 @@ fn of_discovery() -> Vec<Row<Cluster>> {
         Row::new("type defined", Refused("type: 99 is no"), |c| {
             c.cluster_discovery_type = Some(ClusterDiscoveryType::Type(99));
         }),
-        Row::new("A27: type EDS, LOGICAL_DNS or aggregate", Taken("A27"), |c| {
-            c.cluster_discovery_type = of(DiscoveryType::StrictDns);
-        }),
+        Row::new(
+            "A27: type EDS, LOGICAL_DNS or aggregate",
+            Taken("A27"),
+            |c| {
+                c.cluster_discovery_type = of(DiscoveryType::StrictDns);
+            },
+        ),
         Row::new(
             "cluster_type registered",
             OnlyEnvoy("an aggregate cluster is one too; its calls fail with that reason"),
@@ -190,8 +193,7 @@ fn of_discovery() -> Vec<Row<Cluster>> {
             Refused("load_assignment.endpoints: 1 localities with 2"),
             |c| {
                 dns(c, DiscoveryType::LogicalDns);
-                c.load_assignment =
-                    Some(wire::assignment("one", &[wire::addr(1), wire::addr(2)]));
+                c.load_assignment = Some(wire::assignment("one", &[wire::addr(1), wire::addr(2)]));
             },
         ),
         Row::new(
@@ -215,27 +217,39 @@ fn of_discovery() -> Vec<Row<Cluster>> {
                     "mine".to_owned();
             },
         ),
-        Row::new("dns_refresh_rate >= 1 ms", Refused("dns_refresh_rate"), |c| {
-            dns(c, DiscoveryType::StrictDns);
-            c.dns_refresh_rate = seconds(0);
-        }),
+        Row::new(
+            "dns_refresh_rate >= 1 ms",
+            Refused("dns_refresh_rate"),
+            |c| {
+                dns(c, DiscoveryType::StrictDns);
+                c.dns_refresh_rate = seconds(0);
+            },
+        ),
         Row::new(
             "dns_failure_refresh_rate.base_interval required",
             Refused("dns_failure_refresh_rate.base_interval: is missing"),
             |c| c.dns_failure_refresh_rate = Some(RefreshRate::default()),
         ),
-        Row::new("dns_lookup_family defined", Refused("dns_lookup_family: 99"), |c| {
-            dns(c, DiscoveryType::StrictDns);
-            c.dns_lookup_family = 99;
-        }),
+        Row::new(
+            "dns_lookup_family defined",
+            Refused("dns_lookup_family: 99"),
+            |c| {
+                dns(c, DiscoveryType::StrictDns);
+                c.dns_lookup_family = 99;
+            },
+        ),
     ]
 }
 
 fn of_balancing() -> Vec<Row<Cluster>> {
     vec![
-        Row::new("lb_policy defined", Refused("lb_policy: 99 is no policy"), |c| {
-            c.lb_policy = 99;
-        }),
+        Row::new(
+            "lb_policy defined",
+            Refused("lb_policy: 99 is no policy"),
+            |c| {
+                c.lb_policy = 99;
+            },
+        ),
         Row::new(
             "lb_policy LOAD_BALANCING_POLICY_CONFIG without one (A52)",
             Refused("load_balancing_policy: is missing"),
@@ -326,11 +340,12 @@ fn of_balancing() -> Vec<Row<Cluster>> {
             "ZoneAwareLbConfig.routing_enabled <= 100",
             Refused("common_lb_config.zone_aware_lb_config.routing_enabled: -1 is not"),
             |c| {
-                common(c).locality_config_specifier =
-                    Some(LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
+                common(c).locality_config_specifier = Some(
+                    LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
                         routing_enabled: Some(Percent { value: -1.0 }),
                         ..ZoneAwareLbConfig::default()
-                    }));
+                    }),
+                );
             },
         ),
         Row::new(
@@ -432,9 +447,13 @@ fn of_outliers() -> Vec<Row<Cluster>> {
 
 fn of_the_rest() -> Vec<Row<Cluster>> {
     vec![
-        Row::new("connect_timeout > 0", Refused("connect_timeout: must be positive"), |c| {
-            c.connect_timeout = seconds(0);
-        }),
+        Row::new(
+            "connect_timeout > 0",
+            Refused("connect_timeout: must be positive"),
+            |c| {
+                c.connect_timeout = seconds(0);
+            },
+        ),
         Row::new(
             "CircuitBreakers.Thresholds.priority defined",
             Refused("circuit_breakers.thresholds[0].priority: 9 is no priority"),
@@ -450,35 +469,59 @@ fn of_the_rest() -> Vec<Row<Cluster>> {
                 });
             },
         ),
-        Row::new("A105: per_host_thresholds of 0 connections", Taken("A105"), |c| {
-            c.circuit_breakers = Some(CircuitBreakers {
-                per_host_thresholds: vec![Thresholds {
-                    max_connections: number(0),
-                    ..Thresholds::default()
-                }],
-                ..CircuitBreakers::default()
-            });
-        }),
-        Row::new("HealthCheck required fields", Refused("health_checks[0].timeout: is missing"), |c| {
-            c.health_checks.push(HealthCheck::default());
-        }),
-        Row::new("Filter.name not empty", Refused("filters[0].name: is empty"), |c| {
-            c.filters.push(Filter::default());
-        }),
-        Row::new("cleanup_interval > 0", Refused("cleanup_interval: must be positive"), |c| {
-            c.cleanup_interval = seconds(0);
-        }),
-        Row::new("TransportSocket.name not empty", Refused("transport_socket.name: is empty"), |c| {
-            c.transport_socket = Some(TransportSocket::default());
-        }),
+        Row::new(
+            "A105: per_host_thresholds of 0 connections",
+            Taken("A105"),
+            |c| {
+                c.circuit_breakers = Some(CircuitBreakers {
+                    per_host_thresholds: vec![Thresholds {
+                        max_connections: number(0),
+                        ..Thresholds::default()
+                    }],
+                    ..CircuitBreakers::default()
+                });
+            },
+        ),
+        Row::new(
+            "HealthCheck required fields",
+            Refused("health_checks[0].timeout: is missing"),
+            |c| {
+                c.health_checks.push(HealthCheck::default());
+            },
+        ),
+        Row::new(
+            "Filter.name not empty",
+            Refused("filters[0].name: is empty"),
+            |c| {
+                c.filters.push(Filter::default());
+            },
+        ),
+        Row::new(
+            "cleanup_interval > 0",
+            Refused("cleanup_interval: must be positive"),
+            |c| {
+                c.cleanup_interval = seconds(0);
+            },
+        ),
+        Row::new(
+            "TransportSocket.name not empty",
+            Refused("transport_socket.name: is empty"),
+            |c| {
+                c.transport_socket = Some(TransportSocket::default());
+            },
+        ),
         Row::new(
             "TransportSocketMatch.name not empty",
             Refused("transport_socket_matches[0].name: is empty"),
             |c| socket_match(c, "", "envoy.transport_sockets.raw_buffer"),
         ),
-        Row::new("transport_socket_matches (gRPC-Go)", Taken("gRPC-Go"), |c| {
-            socket_match(c, "plain", "envoy.transport_sockets.raw_buffer");
-        }),
+        Row::new(
+            "transport_socket_matches (gRPC-Go)",
+            Taken("gRPC-Go"),
+            |c| {
+                socket_match(c, "plain", "envoy.transport_sockets.raw_buffer");
+            },
+        ),
         Row::new("A27: lrs_server self", Taken("A27"), |c| {
             c.lrs_server = Some(ConfigSource {
                 config_source_specifier: Some(ConfigSourceSpecifier::Path("x".to_owned())),
@@ -487,17 +530,23 @@ fn of_the_rest() -> Vec<Row<Cluster>> {
         }),
         Row::new(
             "HttpProtocolOptions of another type",
-            Refused("typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].type_url"),
+            Refused(
+                "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].type_url",
+            ),
             |c| http_options(c, typed("no.Such", Vec::new())),
         ),
         Row::new(
             "HttpProtocolOptions.upstream_protocol_options required",
-            Refused("typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].upstream_protocol_options: is missing"),
+            Refused(
+                "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].upstream_protocol_options: is missing",
+            ),
             |c| http_options(c, typed(HTTP_OPTIONS, Vec::new())),
         ),
         Row::new(
             "ExplicitHttpConfig.protocol_config required",
-            Refused("typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].explicit_http_config.protocol_config: is missing"),
+            Refused(
+                "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].explicit_http_config.protocol_config: is missing",
+            ),
             |c| {
                 let options = HttpProtocolOptions {
                     upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(

@@ -1,8 +1,7 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, Locality, Pipe, SocketAddress, address::Address as Kind,
-    socket_address::PortSpecifier,
+    Address, Locality, Pipe, SocketAddress, address::Address as Kind, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint,
@@ -106,7 +105,9 @@ fn of_addresses() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new(
             "SocketAddress.port_value <= 65535",
-            Refused("endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value: 65536"),
+            Refused(
+                "endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value: 65536",
+            ),
             |e| socket(first(e)).port_specifier = Some(PortSpecifier::PortValue(65536)),
         ),
         Row::new(
@@ -196,10 +197,14 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
         Row::new("A27: locality required", Taken("A27"), |e| {
             e.endpoints[0].locality = None;
         }),
-        Row::new("A27: the same locality twice in a priority", Taken("A27"), |e| {
-            let again = e.endpoints[0].clone();
-            e.endpoints.push(again);
-        }),
+        Row::new(
+            "A27: the same locality twice in a priority",
+            Taken("A27"),
+            |e| {
+                let again = e.endpoints[0].clone();
+                e.endpoints.push(again);
+            },
+        ),
     ]
 }
 

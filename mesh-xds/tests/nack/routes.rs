@@ -172,29 +172,39 @@ pub(crate) fn rows() -> Vec<Row<RouteConfiguration>> {
 fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
     use string_matcher::MatchPattern;
     vec![
-        Row::new(
-            "A27: `*` at one end of a domain only",
-            Taken("A27"),
-            |r| domain(r, "a*b*"),
-        ),
+        Row::new("A27: `*` at one end of a domain only", Taken("A27"), |r| {
+            domain(r, "a*b*")
+        }),
         Row::new("A27: domain not empty", Taken("A27"), |r| {
             domain(r, "");
         }),
-        Row::new("domains required", Refused("virtual_hosts[0].domains: is empty"), |r| {
-            r.virtual_hosts[0].domains.clear();
-        }),
-        Row::new("domain twice", Refused("virtual_hosts[1].domains[0]"), |r| {
-            r.virtual_hosts.push(wire::host("b", &["one"]));
-            r.virtual_hosts[1].domains = vec!["a".to_owned()];
-        }),
+        Row::new(
+            "domains required",
+            Refused("virtual_hosts[0].domains: is empty"),
+            |r| {
+                r.virtual_hosts[0].domains.clear();
+            },
+        ),
+        Row::new(
+            "domain twice",
+            Refused("virtual_hosts[1].domains[0]"),
+            |r| {
+                r.virtual_hosts.push(wire::host("b", &["one"]));
+                r.virtual_hosts[1].domains = vec!["a".to_owned()];
+            },
+        ),
         Row::new(
             "A28: path specifier required",
             Refused("virtual_hosts[0].routes[0].match.path_specifier: is missing"),
             |r| matched(r).path_specifier = None,
         ),
-        Row::new("A28: regex valid", Refused("virtual_hosts[0].routes[0].match.safe_regex"), |r| {
-            matched(r).path_specifier = Some(PathSpecifier::SafeRegex(regex("(")));
-        }),
+        Row::new(
+            "A28: regex valid",
+            Refused("virtual_hosts[0].routes[0].match.safe_regex"),
+            |r| {
+                matched(r).path_specifier = Some(PathSpecifier::SafeRegex(regex("(")));
+            },
+        ),
         Row::new("A28: connect_matcher", Taken("A28"), |r| {
             matched(r).path_specifier =
                 Some(PathSpecifier::ConnectMatcher(ConnectMatcher::default()));
@@ -249,24 +259,42 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
             Refused("virtual_hosts[0].routes[0].match.headers[0].string_match.contains: is empty"),
             |r| string(r, MatchPattern::Contains(String::new())),
         ),
-        Row::new("A28: header specifier required", Taken("gRPC-Go"), |r| header(r, None)),
-        Row::new("match required", Refused("virtual_hosts[0].routes[0].match: is missing"), |r| {
-            route(r).r#match = None;
+        Row::new("A28: header specifier required", Taken("gRPC-Go"), |r| {
+            header(r, None)
         }),
+        Row::new(
+            "match required",
+            Refused("virtual_hosts[0].routes[0].match: is missing"),
+            |r| {
+                route(r).r#match = None;
+            },
+        ),
     ]
 }
 
 fn of_actions() -> Vec<Row<RouteConfiguration>> {
     vec![
-        Row::new("action required", Refused("virtual_hosts[0].routes[0].action: is missing"), |r| {
-            route(r).action = None;
-        }),
-        Row::new("A36: non_forwarding_action on a client", Taken("before A36"), |r| {
-            route(r).action = Some(Action::NonForwardingAction(NonForwardingAction {}));
-        }),
-        Row::new("A28: cluster empty", Refused("virtual_hosts[0].routes[0].route.cluster: is empty"), |r| {
-            action(r).cluster_specifier = Some(ClusterSpecifier::Cluster(String::new()));
-        }),
+        Row::new(
+            "action required",
+            Refused("virtual_hosts[0].routes[0].action: is missing"),
+            |r| {
+                route(r).action = None;
+            },
+        ),
+        Row::new(
+            "A36: non_forwarding_action on a client",
+            Taken("before A36"),
+            |r| {
+                route(r).action = Some(Action::NonForwardingAction(NonForwardingAction {}));
+            },
+        ),
+        Row::new(
+            "A28: cluster empty",
+            Refused("virtual_hosts[0].routes[0].route.cluster: is empty"),
+            |r| {
+                action(r).cluster_specifier = Some(ClusterSpecifier::Cluster(String::new()));
+            },
+        ),
         Row::new(
             "A28: weights sum >= 1",
             Refused("virtual_hosts[0].routes[0].route.weighted_clusters"),

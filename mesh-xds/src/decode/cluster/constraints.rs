@@ -34,7 +34,10 @@ pub(super) fn check(cluster: &pb::Cluster) -> Result<(), Invalid> {
     for (at, filter) in cluster.filters.iter().enumerate() {
         faults.take(named(&filter.name).map_err(|e| e.within(format_args!("filters[{at}]"))));
     }
-    faults.take(positive("cleanup_interval", cluster.cleanup_interval.as_ref()));
+    faults.take(positive(
+        "cleanup_interval",
+        cluster.cleanup_interval.as_ref(),
+    ));
     #[allow(deprecated, reason = "it is what is sent")]
     if let Some(rate) = &cluster.dns_failure_refresh_rate {
         faults.take(refresh_rate(rate).map_err(|e| e.within("dns_failure_refresh_rate")));
@@ -56,7 +59,10 @@ fn outlier_detection(outlier: &pb::OutlierDetection) -> Result<(), Invalid> {
     }
     for (field, sent) in [
         ("max_ejection_percent", outlier.max_ejection_percent),
-        ("enforcing_consecutive_5xx", outlier.enforcing_consecutive_5xx),
+        (
+            "enforcing_consecutive_5xx",
+            outlier.enforcing_consecutive_5xx,
+        ),
         ("enforcing_success_rate", outlier.enforcing_success_rate),
         (
             "enforcing_consecutive_gateway_failure",
@@ -102,8 +108,7 @@ fn circuit_breakers(breakers: &pb::CircuitBreakers) -> Result<(), Invalid> {
             }
             let budget = threshold.retry_budget.as_ref();
             let percent_sent = budget.and_then(|budget| budget.budget_percent);
-            let within =
-                |e: Invalid| e.within(format_args!("{field}[{at}].retry_budget"));
+            let within = |e: Invalid| e.within(format_args!("{field}[{at}].retry_budget"));
             faults.take(percent("budget_percent", percent_sent).map_err(within));
         }
     }
@@ -137,15 +142,25 @@ fn lb_config(cluster: &pb::Cluster) -> Result<(), Invalid> {
 
 fn ring_hash(ring: &RingHashLbConfig) -> Result<(), Invalid> {
     let mut faults = Faults::default();
-    faults.take(at_most("minimum_ring_size", ring.minimum_ring_size, LARGEST_RING));
-    faults.take(at_most("maximum_ring_size", ring.maximum_ring_size, LARGEST_RING));
+    faults.take(at_most(
+        "minimum_ring_size",
+        ring.minimum_ring_size,
+        LARGEST_RING,
+    ));
+    faults.take(at_most(
+        "maximum_ring_size",
+        ring.maximum_ring_size,
+        LARGEST_RING,
+    ));
     if HashFunction::try_from(ring.hash_function).is_err() {
         let reason = format_args!("{} is no hash function", ring.hash_function);
         faults.add(Invalid::new("hash_function", reason));
     }
     // Envoy's defaults, gRPC A42 has the same.
     let least = ring.minimum_ring_size.map_or(1024, |size| size.value);
-    let most = ring.maximum_ring_size.map_or(LARGEST_RING, |size| size.value);
+    let most = ring
+        .maximum_ring_size
+        .map_or(LARGEST_RING, |size| size.value);
     if least > most {
         let reason = format_args!("{least} is above maximum_ring_size {most}");
         faults.add(Invalid::new("minimum_ring_size", reason));

@@ -15,7 +15,10 @@ impl Ignored {
             ("filters", !cluster.filters.is_empty()),
             ("lrs_server", cluster.lrs_server.is_some()),
             ("preconnect_policy", cluster.preconnect_policy.is_some()),
-            ("upstream_bind_config", cluster.upstream_bind_config.is_some()),
+            (
+                "upstream_bind_config",
+                cluster.upstream_bind_config.is_some(),
+            ),
             ("upstream_config", cluster.upstream_config.is_some()),
             (
                 "max_requests_per_connection",

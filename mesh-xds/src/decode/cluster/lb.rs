@@ -92,7 +92,9 @@ fn extension(
         };
         if let Some(found) = known(any, ignored).map_err(within)? {
             for name in unknown {
-                ignored.add(format!("unknown load balancing policy {name:?} is passed over"));
+                ignored.add(format!(
+                    "unknown load balancing policy {name:?} is passed over"
+                ));
             }
             return Ok(found);
         }
@@ -104,10 +106,7 @@ fn extension(
     ))
 }
 
-fn known(
-    any: &Any,
-    ignored: &mut Ignored,
-) -> Result<Option<(LbPolicy, Localities)>, Invalid> {
+fn known(any: &Any, ignored: &mut Ignored) -> Result<Option<(LbPolicy, Localities)>, Invalid> {
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
     let (policy, localities) = match name {
         "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin" => {
@@ -125,7 +124,9 @@ fn known(
         }
         _ => match name.strip_prefix(EXTENSIONS) {
             Some(own) if UNSERVED.contains(&own) => {
-                ignored.add(format!("load balancing policy {own:?} is random for the time being"));
+                ignored.add(format!(
+                    "load balancing policy {own:?} is random for the time being"
+                ));
                 (LbPolicy::Random, None)
             }
             _ => return Ok(None),

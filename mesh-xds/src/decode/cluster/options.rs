@@ -38,8 +38,11 @@ pub(super) fn decode(cluster: &pb::Cluster) -> Result<Options, Invalid> {
             callers_version: false,
         });
     };
-    let within =
-        |e: Invalid| e.within(format_args!("typed_extension_protocol_options[{HTTP_OPTIONS}]"));
+    let within = |e: Invalid| {
+        e.within(format_args!(
+            "typed_extension_protocol_options[{HTTP_OPTIONS}]"
+        ))
+    };
     options(any).map_err(within)
 }
 

@@ -12,17 +12,25 @@ pub(super) fn decode(assignment: &pb::ClusterLoadAssignment) -> Result<Overprovi
     };
     let mut faults = Faults::default();
     if policy.drop_overloads.len() > 1 {
-        let reason = format_args!("has {} categories; Envoy takes one", policy.drop_overloads.len());
+        let reason = format_args!(
+            "has {} categories; Envoy takes one",
+            policy.drop_overloads.len()
+        );
         faults.add(Invalid::new("drop_overloads", reason));
     }
     for (at, drop) in policy.drop_overloads.iter().enumerate() {
         let mut add = |field: &str, reason: &str| {
-            faults.add(Invalid::new(format!("drop_overloads[{at}].{field}"), reason));
+            faults.add(Invalid::new(
+                format!("drop_overloads[{at}].{field}"),
+                reason,
+            ));
         };
         if drop.category.is_empty() {
             add("category", "is empty");
         }
-        let denominator = drop.drop_percentage.map_or(0, |percent| percent.denominator);
+        let denominator = drop
+            .drop_percentage
+            .map_or(0, |percent| percent.denominator);
         if DenominatorType::try_from(denominator).is_err() {
             let reason = format!("{denominator} is no denominator");
             add("drop_percentage.denominator", &reason);
