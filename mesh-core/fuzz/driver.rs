@@ -9,6 +9,10 @@
 //! ```
 //! With cargo-fuzz and a nightly compiler the same bodies run under libFuzzer: `cargo +nightly fuzz run TARGET`
 //! in the package's folder.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "it runs for as long as it is told"
+)]
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -118,7 +122,8 @@ fn number(variable: &str) -> Option<u64> {
 pub(crate) fn mutate(fuzz: &str, keep: &str, targets: &[Target]) {
     let time = Duration::from_secs(number("MESH_FUZZ_SECONDS").unwrap_or(5));
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = number("MESH_FUZZ_SEED").unwrap_or(clock.expect("after 1970").as_micros() as u64);
+    let seed =
+        number("MESH_FUZZ_SEED").unwrap_or_else(|| clock.expect("after 1970").as_micros() as u64);
     eprintln!(
         "MESH_FUZZ_SEED={seed}, {} s for each target",
         time.as_secs()

@@ -29,9 +29,6 @@ impl Strays {
     }
 
     pub(super) fn told(&self) -> impl Iterator<Item = Arc<str>> {
-        let told = |(name, count): (&Box<str>, &u64)| {
-            format!("responses of type {name:?}, which was not asked for: {count}").into()
-        };
         let others = (self.others > 0).then(|| {
             format!(
                 "responses of further types that were not asked for: {}",
@@ -39,6 +36,9 @@ impl Strays {
             )
         });
         let others = others.map(Into::into);
-        self.by_type.iter().map(told).chain(others)
+        let all = self.by_type.iter().map(|(name, count)| {
+            format!("responses of type {name:?}, which was not asked for: {count}").into()
+        });
+        all.chain(others)
     }
 }

@@ -169,7 +169,7 @@ fn panic_threshold(cluster: &pb::Cluster) -> Result<u8, Invalid> {
     let config = cluster.common_lb_config.as_ref();
     let sent = config.and_then(|config| config.healthy_panic_threshold);
     let percent = super::constraints::percent("healthy_panic_threshold", sent)?;
-    Ok(percent.map_or(Panic::default().threshold, |percent| percent as u8))
+    Ok(percent.map_or_else(|| Panic::default().threshold, |percent| percent as u8))
 }
 
 fn policy(cluster: &pb::Cluster, ignored: &mut Ignored) -> Result<LbPolicy, Invalid> {
