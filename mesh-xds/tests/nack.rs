@@ -17,13 +17,16 @@ use prost::Message;
 use rig::{Rig, error};
 use wire::{CDS, EDS, RDS};
 
+#[allow(clippy::too_many_lines, reason = "tables")]
 #[path = "nack/clusters.rs"]
 mod clusters;
+#[allow(clippy::too_many_lines, reason = "tables")]
 #[path = "nack/endpoints.rs"]
 mod endpoints;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/rig.rs"]
 mod rig;
+#[allow(clippy::too_many_lines, reason = "tables")]
 #[path = "nack/routes.rs"]
 mod routes;
 #[allow(dead_code, reason = "each test file uses a part")]

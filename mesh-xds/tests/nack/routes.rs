@@ -168,7 +168,6 @@ pub(crate) fn rows() -> Vec<Row<RouteConfiguration>> {
     rows
 }
 
-#[allow(clippy::too_many_lines, reason = "a table")]
 fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
     use string_matcher::MatchPattern;
     vec![
