@@ -252,9 +252,15 @@ impl Assembler {
         self.hosts.set(key, version, route, &mut self.clusters);
     }
 
-    /// What the tables in force ask for and do not get.
+    /// What the resources in force ask for and do not get.
     pub(crate) fn ignored(&self) -> Vec<Arc<str>> {
-        self.ignored.values().flatten().cloned().collect()
+        let routes = self.ignored.values().flatten().cloned();
+        routes.chain(self.clusters.ignored()).collect()
+    }
+
+    /// Whether that may differ, for a cluster or a load assignment, from when this was asked last.
+    pub(crate) fn take_ignored_changed(&mut self) -> bool {
+        self.clusters.take_ignored_changed()
     }
 
     /// Records that a table does not exist.

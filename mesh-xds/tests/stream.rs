@@ -451,6 +451,26 @@ async fn a_large_response_is_taken() {
     client.end().await;
 }
 
+/// A response above 256 MiB is not read: the error tells both sizes, and what is in force stays.
+#[tokio::test]
+async fn a_response_that_is_too_large_is_refused_with_its_size() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    let nonce = "x".repeat(256 * 1024 * 1024);
+    stream.write(wire::response(CDS, "2", &nonce, Vec::new()));
+    drop(nonce);
+    let error = client.error().await;
+    assert!(
+        error.contains("too large") && error.contains("268435456"),
+        "{error}"
+    );
+    client.serves("a", 1).await;
+    client.end().await;
+}
+
 /// Answers a delta stream half-duplex until all types are acknowledged; returns the requests by type.
 async fn configure_delta(
     stream: &mut DeltaConversation,

@@ -139,6 +139,8 @@ impl At<'_> {
             .filter(|of| link.variant() == variant && link.is_open(*of));
         if resource_type.is_none() {
             tracing::debug!(type_url, "response of a type that was not asked for");
+            self.machine.strays.add(type_url);
+            self.machine.tell_ignored();
         }
         resource_type
     }
@@ -187,7 +189,7 @@ impl At<'_> {
         rejected.insert(resource_type, texts);
         status.rejected = rejected.values().flatten().cloned().collect();
         if resource_type == ResourceType::Route {
-            status.ignored = assembler.ignored();
+            self.machine.tell_ignored();
         }
         (accepted.taken, faults)
     }

@@ -19,6 +19,7 @@ use super::link::Link;
 use super::peer::Peer;
 use super::request::Request;
 use super::sotw::Names;
+use super::strays::Strays;
 use crate::assemble::{Assembled, Assembler};
 use crate::csds::client_config;
 use crate::dns::{Answer, Lookup};
@@ -38,7 +39,8 @@ pub struct Status {
     pub last_error: Option<Arc<str>>,
     /// The faults of the last response of each type that had any.
     pub rejected: Vec<Arc<str>>,
-    /// What the route configurations in force ask for and do not get, each kind once: how often, and where first.
+    /// What the resources in force ask for and do not get, each kind once: how often, and where first. After it
+    /// the responses of types that were not asked for.
     pub ignored: Vec<Arc<str>>,
 }
 
@@ -54,6 +56,7 @@ pub struct Machine {
     pub(super) status: Status,
     pub(super) rejected: BTreeMap<ResourceType, Vec<Arc<str>>>,
     pub(super) history: History,
+    pub(super) strays: Strays,
 }
 
 impl Machine {
@@ -78,6 +81,7 @@ impl Machine {
             status,
             rejected: BTreeMap::new(),
             history: History::default(),
+            strays: Strays::default(),
         }
     }
 
@@ -182,7 +186,7 @@ impl Machine {
                 .heard(&self.assembler, *resource_type, accepted);
         }
         self.status.connected = true;
-        self.status.ignored = self.assembler.ignored();
+        self.tell_ignored();
         self.status.rejected = accepted
             .iter()
             .flat_map(|(_, accepted)| &accepted.rejected)
@@ -220,7 +224,17 @@ impl Machine {
     /// Publishes what has become complete by now. `None` when nothing changed.
     pub fn assemble(&mut self, now: Instant) -> Option<Assembled> {
         self.expire(now);
-        self.assembler.assemble(now)
+        let assembled = self.assembler.assemble(now);
+        // Clusters are looked into when a route first names them.
+        if self.assembler.take_ignored_changed() {
+            self.tell_ignored();
+        }
+        assembled
+    }
+
+    pub(super) fn tell_ignored(&mut self) {
+        self.status.ignored = self.assembler.ignored();
+        self.status.ignored.extend(self.strays.told());
     }
 
     /// When to call [`Self::assemble`] although nothing has arrived.

@@ -58,8 +58,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RouteResource, (Arc<str>, Invalid)>
     if name.is_empty() {
         return Err((name, Invalid::new("name", "is empty")));
     }
-    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
     let mut ignored = Ignored::default();
+    ignored.at("the route configuration");
+    ignored.unknown_fields(&configuration, bytes);
+    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
     let mut faults = Faults::default();
     let common = faults.take(common(&configuration, &mut ignored));
     let Some(common) = common else {

@@ -97,7 +97,10 @@ impl Clusters {
                 self.faults.insert(name, fault);
                 return;
             }
-            (None, ..) => referenced.resource = None,
+            (None, ..) => {
+                referenced.resource = None;
+                self.ignored.remove(&name);
+            }
             (Some(decoded), ..) => drop(self.remember(&name, decoded)),
         }
         self.dirty.insert(name);
