@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 mod duration;
 pub(crate) mod endpoints;
 mod faults;
+pub(crate) mod listener;
 pub(crate) mod route;
 
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! From the registry to the resources of one node, in the names and shapes of istiod's two dialects.
 
 mod cluster;
-mod dialect;
 mod endpoints;
 mod gateway;
 mod grpc;
@@ -13,14 +12,12 @@ mod sidecar;
 use std::collections::BTreeMap;
 
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Node, NodeType, ResourceType, Resources};
+use mesh_xds::{Dialect, Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::service_entry::Resolution;
 use crate::registry::{Named, Registry, Service};
-
-pub use dialect::Dialect;
 
 /// The configuration as one node sees it.
 pub(crate) struct View<'a> {
@@ -88,6 +85,7 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
             }
         }
     }
+    out.listeners = listeners(registry, node);
     let routes = match (dialect, node.node_type) {
         (Dialect::Grpc, _) => grpc::routes(&view),
         (Dialect::Sidecar, NodeType::Sidecar) => sidecar::routes(&view),

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod build;
+mod by_name;
 mod entries;
 mod names;
 
@@ -16,6 +17,7 @@ use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use build::{cluster_of, passing_through};
+use by_name::ByName;
 use names::LookedUp;
 
 /// What a route finds behind a cluster's name.
@@ -72,6 +74,8 @@ pub(super) struct Clusters {
     dirty: BTreeSet<Arc<str>>,
     /// By cluster, so that one that is looked at again and again is told once.
     faults: BTreeMap<Arc<str>, Rejected>,
+    /// In gRPC's dialect, where the clusters are asked for by name.
+    by_name: Option<ByName>,
 }
 
 #[derive(Debug)]
@@ -95,11 +99,6 @@ impl Clusters {
 
     pub(super) fn wire(&self, name: &str) -> Option<&Vec<u8>> {
         self.wire.as_ref()?.get(name)
-    }
-
-    /// Whether the clusters have been sent once.
-    pub(super) const fn is_known(&self) -> bool {
-        self.wire.is_some()
     }
 
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
@@ -171,6 +170,9 @@ impl Clusters {
                 resolution,
             },
         );
+        if let Some(by_name) = &mut self.by_name {
+            by_name.names = None;
+        }
         self.resolve_again(name);
     }
 
@@ -184,6 +186,10 @@ impl Clusters {
             self.unlink(name);
             self.referenced.remove(name);
             self.dirty.remove(name);
+            if let Some(by_name) = &mut self.by_name {
+                by_name.gone.remove(name);
+                by_name.names = None;
+            }
         }
     }
 
@@ -217,10 +223,10 @@ impl Clusters {
     }
 
     fn resolved(&mut self, name: &Arc<str>) -> Resolution {
-        let Some(wire) = &self.wire else {
-            return Resolution::Waiting("the clusters (CDS)".into());
-        };
-        let Some(bytes) = wire.get(name) else {
+        let Some(bytes) = self.wire.as_ref().and_then(|wire| wire.get(name)) else {
+            if let Some(what) = self.awaited(name) {
+                return Resolution::Waiting(what);
+            }
             self.unlink(name);
             return Resolution::Absent;
         };
