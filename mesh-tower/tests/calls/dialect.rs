@@ -60,7 +60,7 @@ async fn every_spelling_of_a_host_has_a_listener_and_the_same_routes() {
         "reviews.default.svc.cluster.local",
         "REVIEWS",
     ] {
-        let response = client.get(format!("http://{host}:9080/")).await.unwrap();
+        let response = client.get(&format!("http://{host}:9080/")).await.unwrap();
         assert_eq!(response.status(), 200, "{host}");
     }
 }

@@ -15,7 +15,7 @@ use mesh_core::snapshot::Missing;
 use crate::decode::listener::{ListenerResource, Routes};
 use crate::decode::route::RouteResource;
 use crate::listener_name::ListenerName;
-use compose::Composed;
+use compose::{Composed, Served};
 
 /// How many listeners that do not exist are remembered, and followed. An application that calls made-up hosts without
 /// end must not grow by them: beyond it all of them are forgotten, and asked for again when they are called.
@@ -62,6 +62,8 @@ pub(super) struct NamedRoutes {
 struct Listener {
     name: ListenerName,
     state: Stated<ListenerResource>,
+    /// What it was last served by.
+    served: Option<Served>,
 }
 
 #[derive(Debug, Default)]
@@ -87,8 +89,12 @@ impl Listeners {
         self.changed.insert(name.port());
         self.names = None;
         let key = Arc::clone(name.name());
-        let state = Stated::Waiting;
-        self.wanted.insert(key, Listener { name, state });
+        let listener = Listener {
+            name,
+            state: Stated::Waiting,
+            served: None,
+        };
+        self.wanted.insert(key, listener);
         true
     }
 

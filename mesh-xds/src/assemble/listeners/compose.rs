@@ -8,47 +8,60 @@ use std::time::Duration;
 use mesh_core::route::{Domain, DomainTable, VirtualHost};
 use mesh_core::snapshot::{Missing, Unserved};
 
-use super::{Listener, Listeners, Stated};
+use super::{Listener, Listeners, NamedRoutes, Stated};
 use crate::decode::listener::Routes;
 use crate::decode::route::{self, RouteResource, Timing};
 use crate::listener_name::ListenerName;
+
+/// A virtual host with what an unchanged one is known again by.
+pub(in crate::assemble) type Served = (Arc<VirtualHost>, Vec<u8>);
 
 /// The table of one port.
 #[derive(Debug)]
 pub(in crate::assemble) struct Composed {
     pub(in crate::assemble) port: u16,
-    /// Each host with what an unchanged one is known again by.
-    pub(in crate::assemble) hosts: Vec<(Arc<VirtualHost>, Vec<u8>)>,
+    pub(in crate::assemble) hosts: Vec<Served>,
     pub(in crate::assemble) unserved: BTreeMap<Arc<str>, Unserved>,
 }
 
 impl Listeners {
-    pub(super) fn compose(&self, port: u16) -> Composed {
+    pub(super) fn compose(&mut self, port: u16) -> Composed {
         let mut composed = Composed {
             port,
             hosts: Vec::new(),
             unserved: BTreeMap::new(),
         };
-        let all = self.wanted.values();
-        for listener in all.filter(|it| it.name.port() == port) {
-            match self.host(listener) {
-                Ok(host) => composed.hosts.push(host),
+        let Self { wanted, routes, .. } = self;
+        for listener in wanted.values_mut().filter(|it| it.name.port() == port) {
+            let served = match (listener.host(routes), listener.served.take()) {
+                (Ok(host), _) => Ok(host),
+                // Other routes are on their way; until then the former ones serve.
+                (Err(Unserved::Waiting(_)), Some(former)) => Ok(former),
+                (Err(why), _) => Err(why),
+            };
+            match served {
+                Ok(host) => {
+                    listener.served = Some(host.clone());
+                    composed.hosts.push(host);
+                }
                 Err(why) => drop(composed.unserved.insert(listener.name.host().into(), why)),
             }
         }
         composed
     }
+}
 
-    fn host(&self, listener: &Listener) -> Result<(Arc<VirtualHost>, Vec<u8>), Unserved> {
-        let name = listener.name.name();
-        let resource = match &listener.state {
+impl Listener {
+    fn host(&self, all: &BTreeMap<Arc<str>, Stated<NamedRoutes>>) -> Result<Served, Unserved> {
+        let name = self.name.name();
+        let resource = match &self.state {
             Stated::Waiting => return Err(awaited("listener", name, "LDS")),
             Stated::Missing(reason) => return Err(Unserved::Missing(reason.clone())),
             Stated::Known(resource) => resource,
         };
         let (routes, called) = match &resource.routes {
             Routes::Inline(routes) => (Cow::Borrowed(&**routes), name),
-            Routes::Named(called) => match self.routes.get(called) {
+            Routes::Named(called) => match all.get(called) {
                 None | Some(Stated::Waiting) => {
                     return Err(awaited("route configuration", called, "RDS"));
                 }
@@ -59,15 +72,18 @@ impl Listeners {
                 }
             },
         };
-        let Some((host, wire)) = best(&routes, &listener.name) else {
+        let Some((host, wire)) = best(&routes, &self.name) else {
             let reason = format!(
                 "route configuration {called:?}, which listener {name:?} leads to, has no virtual host for it"
             );
             return Err(Unserved::Missing(Missing::NoSuch(reason.into())));
         };
-        let domain = Domain::Exact(listener.name.host().into());
+        let domain = Domain::Exact(self.name.host().into());
         let mut known_by = wire.clone();
         known_by.extend(format!("{:?}", resource.max_stream).into_bytes());
+        if let Some(same) = self.served.as_ref().filter(|same| same.1 == known_by) {
+            return Ok(same.clone());
+        }
         let served = host.serving(Arc::clone(name), domain);
         Ok((Arc::new(served), known_by))
     }
