@@ -134,3 +134,87 @@ async fn a_channel_asks_for_its_listener_and_is_ready() {
     let answer = client.unary(note("hello", 0)).await.unwrap();
     assert_eq!(answer.into_inner(), note("v1 hello", 0));
 }
+
+/// An istiod that reads a folder. It is stopped when this goes.
+struct Istiod {
+    state: tempfile::TempDir,
+}
+
+impl Istiod {
+    fn start(folder: &Folder) -> Self {
+        let this = Self {
+            state: tempfile::TempDir::new().unwrap(),
+        };
+        let started = this.script(["start".as_ref(), folder.path(), "mesh.yaml".as_ref()]);
+        assert!(started, "istiod.sh start");
+        this
+    }
+
+    fn script<const N: usize>(&self, arguments: [&std::path::Path; N]) -> bool {
+        let interop = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/interop");
+        let mut script = std::process::Command::new("bash");
+        script.arg("istiod.sh").args(arguments).arg(self.state());
+        script.current_dir(interop).status().unwrap().success()
+    }
+
+    fn state(&self) -> std::path::PathBuf {
+        self.state.path().join("state")
+    }
+
+    fn address(&self) -> String {
+        let address = std::fs::read_to_string(self.state().join("xds-address")).unwrap();
+        address.trim().to_owned()
+    }
+}
+
+impl Drop for Istiod {
+    fn drop(&mut self) {
+        self.script(["stop".as_ref()]);
+    }
+}
+
+/// By the real istiod, in either variant: what [`a_client_splits_and_follows_edits_in_either_variant`] does.
+///
+/// `cargo test -p mesh-tower --features yaml --test calls -- --ignored dialect::` (it needs Go or the cached binary, as
+/// `examples/interop/README.md` says; `.ci/istiod.sh` runs it)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an istiod; .ci/istiod.sh runs it"]
+async fn istiod_serves_its_grpc_dialect() {
+    let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address), ("v2", v2.address)]);
+    folder.split(&[("v1", 90), ("v2", 10)]);
+    let istiod = Istiod::start(&folder);
+    let mesh_in = |variant| {
+        let mesh = Mesh::builder().xds(istiod.address()).node(node()).seed(7);
+        let mesh = mesh.dialect(Dialect::Grpc).variant(variant);
+        mesh.build().unwrap()
+    };
+    let meshes = BOTH.map(mesh_in);
+    for mesh in &meshes {
+        let counts = answers(&mesh.client(), 1000).await;
+        println!("seed 7: {counts:?}");
+        assert!(within_five_sigma(counts["v2"], 1000, 0.1), "{counts:?}");
+        let full = "http://reviews.default.svc.cluster.local:9080/";
+        assert_eq!(mesh.client().get(full).await.unwrap().status(), 200);
+    }
+    folder.split(&[("v2", 1)]);
+    for mesh in &meshes {
+        let client = mesh.client();
+        until("the edit", || async {
+            answers(&client, 20).await.get("v2") == Some(&20)
+        })
+        .await;
+        assert_eq!(mesh.status().rejected, []);
+    }
+    std::fs::remove_file(folder.path().join("service.yaml")).unwrap();
+    for mesh in &meshes {
+        let client = mesh.client();
+        until("the listener to vanish", || async {
+            client.get("http://reviews:9080/").await.is_err()
+        })
+        .await;
+        let error = client.get("http://reviews:9080/").await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("listener \"reviews:9080\""), "{text}");
+    }
+}
