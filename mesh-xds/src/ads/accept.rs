@@ -149,12 +149,8 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
     } else if resource_type == ResourceType::Listener
         && let Scope::State { keep, errors } = &batch.scope
     {
-        let is_bad = |name: &Arc<str>| rejected.iter().any(|rejected| rejected.name == *name);
-        let is_told =
-            |name: &Arc<str>| taken.contains_key(name) || errors.contains(name) || is_bad(name);
-        if !keep && !rejected.iter().any(|rejected| rejected.name.is_empty()) {
-            assembler.only_listeners(is_told);
-        }
+        let is_told = |name: &Arc<str>| taken.contains_key(name) || errors.contains(name);
+        only_listeners(assembler, &rejected, *keep, is_told);
     } else if let Scope::Changes { removed } = &batch.scope {
         removed
             .iter()
@@ -167,6 +163,20 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
     Accepted {
         taken: taken.into_iter().collect(),
         rejected,
+    }
+}
+
+/// The listeners that a whole state does not hold are gone, as far as all of it could be read.
+fn only_listeners(
+    assembler: &mut Assembler,
+    rejected: &[Rejected],
+    keep: bool,
+    is_told: impl Fn(&Arc<str>) -> bool,
+) {
+    let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
+    if !keep && !unreadable {
+        let is_bad = |name: &Arc<str>| rejected.iter().any(|it| it.name == *name);
+        assembler.only_listeners(|name| is_told(name) || is_bad(name));
     }
 }
 

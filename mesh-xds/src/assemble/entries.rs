@@ -39,7 +39,8 @@ impl Assembler {
         let mut entries = self.clusters.cluster_entries();
         entries.extend(self.clusters.endpoints_entries());
         if let Some(listeners) = &self.listeners {
-            let (listeners, routes) = listeners.states();
+            let routes = listeners.routes();
+            let listeners = listeners.listeners();
             entries.extend(routes.map(|it| named_entry(ResourceType::Route, it)));
             entries.extend(listeners.map(|it| named_entry(ResourceType::Listener, it)));
             return entries;

@@ -176,16 +176,13 @@ impl Listeners {
         listeners && self.routes.values().all(Stated::is_answered)
     }
 
-    /// All listeners, and all route configurations that they name.
-    pub(super) fn states(
-        &self,
-    ) -> (
-        impl Iterator<Item = (&Arc<str>, &Stated<ListenerResource>)>,
-        impl Iterator<Item = (&Arc<str>, &Stated<NamedRoutes>)>,
-    ) {
-        let listeners = self.wanted.iter();
-        let listeners = listeners.map(|(name, listener)| (name, &listener.state));
-        (listeners, self.routes.iter())
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (&Arc<str>, &Stated<ListenerResource>)> {
+        let all = self.wanted.iter();
+        all.map(|(name, listener)| (name, &listener.state))
+    }
+
+    pub(super) fn routes(&self) -> impl Iterator<Item = (&Arc<str>, &Stated<NamedRoutes>)> {
+        self.routes.iter()
     }
 
     /// Takes a listener. One that nobody wants is ignored.
@@ -251,9 +248,8 @@ impl Listeners {
 
     /// What is in the resources in force and has no effect here.
     pub(super) fn ignored(&self) -> impl Iterator<Item = String> {
-        let (listeners, routes) = self.states();
         let listeners =
-            listeners.filter_map(|(name, state)| {
+            self.listeners().filter_map(|(name, state)| {
                 let known = state.known()?;
                 let own = known.ignored.iter();
                 let own = own.map(move |what| format!("listener {name:?}: {what}"));
@@ -266,7 +262,7 @@ impl Listeners {
                     inline.map(move |what| format!("listener {name:?}: route_config: {what}")),
                 ))
             });
-        let routes = routes.filter_map(|(name, state)| {
+        let routes = self.routes().filter_map(|(name, state)| {
             let ignored = state.known()?.resource.ignored.iter();
             Some(ignored.map(move |what| format!("route configuration {name:?}: {what}")))
         });

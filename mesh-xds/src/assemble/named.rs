@@ -65,10 +65,10 @@ impl Assembler {
             let known = states.filter(|(_, state)| matches!(state, Stated::Known(_)));
             known.map(|(name, _)| Arc::clone(name)).collect()
         }
-        let (listeners, routes) = self.listeners.as_ref()?.states();
+        let listeners = self.listeners.as_ref()?;
         match resource_type {
-            ResourceType::Listener => Some(known(listeners)),
-            ResourceType::Route => Some(known(routes)),
+            ResourceType::Listener => Some(known(listeners.listeners())),
+            ResourceType::Route => Some(known(listeners.routes())),
             ResourceType::Cluster | ResourceType::Endpoints => None,
         }
     }
