@@ -500,6 +500,7 @@ fn a_response_from_before_a_request_takes_nothing_away() {
 }
 
 /// Each listener that cannot be used, and what its NACK says.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn unusable() -> Vec<(Any, &'static str)> {
     let base = || manager(ROUTES);
     let server = Listener {
@@ -547,7 +548,7 @@ fn unusable() -> Vec<(Any, &'static str)> {
             "http_filters: is empty; the router is missing",
         ),
         (
-            filters(vec![unknown.clone(), router()]),
+            filters(vec![unknown, router()]),
             "http_filters[0].typed_config: \"tap\" is of type",
         ),
         (
@@ -648,7 +649,8 @@ fn an_optional_filter_is_left_out_and_told_and_a_listener_that_nobody_wants_is_n
 
 #[test]
 fn the_virtual_host_is_that_of_the_whole_target_and_else_of_its_host() {
-    let cases: [(&[&[&str]], bool, Option<&str>); 6] = [
+    type Case<'a> = (&'a [&'a [&'a str]], bool, Option<&'a str>);
+    let cases: [Case<'_>; 6] = [
         (&[&["reviews"], &[TARGET]], false, Some("h1")),
         (&[&["reviews"], &["other"]], false, Some("h0")),
         (&[&["*"], &["reviews:*"]], false, Some("h1")),
