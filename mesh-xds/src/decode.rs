@@ -6,6 +6,7 @@ mod duration;
 pub(crate) mod endpoints;
 mod faults;
 mod ignored;
+pub(crate) mod listener;
 pub(crate) mod route;
 
 use std::sync::Arc;

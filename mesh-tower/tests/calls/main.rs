@@ -11,6 +11,7 @@ mod broken_off;
 mod call_options;
 mod control_plane;
 mod csds;
+mod dialect;
 mod go_control_plane;
 mod hostile;
 mod one_call;

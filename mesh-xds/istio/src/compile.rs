@@ -1,7 +1,6 @@
 //! From the registry to the resources of one node, in the names and shapes of istiod's two dialects.
 
 mod cluster;
-mod dialect;
 mod endpoints;
 mod gateway;
 mod grpc;
@@ -18,7 +17,7 @@ use std::collections::BTreeMap;
 
 use envoy_types::pb::envoy::config::cluster::v3::cluster::DiscoveryType;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Node, NodeType, ResourceType, Resources};
+use mesh_xds::{Dialect, Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
@@ -26,7 +25,6 @@ use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Resolution;
 use crate::registry::{Named, Registry, Service, ServicePort};
 
-pub use dialect::Dialect;
 use locality::Place;
 use scope::Scope;
 
@@ -88,7 +86,7 @@ pub(crate) fn cluster_name(port: u32, subset: &str, host: &str) -> String {
 /// Everything that istiod would send to this node.
 pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     let view = View::new(registry, node);
-    let dialect = Dialect::of(node);
+    let dialect = node.dialect();
     let mut out = Resources::default();
     if dialect == Dialect::Sidecar {
         let mesh = &registry.mesh;
@@ -102,6 +100,7 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     for service in &view.services {
         clusters(&view, dialect, service, &mut out);
     }
+    out.listeners = listeners(registry, node);
     let routes = match (dialect, node.node_type) {
         (Dialect::Grpc, _) => grpc::routes(&view),
         (Dialect::Sidecar, NodeType::Sidecar) => sidecar::routes(&view),
@@ -150,7 +149,7 @@ fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Reso
 
 /// The listeners of a node: only those of gRPC's dialect begin with them.
 pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, Any> {
-    if Dialect::of(node) == Dialect::Sidecar {
+    if node.dialect() == Dialect::Sidecar {
         return BTreeMap::new();
     }
     let listeners = grpc::listeners(&View::new(registry, node));

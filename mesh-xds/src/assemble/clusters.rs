@@ -2,6 +2,7 @@
 
 mod arrival;
 mod build;
+mod by_name;
 mod entries;
 mod ignored;
 mod names;
@@ -17,6 +18,7 @@ use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use build::{cluster_of, passing_through};
+use by_name::ByName;
 use ignored::Tally;
 use names::LookedUp;
 
@@ -78,6 +80,8 @@ pub(super) struct Clusters {
     ignored: Tally,
     /// The same of load assignments.
     ignored_endpoints: Tally,
+    /// In gRPC's dialect, where the clusters are asked for by name.
+    by_name: Option<ByName>,
 }
 
 #[derive(Debug)]
@@ -101,11 +105,6 @@ impl Clusters {
 
     pub(super) fn wire(&self, name: &str) -> Option<&Vec<u8>> {
         self.wire.as_ref()?.get(name)
-    }
-
-    /// Whether the clusters have been sent once.
-    pub(super) const fn is_known(&self) -> bool {
-        self.wire.is_some()
     }
 
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
@@ -203,6 +202,9 @@ impl Clusters {
                 resolution,
             },
         );
+        if let Some(by_name) = &mut self.by_name {
+            by_name.names = None;
+        }
         self.resolve_again(name);
     }
 
@@ -217,6 +219,10 @@ impl Clusters {
             self.referenced.remove(name);
             self.dirty.remove(name);
             self.ignored.remove(name);
+            if let Some(by_name) = &mut self.by_name {
+                by_name.gone.remove(name);
+                by_name.names = None;
+            }
         }
     }
 
@@ -250,10 +256,10 @@ impl Clusters {
     }
 
     fn resolved(&mut self, name: &Arc<str>) -> Resolution {
-        let Some(wire) = &self.wire else {
-            return Resolution::Waiting("the clusters (CDS)".into());
-        };
-        let Some(bytes) = wire.get(name) else {
+        let Some(bytes) = self.wire.as_ref().and_then(|wire| wire.get(name)) else {
+            if let Some(what) = self.awaited(name) {
+                return Resolution::Waiting(what);
+            }
             self.unlink(name);
             return Resolution::Absent;
         };

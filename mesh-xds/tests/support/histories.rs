@@ -97,7 +97,7 @@ fn script(rng: &mut impl Rng) -> Vec<Step> {
                     Step::Want(table.parse().expect("a table"))
                 }
                 _ => {
-                    let mut order = ResourceType::ALL;
+                    let mut order = wire::SIDECAR;
                     order.shuffle(rng);
                     Step::Round(order)
                 }
@@ -188,7 +188,7 @@ impl Side {
             Step::Settle => {
                 // Twice: what the clocks let go of may need something new.
                 for _ in 0..3 {
-                    while self.round(ResourceType::ALL) {}
+                    while self.round(wire::SIDECAR) {}
                     self.now += Duration::from_secs(20);
                     self.assemble();
                 }

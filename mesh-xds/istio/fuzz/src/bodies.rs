@@ -2,7 +2,7 @@
 
 use mesh_istio::Config;
 use mesh_xds::ads::Machine;
-use mesh_xds::{Node, ResourceType};
+use mesh_xds::{Node, ResourceType, Wanted};
 
 /// Whatever a text compiles to, the client takes all of it.
 pub fn yaml(input: &[u8]) -> Result<(), String> {
@@ -28,7 +28,7 @@ fn yaml_by(input: &[u8], judged: fn(Option<String>) -> Option<String>) -> Result
         for name in resources.of(ResourceType::Route).keys() {
             // Of tables under another name, those of single hosts, the client wants none.
             if let Ok(table) = name.parse() {
-                machine.want(table);
+                machine.want(Wanted::Table(table));
             }
         }
         machine.replaced(&"1".into(), &resources);
