@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bookinfo's tour under a real istiod that reads the same folder.
+# Bookinfo's tour under a real istiod that reads the same folder, then calls in gRPC's dialect of it.
 #
 #   istiod.sh [FILE]   FILE gets the outcome in one line
 #
@@ -53,4 +53,6 @@ tour=("$TARGET/release/bookinfo" tour --control-plane "http://$address" --config
 [ -z "$OUTCOME" ] || tour+=(--json "$(dirname "$OUTCOME")/tour-istiod.json")
 note "FAILED (the tour under $name)"
 "${limit[@]}" "${tour[@]}"
-say "passed (the tour under $name)"
+note "FAILED (gRPC's dialect under $name)"
+"${limit[@]}" cargo test -p mesh-tower --features yaml --test calls -- --ignored dialect::
+say "passed (the tour and gRPC's dialect under $name)"

@@ -148,7 +148,7 @@ fn kinds_that_nobody_knows() {
         &networking("VirtualSevice", "spec: {}\n"),
         &[
             "test.yaml:2:1: error: VirtualSevice default/x: Istio has no kind VirtualSevice in networking.istio.io/v1; \
-           served are ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Gateway; known are also Sidecar, \
+           served are ServiceEntry, WorkloadEntry, DestinationRule, VirtualService, Gateway, Sidecar; known are also \
            EnvoyFilter, WorkloadGroup, ProxyConfig (networking.istio.io), PeerAuthentication, AuthorizationPolicy, \
            RequestAuthentication (security.istio.io), Telemetry (telemetry.istio.io), WasmPlugin (extensions.istio.io); and MeshConfig (mesh.istio.io)",
         ],
@@ -376,14 +376,14 @@ fn what_has_no_effect_is_noted() {
         ),
         networking(
             "DestinationRule",
-            "spec:\n  host: a\n  trafficPolicy:\n    connectionPool: {}\n    outlierDetection: {}\n    loadBalancer: { consistentHash: {}, localityLbSetting: {} }\n",
+            "spec:\n  host: a\n  trafficPolicy:\n    tunnel: {}\n    proxyProtocol: {}\n    outlierDetection: { consecutiveErrors: 3 }\n    connectionPool: { http: { http2KeepAlive: {} } }\n",
         ),
         networking(
             "ServiceEntry",
             "spec:\n  hosts: [a.example.com]\n  addresses: [10.0.0.1]\n  resolution: DYNAMIC_DNS\n  ports: [ { number: 80, name: http, protocol: HTTP } ]\n",
         ),
         security("PeerAuthentication", "spec: { mtls: { mode: PERMISSIVE } }\n"),
-        networking("Sidecar", "spec: { whatever: 1 }\n"),
+        networking("Sidecar", "spec: { ingress: [ {} ] }\n"),
         networking("EnvoyFilter", "spec: {}\n"),
         networking("WorkloadGroup", "spec: {}\n"),
         networking("ProxyConfig", "spec: {}\n"),
@@ -434,10 +434,10 @@ fn what_has_no_effect_is_noted() {
     let of_rules = notes.iter().filter(|n| n.contains(":VirtualService: "));
     assert_eq!(of_rules.count(), 5, "the rest is served: {notes:#?}");
     for path in [
-        "connectionPool",
-        "outlierDetection",
-        "loadBalancer.consistentHash",
-        "loadBalancer.localityLbSetting",
+        "tunnel",
+        "proxyProtocol",
+        "outlierDetection.consecutiveErrors",
+        "connectionPool.http.http2KeepAlive",
     ] {
         let end = format!("spec.trafficPolicy.{path} has no effect in this version");
         assert!(
@@ -449,14 +449,12 @@ fn what_has_no_effect_is_noted() {
         n.contains("spec.resolution DYNAMIC_DNS: the service is left out; STATIC, DNS, DNS_ROUND_ROBIN and NONE are served")
     }));
     for kind in [
-        "Sidecar",
         "EnvoyFilter",
         "WorkloadGroup",
         "ProxyConfig",
         "PeerAuthentication",
         "Telemetry",
         "WasmPlugin",
-        "Service",
         "ServiceAccount",
         "Deployment",
         "HTTPRoute",

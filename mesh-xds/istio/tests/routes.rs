@@ -496,3 +496,14 @@ fn rules_for_one_gateway_host_are_merged_with_the_open_one_last() {
         .collect();
     assert_eq!(names, ["", "", "open"]);
 }
+
+/// istiod names the table of a server that listens on one address after it.
+#[test]
+fn a_server_with_an_address_has_a_table_of_its_own() {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: g }\nspec: { selector: { istio: gw }, servers: [ \
+                   { port: { number: 80, name: a, protocol: HTTP }, hosts: ['*'] }, { port: { number: 80, name: b, protocol: HTTP }, bind: 10.0.0.1, hosts: ['*'] } ] }\n";
+    let node = mesh_xds::Node::router("gw", "default", [("istio", "gw")]);
+    let resources = load(gateway).config.resources(&node);
+    let tables: Vec<&str> = resources.routes.keys().map(String::as_str).collect();
+    assert_eq!(tables, ["http.80", "http.80.10.0.0.1"]);
+}

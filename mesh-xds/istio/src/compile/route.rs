@@ -19,6 +19,7 @@ use crate::registry::Named;
 use super::{View, cluster_name, matcher, proto};
 
 pub(super) use filters::CORS;
+pub(super) use retry::policy as retry_policy;
 
 /// The gateways for which routes are wanted: `mesh`, or `namespace/name`s.
 pub(super) struct Gateways<'a>(pub(super) &'a [String]);

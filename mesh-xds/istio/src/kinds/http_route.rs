@@ -6,7 +6,7 @@ mod headers;
 mod merge;
 mod mirror;
 mod redirect;
-mod retries;
+pub(crate) mod retries;
 mod rewrite;
 mod values;
 

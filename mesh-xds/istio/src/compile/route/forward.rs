@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
-use crate::compile::{cluster_name, matcher, proto};
+use crate::compile::{cluster_name, hash, matcher, proto};
 use crate::kinds::http_route::{Destination, PathRewrite, Policy};
 
 use super::{Listener, filters, headers, retry, route_action};
@@ -23,7 +23,8 @@ pub(super) fn action(
         many => weighted(listener, many),
     };
     let timeout = policy.timeout.unwrap_or_default();
-    let retries = retry::policy(policy.retries.as_ref());
+    let default = listener.view.registry.mesh.retries.as_ref();
+    let retries = retry::policy(policy.retries.as_ref().or(default));
     let mut out = route_action(clusters, timeout, retries);
     match policy.rewrite.as_ref().and_then(|r| r.path.as_ref()) {
         Some(PathRewrite::Prefix(path)) => out.prefix_rewrite.clone_from(path),
@@ -48,6 +49,7 @@ pub(super) fn action(
         ..RequestMirrorPolicy::default()
     };
     out.request_mirror_policies = policy.mirrors.shares().map(mirror).collect();
+    hash::add(listener.view, policy, destinations, &mut out);
     out
 }
 

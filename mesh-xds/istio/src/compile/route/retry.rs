@@ -13,7 +13,7 @@ const RETRY_ON: &str =
 const RETRIES: u32 = 2;
 
 /// istiod's default where the rule says nothing; nothing where it turns retries off.
-pub(super) fn policy(from: Option<&Retries>) -> Option<pb::RetryPolicy> {
+pub(in crate::compile) fn policy(from: Option<&Retries>) -> Option<pb::RetryPolicy> {
     let attempts = from.map_or(RETRIES, |r| r.attempts);
     if attempts == 0 {
         return None;
