@@ -12,8 +12,7 @@ use mesh_xds::csds::{Csds, CsdsService};
 use tokio::sync::{mpsc, watch};
 
 use crate::builder::{Builder, StartError};
-use crate::client::MeshClient;
-use crate::client::Scope;
+use crate::client::{Faults, MeshClient, Mirrors, Scope};
 use crate::error::{Error, Kind, Place};
 use crate::live::Live;
 use crate::outside::Outside;
@@ -42,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) random: Randomness,
     pub(crate) cells: Arc<Cells>,
     pub(crate) errors: Arc<Errors>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<TableKey>,
@@ -222,6 +223,8 @@ impl Mesh {
             requests: self.shared.cells.started(),
             in_flight: self.shared.cells.in_flight(),
             errors,
+            faults: self.shared.faults.read(),
+            mirrors: self.shared.mirrors.read(),
             edges: self
                 .shared
                 .live

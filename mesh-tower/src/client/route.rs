@@ -3,6 +3,7 @@
 mod asked;
 mod change;
 mod decide;
+mod inject;
 mod outside;
 mod subset;
 
@@ -15,10 +16,13 @@ use http::uri::Authority;
 use http::{Request, Response, Uri};
 use mesh_core::route::Limits;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::fault::Fault;
 use super::head::Head;
+use super::mirror;
 use super::options::{CallOptions, Due};
 use super::seam::{Answered, CallInfo, Destination, Goal, Routed};
 use crate::body::Body;
@@ -88,11 +92,13 @@ impl RouteLayer {
             authority,
             place: self.call_info.then(Place::default),
             change: None,
+            fault: None,
         };
         let routed = Routed {
             request,
             destination,
             limits: Limits::default(),
+            since: None,
             due: Due::of(&options, None),
             retries: options.retries,
             was: None,
@@ -163,7 +169,13 @@ where
         };
         let subset = options.subset.as_deref();
         match decide(shared, asked, Head::of(&request), subset) {
-            Decision::To(chosen) => match begin(request, chosen, terms) {
+            Decision::To(chosen) if chosen.delays() => {
+                let delayed = delayed(Arc::clone(shared), request, chosen, terms, self.inner.clone());
+                RouteFuture::Waiting {
+                    waiting: Box::pin(delayed),
+                }
+            }
+            Decision::To(chosen) => match begin(shared, request, chosen, terms, None) {
                 Ok((routed, ending)) => RouteFuture::Calling {
                     call: self.inner.call(routed),
                     ending,
@@ -172,15 +184,13 @@ where
             },
             Decision::Fail(error) => RouteFuture::Refused { error: Some(error) },
             Decision::Wait(..) => {
-                let (shared, mut inner) = (Arc::clone(shared), self.inner.clone());
+                let (shared, inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
                     let subset = options.subset.as_deref();
                     let chosen = wait(&shared, asked, &head, terms.due, subset).await?;
                     let request = Request::from_parts(head, body);
-                    let (routed, mut ending) = begin(request, chosen, terms)?;
-                    let result = inner.call(routed).await;
-                    ending.of(result)
+                    delayed(shared, request, chosen, terms, inner).await
                 });
                 RouteFuture::Waiting { waiting }
             }
@@ -197,16 +207,46 @@ struct Terms {
     call_info: bool,
 }
 
-/// Makes a request ready to go, and what is to be done when its response comes.
-fn begin<B>(
+/// A call that waits for as long as a fault says, if it has one.
+async fn delayed<S, B>(
+    shared: Arc<Shared>,
     request: Request<B>,
     chosen: Chosen,
     terms: Terms,
+    mut inner: S,
+) -> Result<Response<Body>, Error>
+where
+    S: Service<Routed<B>, Response = Answered, Error = Error>,
+    B: 'static,
+{
+    let since = match &chosen.fault {
+        None => None,
+        Some(fault) => {
+            let authority = request.uri().authority().cloned();
+            let waited = fault.wait(chosen.limits, terms.due, &chosen.destination.place);
+            let waited = waited.await;
+            waited.map_err(|error| error.called(authority.as_ref()))?
+        }
+    };
+    let (routed, mut ending) = begin(&shared, request, chosen, terms, since)?;
+    let result = inner.call(routed).await;
+    ending.of(result)
+}
+
+/// Makes a request ready to go, and what is to be done when its response comes.
+fn begin<B: 'static>(
+    shared: &Arc<Shared>,
+    request: Request<B>,
+    chosen: Chosen,
+    terms: Terms,
+    since: Option<Instant>,
 ) -> Result<(Routed<B>, Ending), Error> {
     let Chosen {
         destination,
         limits,
         change,
+        fault,
+        mirrors,
     } = chosen;
     // Errors name the authority that was routed by, whatever a rewrite sends.
     let authority = request.uri().authority().cloned();
@@ -224,6 +264,12 @@ fn begin<B>(
         Ok(changed) => changed,
         Err(error) => return Err(invalid(error.to_string(), destination.place)),
     };
+    if let Goal::Abort(_) = destination.goal {
+        shared.faults.aborted();
+    }
+    if !mirrors.is_empty() {
+        mirror::send(shared, mirrors, &mut request, limits);
+    }
     if let Goal::Beyond(_) = destination.goal
         && rewrites
         && let Err(reason) = change::keep_destination(&mut request, authority.as_ref())
@@ -234,11 +280,13 @@ fn begin<B>(
         authority,
         place: terms.call_info.then(|| destination.place.clone()),
         change,
+        fault,
     };
     let routed = Routed {
         request,
         destination,
         limits,
+        since,
         due: terms.due,
         retries: terms.retries,
         was,
@@ -252,6 +300,7 @@ pub struct Ending {
     authority: Option<Authority>,
     place: Option<Place>,
     change: Option<Change>,
+    fault: Option<Box<Fault>>,
 }
 
 impl Ending {
@@ -260,7 +309,9 @@ impl Ending {
         if let Some(change) = &self.change {
             change.response(&mut answered);
         }
-        Ok(informed(answered, self.place.take()))
+        let fault = self.fault.take();
+        let flags = fault.map_or("", |fault| fault.flags);
+        Ok(informed(answered, self.place.take(), flags))
     }
 }
 
@@ -305,7 +356,7 @@ impl<F> fmt::Debug for RouteFuture<F> {
 }
 
 /// Adds what the caller asked to know.
-fn informed(answered: Answered, place: Option<Place>) -> Response<Body> {
+fn informed(answered: Answered, place: Option<Place>, flags: &'static str) -> Response<Body> {
     let Answered {
         mut response,
         endpoint,
@@ -318,6 +369,7 @@ fn informed(answered: Answered, place: Option<Place>) -> Response<Body> {
             endpoint,
             generation: place.generation,
             attempts,
+            flags,
         });
     }
     response

@@ -4,20 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use mesh_core::route::{Action, Limits};
+use mesh_core::route::{Action, Forward, Limits, drawn};
 use mesh_core::snapshot::{Missing, TableKey};
 
 use super::asked::Asked;
 use super::change::Change;
+use super::inject::inject;
 use super::outside::{self, CatchAll};
 use super::subset;
+use crate::client::fault::Fault;
 use crate::client::head::Head;
 use crate::client::limit::Expired;
+use crate::client::mirror::Mirror;
 use crate::client::options::Due;
 use crate::client::seam::{Destination, Goal};
 use crate::error::{Error, Kind, Place, Sent};
 use crate::live::LiveTarget;
 use crate::mesh::Shared;
+use crate::random::SplitMix;
 
 /// How long a call waits for the first configuration of its target.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -44,17 +48,23 @@ pub(super) struct Chosen {
     pub(super) destination: Destination,
     pub(super) limits: Limits,
     pub(super) change: Option<Change>,
+    pub(super) fault: Option<Box<Fault>>,
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 impl Chosen {
-    fn answer(route: &Arc<mesh_core::route::Route>, place: Place) -> Self {
+    /// Whether a fault makes it wait.
+    pub(super) fn delays(&self) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.delays())
+    }
+
+    fn answer(goal: Goal, place: Place, limits: Limits, fault: Option<Box<Fault>>) -> Self {
         Self {
-            destination: Destination {
-                goal: Goal::Answer(Arc::clone(route)),
-                place,
-            },
-            limits: Limits::default(),
+            destination: Destination { goal, place },
+            limits,
             change: None,
+            fault,
+            mirrors: Vec::new(),
         }
     }
 }
@@ -151,7 +161,16 @@ pub(super) fn routed(
     place.route = Some(Arc::clone(&route.name));
     let forward = match &route.action {
         Action::Forward(forward) => forward,
-        Action::DirectResponse(_) | Action::Redirect(_) => return Ok(Chosen::answer(route, place)),
+        Action::DirectResponse(_) | Action::Redirect(_) => {
+            let fault = route.fault.as_ref();
+            let fault = fault.and_then(|fault| inject(shared, asked, fault, None, view, &mut rng));
+            let (fault, goal) = match fault {
+                Some((fault, Some(abort))) => (Some(fault), abort.goal(route, None, None)),
+                Some((fault, None)) => (Some(fault), Goal::Answer(Arc::clone(route))),
+                None => (None, Goal::Answer(Arc::clone(route))),
+            };
+            return Ok(Chosen::answer(goal, place, Limits::default(), fault));
+        }
         Action::Unsupported(what) => {
             let reason = format!("the route's action {what} is not supported yet");
             return Err((Kind::Unsupported, place, reason));
@@ -166,6 +185,18 @@ pub(super) fn routed(
     };
     let name = target.host.cluster(choice.cluster);
     place.cluster = name.cloned();
+    let limits = forward.timeouts.of(&asked.time);
+    let mut fault = None;
+    if let Some(rule) = choice.fault.as_ref().or(route.fault.as_ref()) {
+        let injected = inject(shared, asked, rule, name, view, &mut rng);
+        if let Some((injected, abort)) = injected {
+            if let Some(abort) = abort {
+                let goal = abort.goal(route, Some((forward, choice)), name);
+                return Ok(Chosen::answer(goal, place, limits, Some(injected)));
+            }
+            fault = Some(injected);
+        }
+    }
     let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
         let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
         return Err((Kind::NoCluster, place, reason.to_owned()));
@@ -177,11 +208,38 @@ pub(super) fn routed(
         Ok(goal) => goal,
         Err((kind, reason)) => return Err((kind, place, reason)),
     };
+    let mirrors = match forward.mirrors.is_empty() || asked.secure {
+        true => Vec::new(),
+        false => mirrors(target, forward, &place, &mut rng),
+    };
     Ok(Chosen {
         destination: Destination { goal, place },
-        limits: forward.timeouts.of(&asked.time),
+        limits,
         change: Change::of(route, forward, choice, name, &asked.time),
+        fault,
+        mirrors,
     })
+}
+
+/// The mirrors of one request whose clusters are there.
+fn mirrors(
+    target: &LiveTarget,
+    forward: &Forward,
+    place: &Place,
+    rng: &mut SplitMix,
+) -> Vec<Mirror> {
+    let mirror = |mirror: &mesh_core::route::Mirror| {
+        Some(Mirror {
+            cluster: Arc::clone(target.cluster(mirror.cluster)?),
+            host: mirror.host.clone(),
+            place: Place {
+                cluster: target.host.cluster(mirror.cluster).cloned(),
+                ..place.clone()
+            },
+        })
+    };
+    let drawn = drawn(&forward.mirrors, rng);
+    drawn.filter_map(mirror).collect()
 }
 
 /// Waits until the configuration says something of the request, and then what it says.
