@@ -41,7 +41,14 @@ pub(super) fn answer<B>(
         route: &route.name,
         ..Values::default()
     };
-    reply(&mut response, (status, None), body, request, values, Some(changes));
+    reply(
+        &mut response,
+        (status, None),
+        body,
+        request,
+        values,
+        Some(changes),
+    );
     Ok(response)
 }
 

@@ -170,7 +170,13 @@ where
         let subset = options.subset.as_deref();
         match decide(shared, asked, Head::of(&request), subset) {
             Decision::To(chosen) if chosen.delays() => {
-                let delayed = delayed(Arc::clone(shared), request, chosen, terms, self.inner.clone());
+                let delayed = delayed(
+                    Arc::clone(shared),
+                    request,
+                    chosen,
+                    terms,
+                    self.inner.clone(),
+                );
                 RouteFuture::Waiting {
                     waiting: Box::pin(delayed),
                 }
