@@ -90,7 +90,7 @@ fn a_fault_is_taken_as_it_is_or_wrapped() {
         config: Some(pack_any(wire.clone())),
         ..FilterConfig::default()
     };
-    for any in [pack_any(wire.clone()), pack_any(wrapped)] {
+    for any in [pack_any(wire), pack_any(wrapped)] {
         let rig = taken(&with(any));
         let route = &rig.target("a").expect("a target").host.routes()[0];
         let fault = route.fault.as_ref().expect("a fault");

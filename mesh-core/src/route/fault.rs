@@ -132,9 +132,13 @@ impl Fault {
     fn is_for(&self, request: &RequestView<'_>, cluster: Option<&str>) -> bool {
         let wanted = self.upstream_cluster.as_deref();
         let node = request.headers.get(DOWNSTREAM_NODE);
-        let is_node = |name: &Box<str>| node.is_some_and(|node| node.as_bytes() == name.as_bytes());
+        let node = node.map(http::HeaderValue::as_bytes);
         (wanted.is_none() || wanted == cluster)
-            && (self.downstream_nodes.is_empty() || self.downstream_nodes.iter().any(is_node))
+            && (self.downstream_nodes.is_empty()
+                || self
+                    .downstream_nodes
+                    .iter()
+                    .any(|name| Some(name.as_bytes()) == node))
             && self.headers.iter().all(|header| header.matches(request))
     }
 }

@@ -20,7 +20,6 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::fault::Fault;
 use super::head::Head;
 use super::mirror;
 use super::options::{CallOptions, Due};
@@ -31,7 +30,7 @@ use crate::mesh::Shared;
 use asked::Asked;
 pub(crate) use asked::{Carrier, invalid};
 use change::Change;
-use decide::{Chosen, Decision, decide, wait};
+use decide::{Chosen, Decision, Extra, decide, wait};
 
 /// Which routes a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +91,7 @@ impl RouteLayer {
             authority,
             place: self.call_info.then(Place::default),
             change: None,
-            fault: None,
+            extra: None,
         };
         let routed = Routed {
             request,
@@ -170,16 +169,9 @@ where
         let subset = options.subset.as_deref();
         match decide(shared, asked, Head::of(&request), subset) {
             Decision::To(chosen) if chosen.delays() => {
-                let delayed = delayed(
-                    Arc::clone(shared),
-                    request,
-                    chosen,
-                    terms,
-                    self.inner.clone(),
-                );
-                RouteFuture::Waiting {
-                    waiting: Box::pin(delayed),
-                }
+                let (shared, inner) = (Arc::clone(shared), self.inner.clone());
+                let waiting = Box::pin(delayed(shared, request, chosen, terms, inner));
+                RouteFuture::Waiting { waiting }
             }
             Decision::To(chosen) => match begin(shared, request, chosen, terms, None) {
                 Ok((routed, ending)) => RouteFuture::Calling {
@@ -225,7 +217,8 @@ where
     S: Service<Routed<B>, Response = Answered, Error = Error>,
     B: 'static,
 {
-    let since = match &chosen.fault {
+    let fault = chosen.extra.as_ref().and_then(|extra| extra.fault.as_ref());
+    let since = match fault {
         None => None,
         Some(fault) => {
             let authority = request.uri().authority().cloned();
@@ -251,8 +244,7 @@ fn begin<B: 'static>(
         destination,
         limits,
         change,
-        fault,
-        mirrors,
+        mut extra,
     } = chosen;
     // Errors name the authority that was routed by, whatever a rewrite sends.
     let authority = request.uri().authority().cloned();
@@ -273,7 +265,8 @@ fn begin<B: 'static>(
     if let Goal::Abort(_) = destination.goal {
         shared.faults.aborted();
     }
-    if !mirrors.is_empty() {
+    if let Some(extra) = &mut extra {
+        let mirrors = std::mem::take(&mut extra.mirrors);
         mirror::send(shared, mirrors, &mut request, limits);
     }
     if let Goal::Beyond(_) = destination.goal
@@ -286,7 +279,7 @@ fn begin<B: 'static>(
         authority,
         place: terms.call_info.then(|| destination.place.clone()),
         change,
-        fault,
+        extra,
     };
     let routed = Routed {
         request,
@@ -306,7 +299,7 @@ pub struct Ending {
     authority: Option<Authority>,
     place: Option<Place>,
     change: Option<Change>,
-    fault: Option<Box<Fault>>,
+    extra: Option<Box<Extra>>,
 }
 
 impl Ending {
@@ -315,7 +308,7 @@ impl Ending {
         if let Some(change) = &self.change {
             change.response(&mut answered);
         }
-        let fault = self.fault.take();
+        let fault = self.extra.take().and_then(|extra| extra.fault);
         let flags = fault.map_or("", |fault| fault.flags);
         Ok(informed(answered, self.place.take(), flags))
     }

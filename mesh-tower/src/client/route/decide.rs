@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use mesh_core::route::{Action, Forward, Limits, drawn};
+use mesh_core::route::{Action, Choice, Forward, Limits, drawn};
 use mesh_core::snapshot::{Missing, TableKey};
 
 use super::asked::Asked;
@@ -19,7 +19,7 @@ use crate::client::mirror::Mirror;
 use crate::client::options::Due;
 use crate::client::seam::{Destination, Goal};
 use crate::error::{Error, Kind, Place, Sent};
-use crate::live::LiveTarget;
+use crate::live::{LiveCluster, LiveTarget};
 use crate::mesh::Shared;
 use crate::random::SplitMix;
 
@@ -48,23 +48,29 @@ pub(super) struct Chosen {
     pub(super) destination: Destination,
     pub(super) limits: Limits,
     pub(super) change: Option<Change>,
-    pub(super) fault: Option<Box<Fault>>,
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// What few routes have.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    pub(super) fault: Option<Fault>,
     pub(super) mirrors: Vec<Mirror>,
 }
 
 impl Chosen {
     /// Whether a fault makes it wait.
     pub(super) fn delays(&self) -> bool {
-        self.fault.as_ref().is_some_and(|fault| fault.delays())
+        let fault = self.extra.as_ref().and_then(|extra| extra.fault.as_ref());
+        fault.is_some_and(Fault::delays)
     }
 
-    fn answer(goal: Goal, place: Place, limits: Limits, fault: Option<Box<Fault>>) -> Self {
+    fn answer(goal: Goal, place: Place, limits: Limits, extra: Option<Box<Extra>>) -> Self {
         Self {
             destination: Destination { goal, place },
             limits,
             change: None,
-            fault,
-            mirrors: Vec::new(),
+            extra,
         }
     }
 }
@@ -162,14 +168,9 @@ pub(super) fn routed(
     let forward = match &route.action {
         Action::Forward(forward) => forward,
         Action::DirectResponse(_) | Action::Redirect(_) => {
-            let fault = route.fault.as_ref();
-            let fault = fault.and_then(|fault| inject(shared, asked, fault, None, view, &mut rng));
-            let (fault, goal) = match fault {
-                Some((fault, Some(abort))) => (Some(fault), abort.goal(route, None, None)),
-                Some((fault, None)) => (Some(fault), Goal::Answer(Arc::clone(route))),
-                None => (None, Goal::Answer(Arc::clone(route))),
-            };
-            return Ok(Chosen::answer(goal, place, Limits::default(), fault));
+            let (extra, abort) = inject(shared, asked, route, None, None, view, &mut rng);
+            let goal = abort.unwrap_or_else(|| Goal::Answer(Arc::clone(route)));
+            return Ok(Chosen::answer(goal, place, Limits::default(), extra));
         }
         Action::Unsupported(what) => {
             let reason = format!("the route's action {what} is not supported yet");
@@ -186,39 +187,43 @@ pub(super) fn routed(
     let name = target.host.cluster(choice.cluster);
     place.cluster = name.cloned();
     let limits = forward.timeouts.of(&asked.time);
-    let mut fault = None;
-    if let Some(rule) = choice.fault.as_ref().or(route.fault.as_ref()) {
-        let injected = inject(shared, asked, rule, name, view, &mut rng);
-        if let Some((injected, abort)) = injected {
-            if let Some(abort) = abort {
-                let goal = abort.goal(route, Some((forward, choice)), name);
-                return Ok(Chosen::answer(goal, place, limits, Some(injected)));
-            }
-            fault = Some(injected);
-        }
+    let by = Some((&**forward, choice));
+    let (mut extra, abort) = inject(shared, asked, route, by, name, view, &mut rng);
+    if let Some(goal) = abort {
+        return Ok(Chosen::answer(goal, place, limits, extra));
     }
-    let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
-        let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
-        return Err((Kind::NoCluster, place, reason.to_owned()));
-    };
-    if let Some(fault) = &cluster.model.fault {
-        return Err((Kind::NoCluster, place, fault.to_string()));
-    }
-    let goal = match outside::goal(shared, cluster, asked, head) {
+    let goal = reached(target, choice)
+        .and_then(|(cluster, name)| Ok((outside::goal(shared, cluster, asked, head)?, name)));
+    let (goal, name) = match goal {
         Ok(goal) => goal,
         Err((kind, reason)) => return Err((kind, place, reason)),
     };
-    let mirrors = match forward.mirrors.is_empty() || asked.secure {
-        true => Vec::new(),
-        false => mirrors(target, forward, &place, &mut rng),
-    };
+    if !forward.mirrors.is_empty() && !asked.secure {
+        let mirrors = mirrors(target, forward, &place, &mut rng);
+        extra.get_or_insert_default().mirrors = mirrors;
+    }
     Ok(Chosen {
         destination: Destination { goal, place },
         limits,
         change: Change::of(route, forward, choice, name, &asked.time),
-        fault,
-        mirrors,
+        extra,
     })
+}
+
+/// The cluster of a choice with its name, if it can be used.
+fn reached<'a>(
+    target: &'a LiveTarget,
+    choice: &Choice,
+) -> Result<(&'a Arc<LiveCluster>, &'a Arc<str>), (Kind, String)> {
+    let name = target.host.cluster(choice.cluster);
+    let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
+        let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
+        return Err((Kind::NoCluster, reason.to_owned()));
+    };
+    match &cluster.model.fault {
+        Some(fault) => Err((Kind::NoCluster, fault.to_string())),
+        None => Ok((cluster, name)),
+    }
 }
 
 /// The mirrors of one request whose clusters are there.

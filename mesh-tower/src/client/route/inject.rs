@@ -2,58 +2,55 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mesh_core::RequestView;
-use mesh_core::route::{AbortStatus, Choice, Fault as Rule, Forward, Route};
+use mesh_core::route::{Choice, Forward, Route};
 
 use super::asked::Asked;
-use crate::client::fault::{Abort, Fault};
+use super::decide::Extra;
+use crate::client::fault::Abort;
 use crate::client::seam::Goal;
 use crate::mesh::Shared;
 use crate::random::SplitMix;
 
-/// What a request is answered with.
-pub(super) struct Aborted(AbortStatus, Bytes);
-
-/// The fault of one request, if it has one and is let have it. Of https a sidecar sees nothing that it could answer.
+/// The fault of one request that goes `by` a choice of its route, or by none, if it has one and is let have it; and the
+/// answer that it gets in place of what the route says. Of https a sidecar sees nothing that it could answer.
 pub(super) fn inject(
     shared: &Shared,
     asked: Asked,
-    rule: &Rule,
+    route: &Arc<Route>,
+    by: Option<(&Forward, &Choice)>,
     cluster: Option<&Arc<str>>,
     request: &RequestView<'_>,
     rng: &mut SplitMix,
-) -> Option<(Box<Fault>, Option<Aborted>)> {
-    if asked.secure {
-        return None;
-    }
+) -> (Option<Box<Extra>>, Option<Goal>) {
+    let own = by.and_then(|(_, choice)| choice.fault.as_ref());
+    let Some(rule) = own.or(route.fault.as_ref()).filter(|_| !asked.secure) else {
+        return (None, None);
+    };
     let injected = rule.draw(request, cluster.map(|name| &**name), rng);
     if injected.is_none() {
-        return None;
+        return (None, None);
     }
-    let fault = shared.faults.admit(&injected, rule.max_active)?;
-    let abort = injected.abort.map(|(status, body)| Aborted(status, body));
-    Some((Box::new(fault), abort))
-}
-
-impl Aborted {
-    pub(super) fn goal(
-        self,
-        route: &Arc<Route>,
-        by: Option<(&Forward, &Choice)>,
-        cluster: Option<&Arc<str>>,
-    ) -> Goal {
-        let choice = by.and_then(|(forward, choice)| {
-            let mut choices = forward.split.weights();
-            choices.position(|(one, _)| std::ptr::eq(one, choice))
-        });
-        let Self(status, body) = self;
+    let Some(fault) = shared.faults.admit(&injected, rule.max_active) else {
+        return (None, None);
+    };
+    let extra = Box::new(Extra {
+        fault: Some(fault),
+        ..Extra::default()
+    });
+    let goal = injected.abort.map(|(status, body)| {
         Goal::Abort(Arc::new(Abort {
             route: Arc::clone(route),
-            choice,
+            choice: by.and_then(position),
             cluster: cluster.cloned(),
             status,
             body,
         }))
-    }
+    });
+    (Some(extra), goal)
+}
+
+fn position((forward, choice): (&Forward, &Choice)) -> Option<usize> {
+    let mut choices = forward.split.weights();
+    choices.position(|(one, _)| std::ptr::eq(one, choice))
 }

@@ -139,8 +139,7 @@ fn by_ourselves(shared: &Shared, asked: Asked, head: Head<'_>, place: Place) -> 
             destination: Destination { goal, place },
             limits: Limits::default(),
             change: None,
-            fault: None,
-            mirrors: Vec::new(),
+            extra: None,
         }),
         Err((kind, reason)) => {
             let authority = Some(head.authority().into());
