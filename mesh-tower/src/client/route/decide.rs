@@ -210,11 +210,10 @@ pub(super) fn routed(
     })
 }
 
+type Named<'a> = (&'a Arc<LiveCluster>, &'a Arc<str>);
+
 /// The cluster of a choice with its name, if it can be used.
-fn reached<'a>(
-    target: &'a LiveTarget,
-    choice: &Choice,
-) -> Result<(&'a Arc<LiveCluster>, &'a Arc<str>), (Kind, String)> {
+fn reached<'a>(target: &'a LiveTarget, choice: &Choice) -> Result<Named<'a>, (Kind, String)> {
     let name = target.host.cluster(choice.cluster);
     let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
         let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
