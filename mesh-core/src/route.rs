@@ -2,9 +2,12 @@
 
 mod action;
 mod domain;
+mod fault;
 mod forward;
+mod fraction;
 mod hash;
 mod index;
+mod mirror;
 mod mutate;
 mod redirect;
 mod rewrite;
@@ -15,8 +18,11 @@ mod virtual_host;
 
 pub use action::{Action, ClusterIndex, DirectResponse};
 pub use domain::{Domain, DomainTable, InvalidDomain};
+pub use fault::{ABORT_BODY, Abort, AbortBy, AbortStatus, Delay, DelayBy, Fault, Injected};
 pub use forward::{Choice, Forward, SplitBy};
+pub use fraction::{Denominator, Fraction};
 pub use hash::{HashPolicies, HashPolicy, Hashed};
+pub use mirror::{Mirror, MirrorHost, drawn};
 pub use mutate::{HeaderOp, Level, Mutation};
 pub use redirect::{Redirect, RedirectPath};
 pub use rewrite::{HostRewrite, InvalidRewrite, PathRewrite};

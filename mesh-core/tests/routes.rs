@@ -55,6 +55,7 @@ fn route(name: usize, matches: RouteMatch) -> Route {
         matches,
         action,
         source: None,
+        fault: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! One body type for requests and responses, so that services of the mesh need no annotations.
 
+mod tee;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::client::{Expired, Trail, Watch};
+use crate::client::{Expired, Mirrors, Trail, Watch};
 use crate::error::{BoxError, Error, Kind, Place, Sent};
 use crate::pool::{Lease, Received, Tied};
 
@@ -153,6 +155,27 @@ impl Body {
         }
     }
 
+    /// A copy for a mirror: bytes at hand are shared, and what a stream yields reaches both. `None` for more bytes
+    /// than a mirror may hold. `length` is the `content-length` of the request.
+    pub(crate) fn copy(&mut self, length: Option<u64>, mirrors: &Arc<Mirrors>) -> Option<Self> {
+        let inner = match std::mem::replace(&mut self.inner, Inner::Empty) {
+            Inner::Empty => Inner::Empty,
+            Inner::Once { bytes, told } => {
+                self.inner = Inner::Once {
+                    bytes: bytes.clone(),
+                    told,
+                };
+                (bytes.len() <= tee::MOST).then_some(Inner::Once { bytes, told })?
+            }
+            stream => {
+                let (teed, copied) = tee::tee(stream, length, mirrors);
+                self.inner = Inner::Boxed(Box::pin(teed));
+                Inner::Boxed(Box::pin(copied))
+            }
+        };
+        Some(Self::of(inner))
+    }
+
     /// Lets the body of a request tell how far it is.
     pub(crate) fn upload(&mut self, trail: Arc<Trail>) {
         self.upload = Some(trail);
@@ -248,6 +271,27 @@ impl Inner {
             Self::Boxed(boxed) => boxed.as_mut().poll_frame(cx),
         }
     }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Once { .. } => false,
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Received(received) => received.is_end_stream(),
+            Self::Boxed(boxed) => boxed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Once { told: false, .. } => SizeHint::default(),
+            Self::Once { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Received(received) => received.size_hint(),
+            Self::Boxed(boxed) => boxed.size_hint(),
+        }
+    }
 }
 
 impl HttpBody for Body {
@@ -286,24 +330,11 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Inner::Empty => true,
-            Inner::Once { .. } => false,
-            Inner::Incoming(incoming) => incoming.is_end_stream(),
-            Inner::Received(received) => received.is_end_stream(),
-            Inner::Boxed(boxed) => boxed.is_end_stream(),
-        }
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Inner::Empty => SizeHint::with_exact(0),
-            Inner::Once { told: false, .. } => SizeHint::default(),
-            Inner::Once { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Incoming(incoming) => incoming.size_hint(),
-            Inner::Received(received) => received.size_hint(),
-            Inner::Boxed(boxed) => boxed.size_hint(),
-        }
+        self.inner.size_hint()
     }
 }
 

@@ -260,6 +260,8 @@ impl Builder {
             cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
             outside: Outside::new(self.outside, &errors),
             errors,
+            faults: Arc::default(),
+            mirrors: Arc::default(),
             drain: Default::default(),
             wanted,
             status,

@@ -2,9 +2,11 @@
 
 mod answer;
 mod dispatch;
+mod fault;
 mod head;
 mod limit;
 mod mesh_client;
+mod mirror;
 mod options;
 mod outbound;
 mod retry;
@@ -14,8 +16,10 @@ mod seam;
 pub use crate::pool::Failed;
 pub use crate::telemetry::{Telemetry, TelemetryLayer};
 pub use dispatch::Dispatch;
+pub(crate) use fault::Faults;
 pub(crate) use limit::{By, Expired, Limit, Trail, Watch};
 pub use mesh_client::{MeshClient, ResponseFuture};
+pub(crate) use mirror::Mirrors;
 pub use options::CallOptions;
 pub use outbound::{Outbound, OutboundLayer};
 pub(crate) use retry::Repeats;

@@ -55,6 +55,6 @@ pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,
 };
-pub use telemetry::{EdgeStats, Stats};
+pub use telemetry::{EdgeStats, FaultStats, MirrorStats, Stats};
 #[cfg(feature = "tls")]
 pub use tls::CryptoProvider;

@@ -13,8 +13,7 @@ use mesh_xds::{Dialect, ListenerName, Wanted};
 use tokio::sync::{mpsc, watch};
 
 use crate::builder::{Builder, StartError};
-use crate::client::MeshClient;
-use crate::client::Scope;
+use crate::client::{Faults, MeshClient, Mirrors, Scope};
 use crate::error::{Error, Kind, Place};
 use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
@@ -43,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) random: Randomness,
     pub(crate) cells: Arc<Cells>,
     pub(crate) errors: Arc<Errors>,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables or listeners; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<Wanted>,
@@ -241,6 +242,8 @@ impl Mesh {
             requests: self.shared.cells.started(),
             in_flight: self.shared.cells.in_flight(),
             errors,
+            faults: self.shared.faults.read(),
+            mirrors: self.shared.mirrors.read(),
             edges: self
                 .shared
                 .live

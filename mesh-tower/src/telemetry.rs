@@ -8,4 +8,4 @@ mod stats;
 pub(crate) use cells::{Cells, Errors, Outcome};
 pub use layer::{Telemetry, TelemetryLayer};
 pub(crate) use running::Running;
-pub use stats::{EdgeStats, Stats};
+pub use stats::{EdgeStats, FaultStats, MirrorStats, Stats};

@@ -1,5 +1,7 @@
 //! `envoy.config.route.v3.RouteAction`: where a request goes, and what is changed on the way.
 
+use std::sync::Arc;
+
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
@@ -7,7 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use rand::Rng;
 
 use super::action::ClusterIndex;
+use super::fault::Fault;
 use super::hash::HashPolicies;
+use super::mirror::Mirror;
 use super::mutate::{Mutation, set};
 use super::rewrite::{HostRewrite, InvalidRewrite, PathRewrite, authority};
 use super::split::Split;
@@ -34,6 +38,8 @@ pub struct Forward {
     pub expected: Option<HeaderValue>,
     /// `hash_policy`
     pub hash: HashPolicies,
+    /// `request_mirror_policies`
+    pub mirrors: Box<[Mirror]>,
 }
 
 /// One cluster of a split, with all that is done to a request that goes there: the rules of the
@@ -51,6 +57,8 @@ pub struct Choice {
     pub host: HostRewrite,
     /// `append_x_forwarded_host`: a host that is rewritten is appended to `x-forwarded-host`.
     pub append_forwarded_host: bool,
+    /// The faults of the cluster's own entry, in place of [`Route::fault`](super::Route::fault).
+    pub fault: Option<Arc<Fault>>,
 }
 
 /// What decides among the clusters of a split (`WeightedCluster.random_value_specifier`).
@@ -79,6 +87,7 @@ impl Forward {
             timeouts: Timeouts::default(),
             expected: None,
             hash: HashPolicies::default(),
+            mirrors: Box::default(),
         }
     }
 
@@ -195,6 +204,7 @@ impl Choice {
             response_headers: Mutation::default(),
             host: HostRewrite::Keep,
             append_forwarded_host: false,
+            fault: None,
         }
     }
 
@@ -239,7 +249,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-fn set_host(
+pub(super) fn set_host(
     uri: &mut Uri,
     headers: &mut HeaderMap,
     host: &Authority,

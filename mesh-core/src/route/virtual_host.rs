@@ -6,6 +6,7 @@ use rand::{Rng, RngExt};
 
 use super::action::{Action, ClusterIndex};
 use super::domain::Domain;
+use super::fault::Fault;
 use super::index::RouteIndex;
 use crate::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::request::RequestView;
@@ -16,6 +17,8 @@ pub struct VirtualHost {
     name: Arc<str>,
     domains: Box<[Domain]>,
     clusters: Box<[Arc<str>]>,
+    /// In the same order: whether only mirrors go there.
+    mirrors_only: Box<[bool]>,
     routes: Box<[Arc<Route>]>,
     index: RouteIndex,
 }
@@ -31,10 +34,12 @@ impl VirtualHost {
     ) -> Self {
         let routes: Box<[Arc<Route>]> = routes.into_iter().map(Arc::new).collect();
         let index = RouteIndex::new(routes.iter().map(|route| &route.matches.path));
+        let clusters = clusters.into();
         Self {
             name,
             domains: domains.into(),
-            clusters: clusters.into(),
+            mirrors_only: mirrors_only(clusters.len(), &routes),
+            clusters,
             routes,
             index,
         }
@@ -48,6 +53,7 @@ impl VirtualHost {
             name,
             domains: Box::new([domain]),
             clusters: self.clusters.clone(),
+            mirrors_only: self.mirrors_only.clone(),
             routes: self.routes.clone(),
             index: RouteIndex::new(self.routes.iter().map(|route| &route.matches.path)),
         }
@@ -66,6 +72,12 @@ impl VirtualHost {
     /// The names of all clusters that its routes can reach, each once.
     pub const fn clusters(&self) -> &[Arc<str>] {
         &self.clusters
+    }
+
+    /// The names of those without which its routes cannot serve: all but those to which only mirrors go.
+    pub fn needed_clusters(&self) -> impl Iterator<Item = &Arc<str>> {
+        let all = self.clusters.iter().zip(&self.mirrors_only);
+        all.filter(|(_, only)| !**only).map(|(name, _)| name)
     }
 
     /// The name behind an index of one of its routes.
@@ -88,6 +100,28 @@ impl VirtualHost {
     }
 }
 
+fn mirrors_only(clusters: usize, routes: &[Arc<Route>]) -> Box<[bool]> {
+    let mut only = vec![false; clusters];
+    let forwards = || {
+        routes.iter().filter_map(|route| match &route.action {
+            Action::Forward(forward) => Some(forward),
+            _ => None,
+        })
+    };
+    let mut mark = |ClusterIndex(at): ClusterIndex, is: bool| {
+        if let Some(only) = only.get_mut(at as usize) {
+            *only = is;
+        }
+    };
+    for mirror in forwards().flat_map(|forward| &forward.mirrors) {
+        mark(mirror.cluster, true);
+    }
+    for (choice, _) in forwards().flat_map(|forward| forward.split.weights()) {
+        mark(choice.cluster, false);
+    }
+    only.into()
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Route {
@@ -100,6 +134,9 @@ pub struct Route {
     /// The configuration that it was made of, as Istio names it
     /// (`/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews`).
     pub source: Option<Arc<str>>,
+    /// `typed_per_filter_config["envoy.filters.http.fault"]`: its faults, or those of the virtual host or of the route
+    /// configuration. They come before what it does, be that an answer.
+    pub fault: Option<Arc<Fault>>,
 }
 
 /// When a route applies: all parts must hold.

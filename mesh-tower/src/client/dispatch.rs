@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::Response;
 use mesh_core::cluster::{Cluster, Discovery, Protocol};
-use mesh_core::route::Route;
 use tower_service::Service;
 
-use super::answer::answer;
+use super::answer::{aborted, answer};
 use super::limit::Trail;
 use super::seam::{Answered, Attempt, Destination, Goal};
+use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 use crate::live::LiveCluster;
 use crate::mesh::Shared;
@@ -57,18 +57,15 @@ impl Service<Attempt> for Dispatch {
             }
             // Decided for foreign clients only.
             Goal::Beyond(_) => refused(Error::new(Kind::Unsupported, place, "no host is known")),
-            Goal::Answer(route) => answered(&route, &attempt.request, place),
+            Goal::Answer(route) => answered(answer(&route, &attempt.request, place)),
+            Goal::Abort(fault) => answered(Ok(aborted(&fault, &attempt.request))),
         }
     }
 }
 
 /// What the configuration answers, as an attempt that is over.
-pub(super) fn answered<B: Send + 'static>(
-    route: &Route,
-    request: &Request<B>,
-    place: Place,
-) -> Sending<B> {
-    let answered = answer(route, request, place).map(|response| Answered {
+pub(super) fn answered<B: Send + 'static>(answer: Result<Response<Body>, Error>) -> Sending<B> {
+    let answered = answer.map(|response| Answered {
         response,
         endpoint: None,
         attempts: 0,

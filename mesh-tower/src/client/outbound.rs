@@ -73,6 +73,8 @@ impl Mesh {
 ///   ([`Error::is_tls_demanded`]), and never called in plaintext.
 /// * Redirects and proxies. A client that follows a redirect leaves the mesh, and one with a proxy hands the
 ///   endpoint's address to it: switch both off (`redirect::Policy::none()` and `no_proxy()` of reqwest).
+/// * Copies for mirrors, however, go by the mesh's own connections, and only of a request whose body is a [`Body`];
+///   another can be read once. It is counted as dropped.
 /// * Readiness: it is waited for inside of the call, as the destination is not known before.
 ///
 /// # Limits of time

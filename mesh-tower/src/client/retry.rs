@@ -92,6 +92,7 @@ where
             mut request,
             destination,
             limits,
+            since,
             due,
             retries,
             was,
@@ -101,7 +102,7 @@ where
         let streaming = (request.body_mut() as &mut dyn Any)
             .downcast_mut::<Body>()
             .filter(|body| body.is_stream());
-        let watch = Watch::start(limits, due, By::Route, streaming.is_some());
+        let watch = Watch::start(limits, due, By::Route, since, streaming.is_some());
         if let (Some(trail), Some(body)) = (trail(watch.as_ref()), streaming) {
             body.upload(trail);
         }

@@ -4,6 +4,7 @@ mod asked;
 mod by_listener;
 mod change;
 mod decide;
+mod inject;
 mod outside;
 mod subset;
 
@@ -16,10 +17,12 @@ use http::uri::Authority;
 use http::{Request, Response, Uri};
 use mesh_core::route::Limits;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::head::Head;
+use super::mirror;
 use super::options::{CallOptions, Due};
 use super::seam::{Answered, CallInfo, Destination, Goal, Routed};
 use crate::body::Body;
@@ -28,7 +31,7 @@ use crate::mesh::Shared;
 use asked::Asked;
 pub(crate) use asked::{Carrier, invalid};
 use change::Change;
-use decide::{Chosen, Decision, decide, wait};
+use decide::{Chosen, Decision, Extra, decide, wait};
 
 /// Which routes a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,11 +92,13 @@ impl RouteLayer {
             authority,
             place: self.call_info.then(Place::default),
             change: None,
+            extra: None,
         };
         let routed = Routed {
             request,
             destination,
             limits: Limits::default(),
+            since: None,
             due: Due::of(&options, None),
             retries: options.retries,
             was: None,
@@ -164,7 +169,12 @@ where
         };
         let subset = options.subset.as_deref();
         match decide(shared, asked, Head::of(&request), subset) {
-            Decision::To(chosen) => match begin(request, chosen, terms) {
+            Decision::To(chosen) if chosen.delays() => {
+                let (shared, inner) = (Arc::clone(shared), self.inner.clone());
+                let waiting = Box::pin(delayed(shared, request, chosen, terms, inner));
+                RouteFuture::Waiting { waiting }
+            }
+            Decision::To(chosen) => match begin(shared, request, chosen, terms, None) {
                 Ok((routed, ending)) => RouteFuture::Calling {
                     call: self.inner.call(routed),
                     ending,
@@ -173,15 +183,13 @@ where
             },
             Decision::Fail(error) => RouteFuture::Refused { error: Some(error) },
             Decision::Wait(..) => {
-                let (shared, mut inner) = (Arc::clone(shared), self.inner.clone());
+                let (shared, inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
                     let subset = options.subset.as_deref();
                     let chosen = wait(&shared, asked, &head, terms.due, subset).await?;
                     let request = Request::from_parts(head, body);
-                    let (routed, mut ending) = begin(request, chosen, terms)?;
-                    let result = inner.call(routed).await;
-                    ending.of(result)
+                    delayed(shared, request, chosen, terms, inner).await
                 });
                 RouteFuture::Waiting { waiting }
             }
@@ -198,16 +206,46 @@ struct Terms {
     call_info: bool,
 }
 
-/// Makes a request ready to go, and what is to be done when its response comes.
-fn begin<B>(
+/// A call that waits for as long as a fault says, if it has one.
+async fn delayed<S, B>(
+    shared: Arc<Shared>,
     request: Request<B>,
     chosen: Chosen,
     terms: Terms,
+    mut inner: S,
+) -> Result<Response<Body>, Error>
+where
+    S: Service<Routed<B>, Response = Answered, Error = Error>,
+    B: 'static,
+{
+    let fault = chosen.extra.as_ref().and_then(|extra| extra.fault.as_ref());
+    let since = match fault {
+        None => None,
+        Some(fault) => {
+            let authority = request.uri().authority().cloned();
+            let waited = fault.wait(chosen.limits, terms.due, &chosen.destination.place);
+            let waited = waited.await;
+            waited.map_err(|error| error.called(authority.as_ref()))?
+        }
+    };
+    let (routed, mut ending) = begin(&shared, request, chosen, terms, since)?;
+    let result = inner.call(routed).await;
+    ending.of(result)
+}
+
+/// Makes a request ready to go, and what is to be done when its response comes.
+fn begin<B: 'static>(
+    shared: &Arc<Shared>,
+    request: Request<B>,
+    chosen: Chosen,
+    terms: Terms,
+    since: Option<Instant>,
 ) -> Result<(Routed<B>, Ending), Error> {
     let Chosen {
         destination,
         limits,
         change,
+        mut extra,
     } = chosen;
     // Errors name the authority that was routed by, whatever a rewrite sends.
     let authority = request.uri().authority().cloned();
@@ -225,6 +263,13 @@ fn begin<B>(
         Ok(changed) => changed,
         Err(error) => return Err(invalid(error.to_string(), destination.place)),
     };
+    if let Goal::Abort(_) = destination.goal {
+        shared.faults.aborted();
+    }
+    if let Some(extra) = &mut extra {
+        let mirrors = std::mem::take(&mut extra.mirrors);
+        mirror::send(shared, mirrors, &mut request, limits);
+    }
     if let Goal::Beyond(_) = destination.goal
         && rewrites
         && let Err(reason) = change::keep_destination(&mut request, authority.as_ref())
@@ -235,11 +280,13 @@ fn begin<B>(
         authority,
         place: terms.call_info.then(|| destination.place.clone()),
         change,
+        extra,
     };
     let routed = Routed {
         request,
         destination,
         limits,
+        since,
         due: terms.due,
         retries: terms.retries,
         was,
@@ -253,6 +300,7 @@ pub struct Ending {
     authority: Option<Authority>,
     place: Option<Place>,
     change: Option<Change>,
+    extra: Option<Box<Extra>>,
 }
 
 impl Ending {
@@ -261,7 +309,9 @@ impl Ending {
         if let Some(change) = &self.change {
             change.response(&mut answered);
         }
-        Ok(informed(answered, self.place.take()))
+        let fault = self.extra.take().and_then(|extra| extra.fault);
+        let flags = fault.map_or("", |fault| fault.flags);
+        Ok(informed(answered, self.place.take(), flags))
     }
 }
 
@@ -306,7 +356,7 @@ impl<F> fmt::Debug for RouteFuture<F> {
 }
 
 /// Adds what the caller asked to know.
-fn informed(answered: Answered, place: Option<Place>) -> Response<Body> {
+fn informed(answered: Answered, place: Option<Place>, flags: &'static str) -> Response<Body> {
     let Answered {
         mut response,
         endpoint,
@@ -319,6 +369,7 @@ fn informed(answered: Answered, place: Option<Place>) -> Response<Body> {
             endpoint,
             generation: place.generation,
             attempts,
+            flags,
         });
     }
     response

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::{Request, Response, Uri};
 use mesh_core::route::Limits;
+use tokio::time::Instant;
 
+use super::fault::Abort;
 use super::limit::Trail;
 use super::options::Due;
 use crate::body::Body;
@@ -21,6 +23,8 @@ pub struct Routed<B = Body> {
     pub(crate) destination: Destination,
     /// What the route says of its time.
     pub(crate) limits: Limits,
+    /// When it began, if a fault has delayed it.
+    pub(crate) since: Option<Instant>,
     /// What the caller says of it.
     pub(crate) due: Option<Due>,
     /// How often the caller lets it be repeated.
@@ -57,7 +61,7 @@ impl Destination {
             Goal::Cluster(cluster) => cluster.model.balancer.eligible() == 1,
             // It has tried all addresses itself.
             Goal::Outside(..) | Goal::Beyond(_) => true,
-            Goal::Answer(_) => false,
+            Goal::Answer(_) | Goal::Abort(_) => false,
         }
     }
 }
@@ -70,6 +74,8 @@ pub(crate) enum Goal {
     /// The same, where a foreign client finds the host itself.
     Beyond(Arc<LiveCluster>),
     Answer(Arc<mesh_core::route::Route>),
+    /// A fault's answer.
+    Abort(Arc<Abort>),
 }
 
 /// A response with where it came from.
@@ -95,4 +101,7 @@ pub struct CallInfo {
     pub generation: u64,
     /// How often the request was tried.
     pub attempts: u32,
+    /// Envoy's response flags of the faults that the configuration injected: `DI` for a delay, `FI` for an answer in
+    /// place of the call, `DI,FI` for both; empty for none.
+    pub flags: &'static str,
 }

@@ -161,7 +161,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut request = request.map(UploadBody::new);
         let body = request.body_mut();
-        let watch = Watch::start(self.limits, None, By::Layer, body.is_stream());
+        let watch = Watch::start(self.limits, None, By::Layer, None, body.is_stream());
         if let Some(watch) = &watch {
             // What the service does with it is not seen from here.
             watch.trail().handed_over();

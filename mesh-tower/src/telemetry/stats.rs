@@ -20,8 +20,39 @@ pub struct Stats {
     /// Calls that failed inside the mesh, by Envoy's response flag; only flags that occurred. A
     /// response that breaks off after it has begun counts when its reader finds out.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Faults that the configuration has injected.
+    pub faults: FaultStats,
+    /// Copies of requests that went to mirrors.
+    pub mirrors: MirrorStats,
     /// One edge for each cluster that the configuration reaches, with one for each of its endpoints.
     pub edges: Vec<EdgeStats>,
+}
+
+/// What faults of the configuration (`envoy.filters.http.fault`) have done to calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FaultStats {
+    /// Calls that have one now (Envoy's `active_faults`), until their response begins.
+    pub active: u64,
+    /// Calls whose delay began (`delays_injected`).
+    pub delayed: u64,
+    /// Calls that were answered (`aborts_injected`).
+    pub aborted: u64,
+    /// Calls that were let go without their fault, for `max_active_faults` (`faults_overflow`).
+    pub overflowed: u64,
+}
+
+/// What became of copies for mirrors. How they were answered is counted by the edges of their clusters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MirrorStats {
+    /// Copies begun.
+    pub begun: u64,
+    /// Copies that are on their way now, 256 at most.
+    pub in_flight: u64,
+    /// Copies that were not begun, since too many are on their way or the body cannot be copied; and those that were
+    /// broken off, since more than 1 MiB of the body waited for the mirror.
+    pub dropped: u64,
 }
 
 /// The requests from this process to one cluster, or to one endpoint of it.

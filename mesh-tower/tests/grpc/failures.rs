@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::fault_abort::ErrorType;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use mesh_tower::{CallOptions, Mesh, Sent};
@@ -11,9 +12,10 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Request, Status};
 use tower_service::Service;
 
+use crate::support::faults::{abort, filters};
 use crate::support::frozen::Frozen;
 use crate::support::grpc::{EchoClient, Event, HANG, Server, cause, client, note, spoken};
-use crate::support::rules::{Ruled, action, millis};
+use crate::support::rules::{Ruled, action, last, millis};
 use crate::support::{Folder, node};
 
 fn unavailable(status: &Status, flags: &str, words: &[&str]) {
@@ -298,4 +300,31 @@ async fn what_the_configuration_answers_is_a_status() {
     assert_eq!(asking("other").await.unwrap().into_inner().text, "v1 ");
     // The mesh did what it was told.
     assert!(mesh.stats().errors.is_empty(), "{:?}", mesh.stats().errors);
+}
+
+#[tokio::test]
+async fn a_fault_is_the_status_that_the_rules_say() {
+    let server = Server::start("v1").await;
+    let folder = Folder::reviews("GRPC", &[("v1", server.address)]);
+    for (error, code) in [
+        (ErrorType::GrpcStatus(8), Code::ResourceExhausted),
+        (ErrorType::GrpcStatus(99), Code::Unknown),
+        (ErrorType::HttpStatus(401), Code::Unauthenticated),
+        (ErrorType::HttpStatus(503), Code::Unavailable),
+        (ErrorType::HttpStatus(418), Code::Unknown),
+    ] {
+        let fault = |rules: &mut _| {
+            last(rules).typed_per_filter_config = filters(abort(error, 100));
+        };
+        let ruled = Ruled::start(&folder, fault).await;
+        let mesh = ruled.mesh();
+        let status = client(&mesh).unary(note("", 0)).await.unwrap_err();
+        let message = (status.code(), status.message());
+        assert_eq!(message, (code, "fault filter abort"));
+        let (_say, words) = spoken();
+        let status = client(&mesh).chat(words).await.unwrap_err();
+        assert_eq!(status.code(), code);
+        assert_eq!(mesh.stats().faults.aborted, 2);
+    }
+    assert_eq!(server.connections(), 0, "nothing was sent");
 }

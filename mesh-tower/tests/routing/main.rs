@@ -5,7 +5,9 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod faults;
 mod header_changes;
+mod mirrors;
 mod normalization;
 mod rewrites;
 mod timeouts;

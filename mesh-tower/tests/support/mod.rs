@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod ads;
+pub(crate) mod faults;
 pub(crate) mod frozen;
 #[cfg(feature = "grpc")]
 pub(crate) mod grpc;

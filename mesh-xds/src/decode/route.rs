@@ -3,11 +3,14 @@
 mod action;
 mod clusters;
 mod direct_response;
+mod fault;
+mod fraction;
 mod hash;
 mod header_matcher;
 mod headers;
 mod ignored;
 mod matches;
+mod mirror;
 mod one;
 mod redirect;
 mod rewrite;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use mesh_core::matcher::Substitution;
-use mesh_core::route::{Domain, VirtualHost};
+use mesh_core::route::{Domain, Fault, VirtualHost};
 use prost::Message;
 
 use super::{Faults, Invalid, message};
@@ -49,6 +52,8 @@ struct Common {
     most_specific_wins: bool,
     largest_body: usize,
     timing: Timing,
+    fault: Option<Arc<Fault>>,
+    mirrors: Vec<mirror::Policy>,
     /// The wire form of all this: with another, every host is another.
     wire: Vec<u8>,
 }
@@ -106,18 +111,31 @@ fn common(
     let largest = largest.map_or(LARGEST_BODY, |bytes| {
         usize::try_from(bytes.value).unwrap_or(usize::MAX)
     });
+    let mut faults = Faults::default();
+    let changes = faults.take(Changes::decode(
+        (
+            &configuration.request_headers_to_add,
+            &configuration.request_headers_to_remove,
+        ),
+        (
+            &configuration.response_headers_to_add,
+            &configuration.response_headers_to_remove,
+        ),
+        ignored,
+    ));
+    let fault = faults.take(fault::decode(
+        &configuration.typed_per_filter_config,
+        ignored,
+    ));
+    let mirrors = faults.take(mirror::decode(
+        &configuration.request_mirror_policies,
+        ignored,
+    ));
+    let ((changes, fault), mirrors) = faults.or(changes.zip(fault).zip(mirrors))?;
     Ok(Common {
-        changes: Changes::decode(
-            (
-                &configuration.request_headers_to_add,
-                &configuration.request_headers_to_remove,
-            ),
-            (
-                &configuration.response_headers_to_add,
-                &configuration.response_headers_to_remove,
-            ),
-            ignored,
-        )?,
+        changes,
+        fault,
+        mirrors,
         most_specific_wins: configuration.most_specific_header_mutations_wins,
         largest_body: largest,
         timing,
@@ -199,12 +217,18 @@ fn virtual_host(
         ignored,
     ));
     let changes = changes.unwrap_or_default();
+    let fault = faults.take(fault::decode(&host.typed_per_filter_config, ignored));
+    let fault = fault.flatten().or_else(|| common.fault.clone());
+    let mirrors = faults.take(mirror::decode(&host.request_mirror_policies, ignored));
+    let mirrors = mirrors.filter(|_| !host.request_mirror_policies.is_empty());
     let mut clusters = Clusters::default();
     let mut routes = Vec::with_capacity(host.routes.len());
     for (at, route) in host.routes.iter().enumerate() {
         let mut around = one::Around {
             common,
             host: &changes,
+            fault: fault.as_ref(),
+            mirrors: mirrors.as_ref().unwrap_or(&common.mirrors),
             clusters: &mut clusters,
             ignored,
         };

@@ -71,11 +71,13 @@ pub(crate) struct Expired {
 
 impl Watch {
     /// Starts the timer of a call. A call without limits has none. A request whose body `streams` has to tell the
-    /// trail how far it is: only a stream can keep its limit waiting, and bytes at hand are the whole request.
+    /// trail how far it is: only a stream can keep its limit waiting, and bytes at hand are the whole request. A call
+    /// that waited before has begun `since`.
     pub(crate) fn start(
         limits: Limits,
         due: Option<Due>,
         by: By,
+        since: Option<Instant>,
         streams: bool,
     ) -> Option<Pin<Box<Self>>> {
         if limits == Limits::default() && due.is_none() {
@@ -83,11 +85,12 @@ impl Watch {
         }
         let now = Instant::now();
         let trail = Arc::new(Trail::start(now, streams));
-        let first = first(&limits, due, now, &trail, now)?.0;
+        let start = since.unwrap_or(now);
+        let first = first(&limits, due, start, &trail, now)?.0;
         Some(Box::pin(Self {
             limits,
             by,
-            start: now,
+            start,
             due,
             trail,
             awaited: true,

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::cause;
 use crate::body::Body;
+use crate::client::answer::{aborted, answer};
 use crate::client::dispatch::{answered, pick};
 use crate::client::seam::{Answered, Attempt, Destination, Goal};
 use crate::error::{BoxError, Error, Kind, Place};
@@ -73,7 +74,8 @@ where
                 let counted = Counted::start(Arc::clone(&cluster.cells), None, attempt.trail);
                 (counted, place)
             }
-            Goal::Answer(route) => return answered(&route, &request, place),
+            Goal::Answer(route) => return answered(answer(&route, &request, place)),
+            Goal::Abort(fault) => return answered(Ok(aborted(&fault, &request))),
         };
         Box::pin(sent(self.client.clone(), request, counted, place))
     }

@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use mesh_core::route::{Action, Limits};
+use mesh_core::route::{Action, Choice, Forward, Limits, drawn};
 use mesh_core::snapshot::Missing;
 use mesh_xds::{Dialect, Wanted};
 
 use super::asked::Asked;
 use super::by_listener;
 use super::change::Change;
+use super::inject::inject;
 use super::outside::{self, CatchAll};
 use super::subset;
+use crate::client::fault::Fault;
 use crate::client::head::Head;
 use crate::client::limit::Expired;
+use crate::client::mirror::Mirror;
 use crate::client::options::Due;
 use crate::client::seam::{Destination, Goal};
 use crate::error::{Error, Kind, Place, Sent};
-use crate::live::LiveTarget;
+use crate::live::{LiveCluster, LiveTarget};
 use crate::mesh::Shared;
+use crate::random::SplitMix;
 
 /// How long a call waits for the first configuration of its target.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -45,17 +49,29 @@ pub(super) struct Chosen {
     pub(super) destination: Destination,
     pub(super) limits: Limits,
     pub(super) change: Option<Change>,
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// What few routes have.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    pub(super) fault: Option<Fault>,
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 impl Chosen {
-    fn answer(route: &Arc<mesh_core::route::Route>, place: Place) -> Self {
+    /// Whether a fault makes it wait.
+    pub(super) fn delays(&self) -> bool {
+        let fault = self.extra.as_ref().and_then(|extra| extra.fault.as_ref());
+        fault.is_some_and(Fault::delays)
+    }
+
+    fn answer(goal: Goal, place: Place, limits: Limits, extra: Option<Box<Extra>>) -> Self {
         Self {
-            destination: Destination {
-                goal: Goal::Answer(Arc::clone(route)),
-                place,
-            },
-            limits: Limits::default(),
+            destination: Destination { goal, place },
+            limits,
             change: None,
+            extra,
         }
     }
 }
@@ -172,7 +188,11 @@ pub(super) fn routed(
     place.route = Some(Arc::clone(&route.name));
     let forward = match &route.action {
         Action::Forward(forward) => forward,
-        Action::DirectResponse(_) | Action::Redirect(_) => return Ok(Chosen::answer(route, place)),
+        Action::DirectResponse(_) | Action::Redirect(_) => {
+            let (extra, abort) = inject(shared, asked, route, None, None, view, &mut rng);
+            let goal = abort.unwrap_or_else(|| Goal::Answer(Arc::clone(route)));
+            return Ok(Chosen::answer(goal, place, Limits::default(), extra));
+        }
         Action::Unsupported(what) => {
             let reason = format!("the route's action {what} is not supported yet");
             return Err((Kind::Unsupported, place, reason));
@@ -187,22 +207,64 @@ pub(super) fn routed(
     };
     let name = target.host.cluster(choice.cluster);
     place.cluster = name.cloned();
-    let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
-        let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
-        return Err((Kind::NoCluster, place, reason.to_owned()));
-    };
-    if let Some(fault) = &cluster.model.fault {
-        return Err((Kind::NoCluster, place, fault.to_string()));
+    let limits = forward.timeouts.of(&asked.time);
+    let by = Some((&**forward, choice));
+    let (mut extra, abort) = inject(shared, asked, route, by, name, view, &mut rng);
+    if let Some(goal) = abort {
+        return Ok(Chosen::answer(goal, place, limits, extra));
     }
-    let goal = match outside::goal(shared, cluster, asked, head) {
+    let goal = reached(target, choice)
+        .and_then(|(cluster, name)| Ok((outside::goal(shared, cluster, asked, head)?, name)));
+    let (goal, name) = match goal {
         Ok(goal) => goal,
         Err((kind, reason)) => return Err((kind, place, reason)),
     };
+    if !forward.mirrors.is_empty() && !asked.secure {
+        let mirrors = mirrors(target, forward, &place, &mut rng);
+        extra.get_or_insert_default().mirrors = mirrors;
+    }
     Ok(Chosen {
         destination: Destination { goal, place },
-        limits: forward.timeouts.of(&asked.time),
+        limits,
         change: Change::of(route, forward, choice, name, &asked.time),
+        extra,
     })
+}
+
+type Named<'a> = (&'a Arc<LiveCluster>, &'a Arc<str>);
+
+/// The cluster of a choice with its name, if it can be used.
+fn reached<'a>(target: &'a LiveTarget, choice: &Choice) -> Result<Named<'a>, (Kind, String)> {
+    let name = target.host.cluster(choice.cluster);
+    let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
+        let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
+        return Err((Kind::NoCluster, reason.to_owned()));
+    };
+    match &cluster.model.fault {
+        Some(fault) => Err((Kind::NoCluster, fault.to_string())),
+        None => Ok((cluster, name)),
+    }
+}
+
+/// The mirrors of one request whose clusters are there.
+fn mirrors(
+    target: &LiveTarget,
+    forward: &Forward,
+    place: &Place,
+    rng: &mut SplitMix,
+) -> Vec<Mirror> {
+    let mirror = |mirror: &mesh_core::route::Mirror| {
+        Some(Mirror {
+            cluster: Arc::clone(target.cluster(mirror.cluster)?),
+            host: mirror.host.clone(),
+            place: Place {
+                cluster: target.host.cluster(mirror.cluster).cloned(),
+                ..place.clone()
+            },
+        })
+    };
+    let drawn = drawn(&forward.mirrors, rng);
+    drawn.filter_map(mirror).collect()
 }
 
 /// Waits until the configuration says something of the request, and then what it says.

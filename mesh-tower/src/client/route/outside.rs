@@ -106,10 +106,10 @@ pub(super) fn secure(
     };
     match &chosen.destination.goal {
         Goal::Outside(..) | Goal::Beyond(_) => Decision::To(chosen),
-        Goal::Answer(_) if snapshot.registry.has(asked.host(head), asked.port) => {
+        Goal::Answer(_) | Goal::Abort(_) if snapshot.registry.has(asked.host(head), asked.port) => {
             by_ourselves(shared, asked, head, place)
         }
-        Goal::Answer(_) => Decision::Fail(blocked(asked, head, place)),
+        Goal::Answer(_) | Goal::Abort(_) => Decision::Fail(blocked(asked, head, place)),
         Goal::Cluster(cluster) => {
             let reason = format!(
                 "calls that leave the mesh go through cluster {:?}, and https through a proxy is not served",
@@ -139,6 +139,7 @@ fn by_ourselves(shared: &Shared, asked: Asked, head: Head<'_>, place: Place) -> 
             destination: Destination { goal, place },
             limits: Limits::default(),
             change: None,
+            extra: None,
         }),
         Err((kind, reason)) => {
             let authority = Some(head.authority().into());

@@ -108,6 +108,7 @@ impl Rule {
             },
             action: Action::Forward(Box::new(Forward::split(split))),
             source: None,
+            fault: None,
         })
     }
 }

@@ -67,8 +67,7 @@ impl Host {
     pub(super) fn look(&mut self, moment: Moment, clusters: &Clusters) {
         let missing =
             self.wanted
-                .clusters()
-                .iter()
+                .needed_clusters()
                 .find_map(|name| match clusters.resolution(name) {
                     Resolution::Ready(_) => None,
                     Resolution::Absent => Some((

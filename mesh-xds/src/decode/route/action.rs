@@ -8,12 +8,12 @@ use envoy_types::pb::envoy::config::route::v3::{
 use http::HeaderName;
 use http::uri::Authority;
 use mesh_core::matcher::PathMatcher;
-use mesh_core::route::{Choice, Forward, HostRewrite, Split, SplitBy};
+use mesh_core::route::{Choice, Forward, HostRewrite, Mirror, Split, SplitBy};
 
 use super::headers::level;
 use super::ignored::Ignored;
 use super::one::{Around, Levels, Skipped};
-use super::{hash, rewrite, timeout};
+use super::{fault, hash, mirror, rewrite, timeout};
 use crate::decode::{Faults, Invalid};
 
 pub(super) fn decode(
@@ -30,17 +30,29 @@ pub(super) fn decode(
     let path = faults.take(rewrite::path(action, path, around.ignored));
     let timeouts = faults.take(timeout::decode(action, around.common.timing));
     let hash = faults.take(hash::decode(&action.hash_policy, around.ignored));
-    let all = split.zip(path).zip(timeouts.zip(hash));
-    let ((split, path), (timeouts, hash)) = faults.or(all)?;
+    let mirrors = faults.take(mirrors(action, around));
+    let all = split.zip(path).zip(timeouts.zip(hash)).zip(mirrors);
+    let (((split, path), (timeouts, hash)), mirrors) = faults.or(all)?;
     Ok(split.map(|(split, by)| {
         Forward {
             by,
             path,
             hash,
+            mirrors,
             ..Forward::split(split)
         }
         .with_timeouts(timeouts)
     }))
+}
+
+/// Those of the route, else those of the virtual host, else those of the route configuration: Envoy merges none.
+fn mirrors(action: &pb::RouteAction, around: &mut Around<'_>) -> Result<Box<[Mirror]>, Invalid> {
+    let own = mirror::decode(&action.request_mirror_policies, around.ignored)?;
+    let policies = match action.request_mirror_policies.is_empty() {
+        true => around.mirrors,
+        false => &own,
+    };
+    mirror::mirrors(policies, around.clusters)
 }
 
 type SplitOrSkipped = Result<(Split<Choice>, SplitBy), Skipped>;
@@ -136,7 +148,10 @@ fn share(
         ),
         around.ignored,
     ));
-    let (request, response) = faults.or(request.zip(response))?;
+    around.ignored.filters(&entry.typed_per_filter_config);
+    let fault = fault::decode(&entry.typed_per_filter_config, around.ignored);
+    let fault = faults.take(fault);
+    let ((request, response), fault) = faults.or(request.zip(response).zip(fault))?;
     if entry.name.is_empty() {
         return Ok(None);
     }
@@ -152,6 +167,7 @@ fn share(
     let choice = Choice {
         request_headers: levels.request(Some(request)),
         response_headers: levels.response(Some(response)),
+        fault,
         ..plain(around.clusters.index(&entry.name)?)
     };
     Ok(Some((choice, weight)))

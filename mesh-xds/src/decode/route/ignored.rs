@@ -1,7 +1,12 @@
 //! What a route configuration asks for and does not get here.
 
+use std::collections::HashMap;
+
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
+use envoy_types::pb::google::protobuf::Any;
+
+use super::fault;
 
 pub(super) use crate::decode::ignored::Ignored;
 
@@ -10,20 +15,13 @@ impl Ignored {
         self.at("the route configuration");
         self.each(&[
             ("vhds", configuration.vhds.is_some()),
-            (
-                "request_mirror_policies",
-                !configuration.request_mirror_policies.is_empty(),
-            ),
-            (
-                "typed_per_filter_config",
-                !configuration.typed_per_filter_config.is_empty(),
-            ),
             ("vhost_header", !configuration.vhost_header.is_empty()),
             (
                 "ignore_path_parameters_in_path_matching",
                 configuration.ignore_path_parameters_in_path_matching,
             ),
         ]);
+        self.filters(&configuration.typed_per_filter_config);
     }
 
     #[allow(deprecated, reason = "Envoy still serves it")]
@@ -37,29 +35,19 @@ impl Ignored {
             ),
             ("rate_limits", !host.rate_limits.is_empty()),
             ("cors", host.cors.is_some()),
-            (
-                "typed_per_filter_config",
-                !host.typed_per_filter_config.is_empty(),
-            ),
             ("retry_policy", host.retry_policy.is_some()),
             ("hedge_policy", host.hedge_policy.is_some()),
-            (
-                "request_mirror_policies",
-                !host.request_mirror_policies.is_empty(),
-            ),
             (
                 "include_attempt_count_in_response",
                 host.include_attempt_count_in_response,
             ),
         ]);
+        self.filters(&host.typed_per_filter_config);
     }
 
     pub(super) fn route(&mut self, route: &pb::Route) {
         self.at(format!("route {:?}", route.name));
-        self.each(&[(
-            "typed_per_filter_config",
-            !route.typed_per_filter_config.is_empty(),
-        )]);
+        self.filters(&route.typed_per_filter_config);
     }
 
     #[allow(deprecated, reason = "Envoy still serves them")]
@@ -68,10 +56,6 @@ impl Ignored {
             ("metadata_match", action.metadata_match.is_some()),
             ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
             ("retry_policy", action.retry_policy.is_some()),
-            (
-                "request_mirror_policies",
-                !action.request_mirror_policies.is_empty(),
-            ),
             ("priority", action.priority != 0),
             ("rate_limits", !action.rate_limits.is_empty()),
             ("cors", action.cors.is_some()),
@@ -86,5 +70,14 @@ impl Ignored {
                 action.cluster_not_found_response_code != 0,
             ),
         ]);
+    }
+
+    /// What is said to other filters than that of faults.
+    pub(super) fn filters(&mut self, configs: &HashMap<String, Any>) {
+        for name in configs.keys().filter(|name| *name != fault::FILTER) {
+            self.add(format!(
+                "typed_per_filter_config[{name:?}] has no effect yet"
+            ));
+        }
     }
 }

@@ -3,10 +3,10 @@
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb, query_parameter_matcher::QueryParameterMatchSpecifier, route_match::PathSpecifier,
 };
-use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use mesh_core::matcher::{CookieMatcher, PathMatcher, QueryMatcher, QueryTest};
-use mesh_core::route::RouteMatch;
+use mesh_core::route::{Fraction, RouteMatch};
 
+use super::fraction;
 use super::header_matcher::{self, regex, string};
 use crate::decode::{Faults, Invalid};
 
@@ -33,7 +33,8 @@ pub(super) fn decode(wanted: &pb::RouteMatch) -> Result<Matched, Invalid> {
         &mut faults,
     );
     let cookies = each("cookies", &wanted.cookies, cookie, &mut faults);
-    let fraction = faults.take(fraction(wanted)).flatten();
+    let fraction = faults.take(fraction::runtime(wanted.runtime_fraction.as_ref()));
+    let fraction = fraction.flatten().map(Fraction::millionths);
     let path = faults.or(path)?;
     let unknowable = [
         (!wanted.dynamic_metadata.is_empty(), "dynamic_metadata"),
@@ -57,7 +58,7 @@ pub(super) fn decode(wanted: &pb::RouteMatch) -> Result<Matched, Invalid> {
 }
 
 /// Decodes all of a list, and tells what is wrong with each.
-fn each<P, T>(
+pub(super) fn each<P, T>(
     field: &str,
     list: &[P],
     decode: impl Fn(&P) -> Result<T, Invalid>,
@@ -137,27 +138,4 @@ fn named(name: &str) -> Result<Box<[u8]>, Invalid> {
         return Err(Invalid::new("name", "is empty"));
     }
     Ok(name.as_bytes().into())
-}
-
-fn fraction(wanted: &pb::RouteMatch) -> Result<Option<u32>, Invalid> {
-    let Some(fraction) = &wanted.runtime_fraction else {
-        return Ok(None);
-    };
-    let field = "runtime_fraction.default_value";
-    let fraction = fraction.default_value.as_ref();
-    let fraction = fraction.ok_or_else(|| Invalid::new(field, "is missing"))?;
-    millionths(fraction)
-        .map(Some)
-        .map_err(|error| error.within(field))
-}
-
-/// Saturating: more than the whole is the whole (gRPC A28).
-fn millionths(fraction: &FractionalPercent) -> Result<u32, Invalid> {
-    let scale = match DenominatorType::try_from(fraction.denominator) {
-        Ok(DenominatorType::Hundred) => 10_000,
-        Ok(DenominatorType::TenThousand) => 100,
-        Ok(DenominatorType::Million) => 1,
-        Err(_) => return Err(Invalid::new("denominator", "is unknown")),
-    };
-    Ok(fraction.numerator.saturating_mul(scale).min(1_000_000))
 }

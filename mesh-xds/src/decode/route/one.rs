@@ -6,19 +6,21 @@ use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::config::route::v3::{self as pb, route};
 use envoy_types::pb::google::protobuf::value::Kind;
 use mesh_core::matcher::PathMatcher;
-use mesh_core::route::{Action, Level, Mutation, Route};
+use mesh_core::route::{Action, Fault, Level, Mutation, Route};
 
 use super::clusters::Clusters;
 use super::headers::Changes;
 use super::ignored::Ignored;
 use super::matches::{self, Matched};
-use super::{Common, action, direct_response, redirect};
+use super::{Common, action, direct_response, fault, mirror, redirect};
 use crate::decode::{Faults, Invalid};
 
 /// What stands around a route.
 pub(super) struct Around<'a> {
     pub(super) common: &'a Common,
     pub(super) host: &'a Changes,
+    pub(super) fault: Option<&'a Arc<Fault>>,
+    pub(super) mirrors: &'a [mirror::Policy],
     pub(super) clusters: &'a mut Clusters,
     pub(super) ignored: &'a mut Ignored,
 }
@@ -54,6 +56,10 @@ pub(super) fn decode(route: &pb::Route, around: &mut Around<'_>) -> Result<Optio
         // Of a route that will not be there.
         _ => PathMatcher::Prefix("".into()),
     };
+    let fault = faults.take(fault::decode(
+        &route.typed_per_filter_config,
+        around.ignored,
+    ));
     let action = faults.take(action(route, &path, &levels, around));
     let (matches, action) = match faults.or(matches.zip(action))? {
         (Matched::By(matches), Ok(action)) => (matches, action),
@@ -74,6 +80,7 @@ pub(super) fn decode(route: &pb::Route, around: &mut Around<'_>) -> Result<Optio
         matches,
         action,
         source: route.metadata.as_ref().and_then(source),
+        fault: fault.flatten().or_else(|| around.fault.cloned()),
     }))
 }
 
