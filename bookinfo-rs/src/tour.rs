@@ -2,17 +2,28 @@
 //!
 //! Each task applies YAML as `meshctl apply` would, waits until it is in force, sends requests from outside through
 //! the ingress, and compares. With `--control` nothing is applied: then every check must fail, and must see the
-//! baseline (v1, v2 and v3 about a third each, no error) instead, or the checks prove nothing.
+//! baseline (v1, v2 and v3 about a third each, no error; or no effect on any request) instead, or the checks prove
+//! nothing.
 
 mod ab_testing;
 mod blue_green;
 mod edits;
 mod edits_in_force;
+mod egress;
+mod fault_injection;
+mod grpc_ratings;
+mod inside;
 mod judge;
 mod load;
+mod mirroring;
+mod page;
 mod report;
 mod request_routing;
+mod request_timeouts;
+mod shop;
+mod sign_in;
 mod stage;
+mod tally;
 mod traffic_shifting;
 
 use std::path::PathBuf;
@@ -41,16 +52,43 @@ pub enum Task {
     AbTesting,
     /// One apply over, one apply back, under load.
     BlueGreen,
+    /// Reviews have half a second.
+    RequestTimeouts,
+    /// Stars come late.
+    FaultDelay,
+    /// Stars do not come.
+    FaultAbort,
+    /// A prefix of the path is another one further in.
+    Rewrite,
+    /// The client is sent elsewhere.
+    Redirect,
+    /// No service is asked.
+    DirectResponse,
+    /// Another version gets copies.
+    Mirroring,
+    /// Hosts outside of the mesh.
+    Egress,
+    /// A rule for a gRPC method.
+    GrpcRatings,
     /// How soon the edits of the others were in force.
     EditsInForce,
 }
 
 impl Task {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 14] = [
         Self::RequestRouting,
         Self::TrafficShifting,
         Self::AbTesting,
         Self::BlueGreen,
+        Self::RequestTimeouts,
+        Self::FaultDelay,
+        Self::FaultAbort,
+        Self::Rewrite,
+        Self::Redirect,
+        Self::DirectResponse,
+        Self::Mirroring,
+        Self::Egress,
+        Self::GrpcRatings,
         // Last: it judges what the others measured.
         Self::EditsInForce,
     ];
@@ -61,18 +99,40 @@ impl Task {
             Self::TrafficShifting => "traffic-shifting",
             Self::AbTesting => "ab-testing",
             Self::BlueGreen => "blue-green",
+            Self::RequestTimeouts => "request-timeouts",
+            Self::FaultDelay => "fault-delay",
+            Self::FaultAbort => "fault-abort",
+            Self::Rewrite => "rewrite",
+            Self::Redirect => "redirect",
+            Self::DirectResponse => "direct-response",
+            Self::Mirroring => "mirroring",
+            Self::Egress => "egress",
+            Self::GrpcRatings => "grpc-ratings",
             Self::EditsInForce => "edits-in-force",
         }
     }
 
     /// What it applies.
     fn edits(self) -> Vec<&'static Edit> {
-        use self::edits::{AB, ALL_V1, BLUE, GREEN, TEST_V2, V1, V1_50_V3_50, V1_90_V3_10, V3};
+        use self::edits::{
+            AB, ABORT_30, ALL_V1, BLUE, BOOKS, CLOSED, DELAY_2S, DELAY_50, GREEN, GRPC_ABORT,
+            MIRROR, REDIRECT, REGISTRY_ONLY, REWRITE, TEST_ABORT, TEST_DELAY, TEST_V2, TIMEOUT, V1,
+            V1_50_V3_50, V1_90_V3_10, V2, V3,
+        };
         match self {
             Self::RequestRouting => vec![&ALL_V1, &TEST_V2],
             Self::TrafficShifting => vec![&V1, &V1_90_V3_10, &V1_50_V3_50, &V3],
             Self::AbTesting => vec![&AB],
             Self::BlueGreen | Self::EditsInForce => vec![&BLUE, &GREEN],
+            Self::RequestTimeouts => vec![&V2, &DELAY_2S, &TIMEOUT],
+            Self::FaultDelay => vec![&TEST_V2, &TEST_DELAY, &DELAY_50],
+            Self::FaultAbort => vec![&TEST_V2, &TEST_ABORT, &ABORT_30],
+            Self::Rewrite => vec![&REWRITE],
+            Self::Redirect => vec![&REDIRECT],
+            Self::DirectResponse => vec![&CLOSED],
+            Self::Mirroring => vec![&MIRROR],
+            Self::Egress => vec![&REGISTRY_ONLY, &BOOKS],
+            Self::GrpcRatings => vec![&V3, &GRPC_ABORT, &V2],
         }
     }
 }
@@ -99,6 +159,9 @@ pub enum TourError {
     /// A rule could not be brought into force.
     #[error(transparent)]
     Edit(#[from] EditError),
+    /// The tour's own client in the mesh.
+    #[error(transparent)]
+    Inside(#[from] mesh_tower::StartError),
     /// A process ended.
     #[error("the tour cannot go on: {0}")]
     Died(Died),
@@ -140,8 +203,12 @@ pub enum TourError {
 /// When it could not be played to its end.
 pub async fn run(options: &Options) -> Result<bool, TourError> {
     let tasks = options.tasks()?;
+    let launch = crate::launch::Options {
+        grpc_ratings: options.launch.grpc_ratings || tasks.contains(&Task::GrpcRatings),
+        ..options.launch.clone()
+    };
     let demo = tokio::select! {
-        demo = Demo::start(&options.launch) => demo?,
+        demo = Demo::start(&launch) => demo?,
         () = process::signal() => return Err(TourError::Stopped),
     };
     let named = options.launch.config.as_deref();
@@ -150,7 +217,7 @@ pub async fn run(options: &Options) -> Result<bool, TourError> {
         Ok(stage) => stage,
         Err(error) => {
             demo.stop().await?;
-            return Err(error.into());
+            return Err(error);
         }
     };
     let mut report = Report::new(options.control);
@@ -159,6 +226,9 @@ pub async fn run(options: &Options) -> Result<bool, TourError> {
         died = demo.died() => Err(TourError::Died(died)),
         () = process::signal() => Err(TourError::Stopped),
     };
+    let delays = stage.delays().to_vec();
+    // Its client in the mesh goes before the control plane does.
+    drop(stage);
     // The folder may outlive us (--control-plane): this takes the tour's file out of it, too.
     demo.stop().await?;
     // What was judged before it broke off is still worth reading.
@@ -169,8 +239,8 @@ pub async fn run(options: &Options) -> Result<bool, TourError> {
             source,
         })?;
     }
-    if !stage.delays().is_empty() {
-        let delays = Delays::new(stage.delays());
+    if !delays.is_empty() {
+        let delays = Delays::new(&delays);
         process::say(&format!("an edit was in force in a service after {delays}"))?;
     }
     played?;
@@ -201,11 +271,16 @@ async fn play(tasks: &[Task], stage: &mut Stage, report: &mut Report) -> Result<
             Task::TrafficShifting => traffic_shifting::play(stage).await?,
             Task::AbTesting => ab_testing::play(stage).await?,
             Task::BlueGreen => blue_green::play(stage).await?,
-            Task::EditsInForce => {
-                let measured = edits_in_force::play(stage).await?;
-                report.add_measured(task.name(), measured);
-                Vec::new()
-            }
+            Task::RequestTimeouts => request_timeouts::play(stage).await?,
+            Task::FaultDelay => fault_injection::play_delay(stage).await?,
+            Task::FaultAbort => fault_injection::play_abort(stage).await?,
+            Task::Rewrite => shop::play_rewrite(stage).await?,
+            Task::Redirect => shop::play_redirect(stage).await?,
+            Task::DirectResponse => shop::play_direct_response(stage).await?,
+            Task::Mirroring => mirroring::play(stage).await?,
+            Task::Egress => egress::play(stage).await?,
+            Task::GrpcRatings => grpc_ratings::play(stage).await?,
+            Task::EditsInForce => edits_in_force::play(stage).await?,
         };
         report.add(task.name(), checks);
         stage.restore().await?;
@@ -222,7 +297,7 @@ mod tests {
         let mut options = Options::default();
         assert_eq!(options.tasks().unwrap(), Task::ALL);
         options.launch.control_plane = Some("127.0.0.1:1".to_owned());
-        assert_eq!(options.tasks().unwrap(), Task::ALL[..4]);
+        assert_eq!(options.tasks().unwrap(), Task::ALL[..Task::ALL.len() - 1]);
         options.only = Some(Task::EditsInForce);
         assert!(options.tasks().is_err());
         options.launch.control_plane = None;

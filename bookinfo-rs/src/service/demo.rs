@@ -1,7 +1,7 @@
-//! Demo aids: two headers that make the mesh's work visible. Off unless `BOOKINFO_DEMO_AIDS=true`.
+//! Demo aids: two headers and a count that make the mesh's work visible. Off unless `BOOKINFO_DEMO_AIDS=true`.
 //!
-//! Istio's sample has neither. The launcher switches them on so that the tour can hold a request in flight while a
-//! rule changes, and can see in an answer which rule routed the call behind it.
+//! Istio's sample has none of them. The launcher switches them on so that the tour can hold a request in flight while a
+//! rule changes, can see in an answer which rule routed the call behind it, and can count copies that nobody waits for.
 
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ pub const DELAY: HeaderName = HeaderName::from_static("x-bookinfo-delay-ms");
 
 /// Names the route of the call that was made for this answer.
 pub const ROUTE: HeaderName = HeaderName::from_static("x-bookinfo-route");
+
+/// Where reviews says how many requests for reviews it had.
+pub const ASKED: &str = "/asked";
 
 /// The variable that switches the aids on.
 pub const VARIABLE: &str = "BOOKINFO_DEMO_AIDS";

@@ -3,6 +3,7 @@
 pub mod asking;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -37,6 +38,8 @@ struct Reviews {
     pod: String,
     cluster: String,
     demo_aids: bool,
+    /// How many requests there were.
+    asked: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -123,8 +126,13 @@ pub fn router(mesh: &Mesh, version: &str, settings: &Settings) -> Result<Router,
         pod: text("HOSTNAME", "null"),
         cluster: text("CLUSTER_NAME", "null"),
         demo_aids: settings.flag(demo::VARIABLE, false)?,
+        asked: AtomicU32::new(0),
     });
-    Ok(Router::new()
+    let mut router = Router::new();
+    if state.demo_aids {
+        router = router.route(demo::ASKED, get(asked));
+    }
+    Ok(router
         .route(
             "/health",
             get(async || {
@@ -138,6 +146,10 @@ pub fn router(mesh: &Mesh, version: &str, settings: &Settings) -> Result<Router,
         .with_state(state))
 }
 
+async fn asked(State(state): State<Arc<Reviews>>) -> String {
+    state.asked.load(Ordering::Relaxed).to_string()
+}
+
 async fn reviews(
     State(state): State<Arc<Reviews>>,
     Path(id): Path<String>,
@@ -146,6 +158,7 @@ async fn reviews(
     let Ok(id) = id.parse::<i32>() else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    state.asked.fetch_add(1, Ordering::Relaxed);
     if let Some(delay) = demo::delay(&incoming).filter(|_| state.demo_aids) {
         tokio::time::sleep(delay).await;
     }

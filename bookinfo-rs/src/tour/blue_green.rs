@@ -91,10 +91,10 @@ fn check_slow(records: &[Record], green: Instant) -> Check {
     let after = records.iter().filter(|record| record.ended > green).count();
     Check {
         expected: format!("{SLOW} requests in flight at the edit end on blue (v1)"),
-        sample,
-        remark: format!("{after} ended after the edit was in force"),
+        observed: format!("{sample}; {after} ended after the edit was in force"),
         // Those that had ended by then would prove nothing.
         pass: Shares::V1.fit(&sample) && after == SLOW,
+        is_baseline: Shares::BASELINE.fit(&sample),
     }
 }
 
@@ -128,13 +128,13 @@ fn check_phase(expected: &str, shares: Shares, records: &[Record], phase: Phase)
         .map_or(0, |last| millis[last * 99 / 100]);
     Check {
         expected: format!("{expected}, none failed at {RATE}/s"),
-        sample,
-        remark: format!(
-            "{failed} of {} failed at {rate:.0}/s, p99 {p99} ms",
+        observed: format!(
+            "{sample}; {failed} of {} failed at {rate:.0}/s, p99 {p99} ms",
             all.len()
         ),
         // A load that was not there proves nothing.
         pass: shares.fit(&sample) && rate > 0.95 * f64::from(RATE),
+        is_baseline: Shares::BASELINE.fit(&sample),
     }
 }
 
@@ -169,9 +169,15 @@ mod tests {
         let check = |late| check_phase("green", Shares::V3, &load(begins, late), phase);
         let good = check(Some(Version(1)));
         assert!(good.pass, "{good:?}");
-        assert_eq!(good.sample.versions, [0, 0, 990]);
+        assert!(
+            good.observed.starts_with("v1 0, v2 0, v3 990, errors 0;"),
+            "{good:?}"
+        );
         let failed = check(None);
-        assert!(!failed.pass && failed.sample.errors == 10, "{failed:?}");
+        assert!(
+            !failed.pass && failed.observed.contains("errors 10;"),
+            "{failed:?}"
+        );
         // One that ended in time and came from blue is red.
         let mut records = load(begins, Some(Version(1)));
         records[10].version = Some(Version(1));

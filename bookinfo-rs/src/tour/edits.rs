@@ -1,6 +1,7 @@
 //! The YAML that the tour applies, and how to see that it is in force.
 //!
-//! Each rule has a name, which the client of the mesh reports with every call that the rule routed.
+//! Each rule has a name, which the client of the mesh reports with every call that the rule routed. Where no service of
+//! Bookinfo makes the call, its status tells. A fault never hits who looks whether it is in force: it is jason's.
 
 use std::path::PathBuf;
 
@@ -19,6 +20,28 @@ pub(crate) struct Edit {
     pub details: Option<&'static str>,
     /// The rule for calls to ratings, if there is one.
     pub ratings: Option<&'static str>,
+    /// A request with another status than without it, if it is about calls that no service of Bookinfo makes.
+    pub told: Option<Told>,
+}
+
+/// A request whose status tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    /// What is asked.
+    pub by: By,
+    /// The status while the edit is in force, and at no other time.
+    pub status: u16,
+}
+
+/// Who is asked for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The ingress, for a path of shop.example.com.
+    Shop(&'static str),
+    /// The tour's own client in the mesh, for a host that the registry does not know.
+    UnknownHost,
+    /// The same client, for a host that the registry may know.
+    Books,
 }
 
 /// A rule that could not be brought into force, or out of it.
@@ -56,7 +79,7 @@ pub enum EditError {
     },
     /// It had no effect.
     #[error(
-        "{what} is not in force in {service} after {waited:?}: a call to {url} was last routed by {last}; is the \
+        "{what} is not in force in {service} after {waited:?}: a call to {url} was last {last}; is the \
          control plane alive, and does it read this folder?"
     )]
     NotInForce {
@@ -68,75 +91,166 @@ pub enum EditError {
         url: String,
         /// How long.
         waited: std::time::Duration,
-        /// The rule that was seen last.
+        /// What was seen last: `routed by "reviews-v1"`.
         last: String,
     },
 }
 
+/// A file that is about nothing yet.
 macro_rules! edit {
-    ($file:literal, $reviews:expr) => {
-        edit!($file, $reviews, None, None)
-    };
-    ($file:literal, $reviews:expr, $details:expr, $ratings:expr) => {
+    ($file:literal) => {
         Edit {
             file: $file,
             text: include_str!(concat!("../../tasks/", $file)),
-            reviews: &$reviews,
-            details: $details,
-            ratings: $ratings,
+            reviews: &[],
+            details: None,
+            ratings: None,
+            told: None,
         }
     };
 }
 
 /// Every service to v1.
-pub(crate) static ALL_V1: Edit = edit!(
-    "virtual-service-all-v1.yaml",
-    ["reviews-all-v1"],
-    Some("details-all-v1"),
-    Some("ratings-all-v1")
-);
+pub(crate) static ALL_V1: Edit = Edit {
+    reviews: &["reviews-all-v1"],
+    details: Some("details-all-v1"),
+    ratings: Some("ratings-all-v1"),
+    ..edit!("virtual-service-all-v1.yaml")
+};
 /// jason to v2, others to v1.
-pub(crate) static TEST_V2: Edit = edit!(
-    "virtual-service-reviews-test-v2.yaml",
-    ["reviews-jason-v2", "reviews-others-v1"]
-);
+pub(crate) static TEST_V2: Edit = Edit {
+    reviews: &["reviews-jason-v2", "reviews-others-v1"],
+    ..edit!("virtual-service-reviews-test-v2.yaml")
+};
 /// reviews v1.
-pub(crate) static V1: Edit = edit!("virtual-service-reviews-v1.yaml", ["reviews-v1"]);
+pub(crate) static V1: Edit = Edit {
+    reviews: &["reviews-v1"],
+    ..edit!("virtual-service-reviews-v1.yaml")
+};
+/// reviews v2.
+pub(crate) static V2: Edit = Edit {
+    reviews: &["reviews-v2"],
+    ..edit!("virtual-service-reviews-v2.yaml")
+};
 /// 90 % v1, 10 % v3.
-pub(crate) static V1_90_V3_10: Edit =
-    edit!("virtual-service-reviews-90-10.yaml", ["reviews-90-10"]);
+pub(crate) static V1_90_V3_10: Edit = Edit {
+    reviews: &["reviews-90-10"],
+    ..edit!("virtual-service-reviews-90-10.yaml")
+};
 /// Half v1, half v3.
-pub(crate) static V1_50_V3_50: Edit =
-    edit!("virtual-service-reviews-50-v3.yaml", ["reviews-50-v3"]);
+pub(crate) static V1_50_V3_50: Edit = Edit {
+    reviews: &["reviews-50-v3"],
+    ..edit!("virtual-service-reviews-50-v3.yaml")
+};
 /// reviews v3.
-pub(crate) static V3: Edit = edit!("virtual-service-reviews-v3.yaml", ["reviews-v3"]);
+pub(crate) static V3: Edit = Edit {
+    reviews: &["reviews-v3"],
+    ..edit!("virtual-service-reviews-v3.yaml")
+};
 /// Group B to v3, others to v1.
-pub(crate) static AB: Edit = edit!(
-    "virtual-service-reviews-ab.yaml",
-    ["reviews-group-b", "reviews-group-a"]
-);
+pub(crate) static AB: Edit = Edit {
+    reviews: &["reviews-group-b", "reviews-group-a"],
+    ..edit!("virtual-service-reviews-ab.yaml")
+};
 /// All on v1.
-pub(crate) static BLUE: Edit = edit!("virtual-service-reviews-blue.yaml", ["reviews-blue"]);
+pub(crate) static BLUE: Edit = Edit {
+    reviews: &["reviews-blue"],
+    ..edit!("virtual-service-reviews-blue.yaml")
+};
 /// All on v3.
-pub(crate) static GREEN: Edit = edit!("virtual-service-reviews-green.yaml", ["reviews-green"]);
+pub(crate) static GREEN: Edit = Edit {
+    reviews: &["reviews-green"],
+    ..edit!("virtual-service-reviews-green.yaml")
+};
+/// reviews v2, in half a second.
+pub(crate) static TIMEOUT: Edit = Edit {
+    reviews: &["reviews-half-a-second"],
+    ..edit!("virtual-service-reviews-timeout.yaml")
+};
+/// reviews v1, and half of it to v2 as well.
+pub(crate) static MIRROR: Edit = Edit {
+    reviews: &["reviews-mirror"],
+    ..edit!("virtual-service-reviews-mirror-v2.yaml")
+};
+/// jason's stars 2 s late.
+pub(crate) static DELAY_2S: Edit = Edit {
+    ratings: Some("ratings-2s-others"),
+    ..edit!("virtual-service-ratings-delay-2s.yaml")
+};
+/// jason's stars 7 s late.
+pub(crate) static TEST_DELAY: Edit = Edit {
+    ratings: Some("ratings-test-delay-others"),
+    ..edit!("virtual-service-ratings-test-delay.yaml")
+};
+/// Half of jason's stars 1 s late.
+pub(crate) static DELAY_50: Edit = Edit {
+    ratings: Some("ratings-delay-50-others"),
+    ..edit!("virtual-service-ratings-delay-50.yaml")
+};
+/// No stars for jason.
+pub(crate) static TEST_ABORT: Edit = Edit {
+    ratings: Some("ratings-test-abort-others"),
+    ..edit!("virtual-service-ratings-test-abort.yaml")
+};
+/// No stars for jason three times out of ten.
+pub(crate) static ABORT_30: Edit = Edit {
+    ratings: Some("ratings-abort-30-others"),
+    ..edit!("virtual-service-ratings-abort-30.yaml")
+};
+/// No stars by gRPC for jason.
+pub(crate) static GRPC_ABORT: Edit = Edit {
+    ratings: Some("ratings-grpc-abort-others"),
+    ..edit!("virtual-service-ratings-grpc-abort.yaml")
+};
+/// Another path for the API.
+pub(crate) static REWRITE: Edit = Edit {
+    told: Some(Told {
+        by: By::Shop("/books/0"),
+        status: 200,
+    }),
+    ..edit!("virtual-service-shop-rewrite.yaml")
+};
+/// The page has moved.
+pub(crate) static REDIRECT: Edit = Edit {
+    told: Some(Told {
+        by: By::Shop("/comedy-of-errors"),
+        status: 301,
+    }),
+    ..edit!("virtual-service-shop-redirect.yaml")
+};
+/// An answer of no service.
+pub(crate) static CLOSED: Edit = Edit {
+    told: Some(Told {
+        by: By::Shop("/productpage"),
+        status: 503,
+    }),
+    ..edit!("virtual-service-shop-closed.yaml")
+};
+/// Unknown hosts are refused.
+pub(crate) static REGISTRY_ONLY: Edit = Edit {
+    told: Some(Told {
+        by: By::UnknownHost,
+        status: 502,
+    }),
+    ..edit!("sidecar-registry-only.yaml")
+};
+/// A host outside is known.
+pub(crate) static BOOKS: Edit = Edit {
+    told: Some(Told {
+        by: By::Books,
+        status: 200,
+    }),
+    ..edit!("service-entry-books.yaml")
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tour::Task;
 
     #[test]
     fn every_rule_that_is_waited_for_is_in_its_file() {
-        for edit in [
-            &ALL_V1,
-            &TEST_V2,
-            &V1,
-            &V1_90_V3_10,
-            &V1_50_V3_50,
-            &V3,
-            &AB,
-            &BLUE,
-            &GREEN,
-        ] {
+        for edit in Task::ALL.iter().flat_map(|task| task.edits()) {
             for rule in edit
                 .reviews
                 .iter()

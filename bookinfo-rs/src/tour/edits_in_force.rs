@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::TourError;
 use super::edits::{BLUE, EditError, GREEN};
+use super::judge::Check;
 use super::stage::Stage;
 
 /// The median must not be longer.
@@ -13,27 +14,16 @@ const BOUND: Duration = Duration::from_millis(300);
 /// How many edits are measured where there are none yet, or too slow ones.
 const FURTHER: usize = 20;
 
-/// What was measured, in words, and whether it is good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Measured {
-    /// What should be.
-    pub expected: String,
-    /// What was.
-    pub observed: String,
-    /// Whether the one is the other.
-    pub pass: bool,
-}
-
 /// Judges all edits of the tour so far.
 ///
 /// # Errors
 /// When a rule does not come into force.
-pub(crate) async fn play(stage: &mut Stage) -> Result<Measured, TourError> {
+pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
     if stage.delays().is_empty() {
         further(stage).await?;
     }
     let first = Delays::new(stage.delays());
-    Ok(judge(first, further(stage)).await?)
+    Ok(vec![judge(first, further(stage)).await?])
 }
 
 /// Applies edits by turns, and returns how long these took.
@@ -49,25 +39,28 @@ async fn further(stage: &mut Stage) -> Result<Delays, EditError> {
 async fn judge(
     first: Delays,
     further: impl Future<Output = Result<Delays, EditError>>,
-) -> Result<Measured, EditError> {
+) -> Result<Check, EditError> {
     let expected = format!(
         "an edit is in force in a service within {} ms (median)",
         BOUND.as_millis()
     );
     if first.is_good() {
         let observed = first.to_string();
-        return Ok(Measured {
-            expected,
-            observed,
-            pass: true,
-        });
+        return Ok(measured(expected, observed, true));
     }
     let again = further.await?;
-    Ok(Measured {
+    let observed = format!("{first}; once more: {again}");
+    Ok(measured(expected, observed, again.is_good()))
+}
+
+/// What is measured has no baseline.
+const fn measured(expected: String, observed: String, pass: bool) -> Check {
+    Check {
         expected,
-        observed: format!("{first}; once more: {again}"),
-        pass: again.is_good(),
-    })
+        observed,
+        pass,
+        is_baseline: false,
+    }
 }
 
 /// How long edits took, in milliseconds and in order.
@@ -118,7 +111,7 @@ mod tests {
         Delays::new(&all)
     }
 
-    async fn of(first: &[u64], again: Option<&[u64]>) -> Measured {
+    async fn of(first: &[u64], again: Option<&[u64]>) -> Check {
         let further = async {
             Ok(delays(
                 again.expect("what is good is not measured once more"),

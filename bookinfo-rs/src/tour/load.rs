@@ -13,32 +13,36 @@ use super::stage::{Stage, version};
 use crate::outside::Outside;
 
 /// How many requests are under way at once where only their number matters.
-const CONCURRENCY: usize = 8;
+pub(crate) const CONCURRENCY: usize = 8;
+
+/// Does something `n` times, so many at once, and gathers what came of it.
+pub(crate) async fn times<F: Future, C: FromIterator<F::Output>>(
+    n: u32,
+    at_once: usize,
+    one: impl Fn() -> F,
+) -> C {
+    let all: Vec<_> = stream::iter(0..n)
+        .map(|_| one())
+        .buffer_unordered(at_once)
+        .collect()
+        .await;
+    all.into_iter().collect()
+}
 
 /// Calls the JSON API `n` times.
 pub(crate) async fn api(stage: &Stage, headers: &HeaderMap, n: u32) -> Sample {
     let url = stage.api();
-    let one = |_| async {
-        stage
-            .client()
-            .get(&url, headers)
-            .await
-            .ok()
-            .as_ref()
-            .and_then(version)
+    let one = || async {
+        let reply = stage.client().get(&url, headers).await;
+        reply.ok().as_ref().and_then(version)
     };
-    let seen: Vec<_> = stream::iter(0..n)
-        .map(one)
-        .buffer_unordered(CONCURRENCY)
-        .collect()
-        .await;
-    seen.into_iter().collect()
+    times(n, CONCURRENCY, one).await
 }
 
 /// Loads the page `n` times, and reads the version off its text.
 pub(crate) async fn pages(stage: &Stage, headers: &HeaderMap, n: u32) -> Sample {
     let url = format!("{}/productpage", stage.url());
-    let one = |_| async {
+    let one = || async {
         let reply = stage.client().get(&url, headers).await.ok()?;
         if reply.status == StatusCode::OK {
             Version::of_page(&reply.text())
@@ -46,12 +50,7 @@ pub(crate) async fn pages(stage: &Stage, headers: &HeaderMap, n: u32) -> Sample 
             None
         }
     };
-    let seen: Vec<_> = stream::iter(0..n)
-        .map(one)
-        .buffer_unordered(CONCURRENCY)
-        .collect()
-        .await;
-    seen.into_iter().collect()
+    times(n, CONCURRENCY, one).await
 }
 
 /// One request of an open loop.

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::edits_in_force::Measured;
-use super::judge::{Check, Shares};
+use super::judge::Check;
 
 /// A line of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,35 +42,13 @@ impl Report {
 
     /// Adds a task's checks.
     pub(crate) fn add(&mut self, task: &str, checks: Vec<Check>) {
-        self.rows.extend(checks.into_iter().map(|check| {
-            let mut observed = check.sample.to_string();
-            if !check.remark.is_empty() {
-                observed = format!("{observed}; {}", check.remark);
-            }
-            Row {
-                task: task.to_owned(),
-                expected: check.expected,
-                observed,
-                pass: check.pass,
-                is_baseline: Shares::BASELINE.fit(&check.sample),
-            }
-        }));
-    }
-
-    /// Adds what has no versions to count, and so no baseline.
-    pub(crate) fn add_measured(&mut self, task: &str, measured: Measured) {
-        let Measured {
-            expected,
-            observed,
-            pass,
-        } = measured;
-        self.rows.push(Row {
+        self.rows.extend(checks.into_iter().map(|check| Row {
             task: task.to_owned(),
-            expected,
-            observed,
-            pass,
-            is_baseline: false,
-        });
+            expected: check.expected,
+            observed: check.observed,
+            pass: check.pass,
+            is_baseline: check.is_baseline,
+        }));
     }
 
     /// Whether the tour went as it should: every check passed, or as a control failed with the baseline observed.
@@ -149,7 +126,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tour::judge::Sample;
+    use crate::tour::judge::{Sample, Shares};
 
     fn check(versions: [u32; 3], errors: u32) -> Check {
         Check::shares("all", Shares::V1, Sample { versions, errors })

@@ -2,6 +2,7 @@
 //! that took in each service concerned.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use http::HeaderMap;
 use mesh_istio::{Config, Object};
 use tokio::time::Instant;
 
-use super::Task;
-use super::edits::{Edit, EditError};
+use super::edits::{By, Edit, EditError, Told};
+use super::inside::Inside;
 use super::judge::Version;
+use super::{Task, TourError, shop};
 use crate::launch::Demo;
 use crate::launch::folder::{self, TOUR};
 use crate::outside::{Outside, Reply};
@@ -36,6 +38,7 @@ pub(crate) struct Stage {
     /// Reviews that call ratings, by name and address.
     callers_of_ratings: Vec<(String, String)>,
     client: Outside,
+    inside: Inside,
     control: bool,
     applied: Vec<&'static Edit>,
     /// What the tour's file holds: documents by the names of their objects.
@@ -43,11 +46,21 @@ pub(crate) struct Stage {
     delays: Vec<Duration>,
 }
 
-/// How to see which rule a service's calls take.
+/// How to see whether an edit is in force in one service.
 #[derive(Debug)]
 struct Probe {
     service: String,
     url: String,
+    sign: Sign,
+}
+
+/// By what.
+#[derive(Debug)]
+enum Sign {
+    /// The rule that routed the call behind the answer.
+    Rules(Vec<&'static str>),
+    /// The answer's status.
+    Status(Told),
 }
 
 impl Stage {
@@ -55,13 +68,13 @@ impl Stage {
     ///
     /// # Errors
     /// When the folder holds an object that one of the tasks applies: it would be overwritten, and then gone. `named`
-    /// is the folder as its owner calls it.
+    /// is the folder as its owner calls it. When there is no client in the mesh.
     pub(crate) fn new(
         demo: &Demo,
         control: bool,
         tasks: &[Task],
         named: &Path,
-    ) -> Result<Self, EditError> {
+    ) -> Result<Self, TourError> {
         if !control {
             nothing_is_taken(demo.folder().path(), tasks, named)?;
         }
@@ -77,6 +90,7 @@ impl Stage {
                 .map(|(w, address)| (w.name(), format!("http://{address}/reviews/0")))
                 .collect(),
             client: Outside::default(),
+            inside: Inside::new(demo)?,
             control,
             applied: Vec::new(),
             rules: BTreeMap::new(),
@@ -92,6 +106,11 @@ impl Stage {
     /// The client outside the mesh.
     pub(crate) const fn client(&self) -> &Outside {
         &self.client
+    }
+
+    /// The client in the mesh.
+    pub(crate) const fn inside(&self) -> &Inside {
+        &self.inside
     }
 
     /// The JSON API's answer of reviews, through the ingress.
@@ -120,11 +139,9 @@ impl Stage {
             &format!("{HEAD}{}\n", texts.join("\n---\n")),
         )?;
         let probes = self.probes(edit);
-        let waits = probes.iter().map(|(probe, rules)| {
-            self.wait(probe, started, file.to_owned(), move |route| {
-                rules.iter().any(|rule| route.contains(rule))
-            })
-        });
+        let waits = probes
+            .iter()
+            .map(|probe| self.wait(probe, started, file, true));
         let delays = try_join_all(waits).await?;
         self.delays.extend(delays);
         Ok(())
@@ -142,15 +159,23 @@ impl Stage {
             folder::remove(&self.dir.join(TOUR))?;
         }
         let probes: Vec<_> = edits.iter().flat_map(|edit| self.probes(edit)).collect();
-        let waits = probes.iter().map(|(probe, rules)| {
-            let what = "the baseline".to_owned();
-            self.wait(probe, started, what, move |route| {
-                !rules.iter().any(|rule| route.contains(rule))
-            })
-        });
+        let waits = probes
+            .iter()
+            .map(|probe| self.wait(probe, started, "the baseline", false));
         let delays = try_join_all(waits).await?;
         self.delays.extend(delays);
         Ok(())
+    }
+
+    /// How many requests reviews v2 was asked so far; nothing if it does not say.
+    pub(crate) async fn asked_of_v2(&self) -> Option<u32> {
+        let (_, reviews) = self
+            .callers_of_ratings
+            .iter()
+            .find(|(name, _)| name == "reviews-v2")?;
+        let url = reviews.replace("/reviews/0", demo::ASKED);
+        let reply = self.client.get(&url, &HeaderMap::new()).await.ok()?;
+        reply.text().parse().ok()
     }
 
     /// How long each edit took so far, in each service concerned.
@@ -158,63 +183,100 @@ impl Stage {
         &self.delays
     }
 
-    /// Who is concerned by an edit, and by which of its rules.
-    fn probes(&self, edit: &'static Edit) -> Vec<(Probe, Vec<&'static str>)> {
-        let page = |url: String| Probe {
-            service: "productpage".to_owned(),
+    /// Who is concerned by an edit, and how to see that.
+    fn probes(&self, edit: &'static Edit) -> Vec<Probe> {
+        let probe = |service: &str, url: String, sign| Probe {
+            service: service.to_owned(),
             url,
+            sign,
         };
-        let mut probes = vec![(page(self.api()), edit.reviews.to_vec())];
+        let rules = |rules: &[&'static str]| Sign::Rules(rules.to_vec());
+        let mut probes = Vec::new();
+        if !edit.reviews.is_empty() {
+            probes.push(probe("productpage", self.api(), rules(edit.reviews)));
+        }
         if let Some(rule) = edit.details {
-            probes.push((page(format!("{}/api/v1/products/0", self.url)), vec![rule]));
+            let url = format!("{}/api/v1/products/0", self.url);
+            probes.push(probe("productpage", url, rules(&[rule])));
         }
         if let Some(rule) = edit.ratings {
-            probes.extend(self.callers_of_ratings.iter().map(|(service, url)| {
-                (
-                    Probe {
-                        service: service.clone(),
-                        url: url.clone(),
-                    },
-                    vec![rule],
-                )
-            }));
+            let callers = self.callers_of_ratings.iter();
+            probes.extend(callers.map(|(name, url)| probe(name, url.clone(), rules(&[rule]))));
+        }
+        if let Some(told) = edit.told {
+            let (service, url) = match told.by {
+                By::Shop(path) => ("the ingress", format!("{}{path}", self.url)),
+                by => ("the tour's own client", self.inside.url(by)),
+            };
+            probes.push(probe(service, url, Sign::Status(told)));
         }
         probes
     }
 
+    /// Waits until a probe sees the edit, or does not see it any more; how long it took.
     async fn wait(
         &self,
         probe: &Probe,
         started: Instant,
-        what: String,
-        reached: impl Fn(&str) -> bool,
+        what: &str,
+        wanted: bool,
     ) -> Result<Duration, EditError> {
-        let mut last = "no rule".to_owned();
+        let mut last = "not made".to_owned();
         while started.elapsed() < IN_FORCE {
             // A request's rule was in force when the request began, at the latest when its answer came.
-            match self.client.get(&probe.url, &HeaderMap::new()).await {
-                Ok(reply) => match reply
-                    .headers
-                    .get(&demo::ROUTE)
-                    .and_then(|route| route.to_str().ok())
-                {
-                    Some(route) if reached(route) => return Ok(started.elapsed()),
-                    Some(route) => last = format!("{route:?}"),
-                    None => last = format!("no rule ({})", reply.status),
-                },
-                Err(error) => last = format!("no rule ({error})"),
+            let (seen, text) = self.look(probe).await;
+            if seen == Some(wanted) {
+                return Ok(started.elapsed());
             }
+            last = text;
             tokio::time::sleep(PAUSE).await;
         }
-        let (service, url) = (probe.service.clone(), probe.url.clone());
         Err(EditError::NotInForce {
-            what,
-            service,
-            url,
+            what: what.to_owned(),
+            service: probe.service.clone(),
+            url: probe.url.clone(),
             waited: IN_FORCE,
             last,
         })
     }
+
+    /// Whether a probe sees the edit, if it can tell; and what it sees.
+    async fn look(&self, probe: &Probe) -> (Option<bool>, String) {
+        let unrouted = |why: &dyn fmt::Display| (None, format!("routed by no rule ({why})"));
+        match &probe.sign {
+            Sign::Rules(rules) => match self.client.get(&probe.url, &HeaderMap::new()).await {
+                Ok(reply) => match route(&reply) {
+                    Some(route) => {
+                        let seen = rules.iter().any(|rule| route.contains(rule));
+                        (Some(seen), format!("routed by {route:?}"))
+                    }
+                    None => unrouted(&reply.status),
+                },
+                Err(error) => unrouted(&error),
+            },
+            Sign::Status(told) => {
+                let answered = match told.by {
+                    By::Shop(_) => {
+                        let reply = self.client.get(&probe.url, &shop::headers()).await;
+                        reply.map(|reply| reply.status)
+                    }
+                    _ => Ok(self.inside.get(&probe.url).await.0),
+                };
+                match answered {
+                    Ok(status) => {
+                        let seen = status.as_u16() == told.status;
+                        (Some(seen), format!("answered with {status}"))
+                    }
+                    Err(error) => (None, format!("not answered ({error})")),
+                }
+            }
+        }
+    }
+}
+
+/// The rule that routed the call behind an answer.
+fn route(reply: &Reply) -> Option<&str> {
+    reply.headers.get(&demo::ROUTE)?.to_str().ok()
 }
 
 /// The objects of an edit.
