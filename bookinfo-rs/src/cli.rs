@@ -329,5 +329,12 @@ mod tests {
             Cli::try_parse_from(["bookinfo", "tour", "--port", "1", "--only", "blue-green"])
                 .is_ok()
         );
+        for (arguments, grpc) in [
+            (&["bookinfo"][..], false),
+            (&["bookinfo", "--grpc-ratings"], true),
+        ] {
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            assert_eq!(Options::from(cli.launch).grpc_ratings, grpc);
+        }
     }
 }

@@ -46,7 +46,7 @@ pub struct Options {
     pub control_plane: Option<String>,
     /// Whether reviews v3 asks ratings by gRPC.
     pub grpc_ratings: bool,
-    /// Whether rules of a tour will be written to `config`.
+    /// Whether a tour is played: its rules will be written to `config`.
     pub tour: bool,
 }
 
@@ -147,7 +147,7 @@ impl Demo {
                 &program,
                 workload,
                 &control_plane_address,
-                options.grpc_ratings,
+                options,
             )?);
         }
         let listening = join_all(services.iter_mut().map(Child::listening)).await;

@@ -4,16 +4,19 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::bootstrap;
 use super::child::{Child, ChildError};
 use super::folder::Folder;
 use super::topology::Workload;
+use super::{Options, bootstrap};
 use crate::service::demo;
 use crate::service::reviews::asking;
 
 /// What services log unless `RUST_LOG` says otherwise. That the control plane is gone, the ingress tells alone: nine
 /// processes would say the same.
 const SERVICE_LOG: &str = "warn,mesh_xds::ads::task=error";
+
+/// The same in a tour: it injects the faults that services would tell of, and judges what comes of them.
+const TOUR_LOG: &str = "warn,mesh_xds::ads::task=error,bookinfo_rs::service=error";
 
 /// Removes what is ours when the launcher has ended, however it ended.
 pub(crate) fn janitor(program: &Path, folder: &Folder) -> Result<Child, ChildError> {
@@ -41,7 +44,7 @@ pub(crate) fn service(
     program: &Path,
     workload: &Workload,
     control_plane: &str,
-    grpc_ratings: bool,
+    options: &Options,
 ) -> Result<Child, ChildError> {
     let listen = SocketAddr::new(workload.ip, 0);
     let arguments = [
@@ -60,11 +63,12 @@ pub(crate) fn service(
         (demo::VARIABLE, "true".to_owned()),
         ("DO_NOT_ENCRYPT", "true".to_owned()),
     ];
-    if grpc_ratings && (workload.service, workload.version) == ("reviews", "v3") {
+    if options.grpc_ratings && (workload.service, workload.version) == ("reviews", "v3") {
         variables.push((asking::VARIABLE, "grpc".to_owned()));
     }
     if std::env::var_os("RUST_LOG").is_none() {
-        variables.push(("RUST_LOG", SERVICE_LOG.to_owned()));
+        let log = if options.tour { TOUR_LOG } else { SERVICE_LOG };
+        variables.push(("RUST_LOG", log.to_owned()));
     }
     Child::start(program, workload.name(), arguments, variables)
 }

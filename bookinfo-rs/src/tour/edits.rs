@@ -182,7 +182,7 @@ pub(crate) static TEST_DELAY: Edit = Edit {
     ratings: Some("ratings-test-delay-others"),
     ..edit!("virtual-service-ratings-test-delay.yaml")
 };
-/// Half of jason's stars 1 s late.
+/// Half of jason's stars 1.5 s late.
 pub(crate) static DELAY_50: Edit = Edit {
     ratings: Some("ratings-delay-50-others"),
     ..edit!("virtual-service-ratings-delay-50.yaml")

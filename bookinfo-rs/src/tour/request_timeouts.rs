@@ -9,7 +9,7 @@ use super::sign_in::sign_in;
 use super::stage::Stage;
 
 /// Requests per check.
-const N: u32 = 48;
+const N: u32 = 24;
 
 /// Plays it.
 ///

@@ -15,6 +15,13 @@ spec:
   http: [ { route: [ { destination: { host: www.googleapis.com } } ] } ]
 ";
 
+/// A policy of the folder's owner: hosts that are not known are refused to all.
+const NOTHING_UNKNOWN: &str = "apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: { name: mine, namespace: default }
+spec: { egress: [ { hosts: ['*/*'] } ], outboundTrafficPolicy: { mode: REGISTRY_ONLY } }
+";
+
 /// Plays a tour; whether it succeeded, and its JSON.
 fn tour(arguments: &[&str]) -> (bool, serde_json::Value) {
     let out = tempfile::tempdir().unwrap();
@@ -90,6 +97,45 @@ fn a_tour_whose_expectation_fails_is_red() {
         .map(|row| row["pass"].as_bool().unwrap())
         .collect();
     assert_eq!(passed, [false, true], "group b is to see v3: {rows}");
+}
+
+/// The tasks that take no time of their own.
+#[test]
+fn each_quick_task_passes_and_its_control_fails_each_check() {
+    for (task, checks) in [
+        ("fault-abort", 3),
+        ("rewrite", 1),
+        ("redirect", 1),
+        ("direct-response", 1),
+        ("mirroring", 2),
+        ("egress", 2),
+        ("grpc-ratings", 3),
+    ] {
+        for control in [false, true] {
+            let arguments = ["--only", task, "--control"];
+            let (good, rows) = tour(&arguments[..if control { 3 } else { 2 }]);
+            assert!(good, "{task}: {rows}");
+            let rows = rows.as_array().unwrap();
+            let passed: Vec<_> = rows.iter().map(|row| &row["pass"]).collect();
+            assert_eq!(passed, vec![!control; checks], "{task}");
+        }
+    }
+}
+
+#[test]
+fn a_share_that_is_not_there_is_red_and_its_control_is_not_the_baseline() {
+    let dir = configuration();
+    fs::write(dir.path().join("mine.yaml"), NOTHING_UNKNOWN).unwrap();
+    let config = dir.path().to_str().unwrap();
+    let arguments = ["--only", "egress", "--config", config, "--control"];
+    let (good, rows) = tour(&arguments[..4]);
+    assert!(!good, "unknown hosts were refused before the rule: {rows}");
+    assert_eq!(
+        (&rows[0]["pass"], &rows[1]["pass"]),
+        (&false.into(), &true.into())
+    );
+    let (good, rows) = tour(&arguments);
+    assert!(!good, "unknown hosts are refused without the rule: {rows}");
 }
 
 #[test]
