@@ -130,7 +130,7 @@ async fn headers_travel_on() {
 }
 
 #[tokio::test]
-async fn a_delay_is_not_heeded_without_the_variable_of_the_demo_aids() {
+async fn no_delay_and_no_count_without_the_variable_of_the_demo_aids() {
     let rules = mesh(&[]);
     for (variables, on) in [
         (&[][..], false),
@@ -143,6 +143,12 @@ async fn a_delay_is_not_heeded_without_the_variable_of_the_demo_aids() {
         assert_eq!(status, StatusCode::OK);
         assert!(!headers.contains_key("x-bookinfo-route"));
         assert_eq!(started.elapsed() >= Duration::from_secs(2), on);
+        let asked = get(&app, "/asked").await;
+        if on {
+            assert_eq!(asked, (StatusCode::OK, "1".to_owned()));
+        } else {
+            assert_eq!(asked.0, StatusCode::NOT_FOUND);
+        }
     }
 }
 
