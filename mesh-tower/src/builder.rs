@@ -17,7 +17,7 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
-use crate::telemetry::Cells;
+use crate::telemetry::{Cells, Edges};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -199,7 +199,8 @@ impl Builder {
             .unwrap_or_else(|| Node::sidecar("mesh-tower", "default"));
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
-        let live = Arc::new(Live::new(Arc::clone(&errors)));
+        let edges = Arc::new(Edges::new(node.workload()));
+        let live = Arc::new(Live::new(Arc::clone(&errors), Arc::clone(&edges)));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
@@ -230,8 +231,9 @@ impl Builder {
             live,
             random: Randomness::new(seed),
             cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
-            outside: Outside::new(self.outside, &errors),
+            outside: Outside::new(self.outside, &errors, &edges),
             errors,
+            edges,
             drain: Default::default(),
             wanted,
             status,

@@ -54,6 +54,6 @@ pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,
 };
-pub use telemetry::{EdgeStats, Stats};
+pub use telemetry::{Accounted, EdgeStats, Stats};
 #[cfg(feature = "tls")]
 pub use tls::CryptoProvider;

@@ -19,7 +19,7 @@ use crate::live::Live;
 use crate::outside::Outside;
 use crate::random::Randomness;
 use crate::server::Drain;
-use crate::telemetry::{Cells, EdgeStats, Errors, Stats};
+use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Stats};
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) random: Randomness,
     pub(crate) cells: Arc<Cells>,
     pub(crate) errors: Arc<Errors>,
+    pub(crate) edges: Arc<Edges>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<TableKey>,

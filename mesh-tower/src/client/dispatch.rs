@@ -71,6 +71,7 @@ pub(super) fn answered<B: Send + 'static>(
     let answered = answer(route, request, place).map(|response| Answered {
         response,
         endpoint: None,
+        edge: None,
         attempts: 0,
     });
     Box::pin(std::future::ready(answered.map_err(Failed::from)))

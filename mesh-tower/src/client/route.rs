@@ -24,6 +24,7 @@ use super::seam::{Answered, CallInfo, Destination, Goal, Routed};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 use crate::mesh::Shared;
+use crate::telemetry::{Account, Begun, Edge, Toward};
 use asked::Asked;
 pub(crate) use asked::{Carrier, invalid};
 use change::Change;
@@ -77,7 +78,7 @@ impl RouteLayer {
     }
 
     /// A request of a mesh that is off, which goes on to a foreign client as if there were no layer. It is counted.
-    fn untouched<B>(&self, mut request: Request<B>) -> (Routed<B>, Ending) {
+    fn untouched<B>(&self, mut request: Request<B>, begun: Begun) -> (Routed<B>, Ending) {
         let authority = request.uri().authority().cloned();
         let options = CallOptions::take(request.extensions_mut());
         let destination = Destination {
@@ -88,6 +89,7 @@ impl RouteLayer {
             authority,
             place: self.call_info.then(Place::default),
             change: None,
+            account: Some(begun.toward(toward(&destination.goal, None))),
         };
         let routed = Routed {
             request,
@@ -134,10 +136,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let begun = Begun::now(request.headers());
         let layer = &self.layer;
         let shared = &layer.shared;
         if layer.carrier == Carrier::Foreign && shared.is_direct {
-            let (routed, ending) = layer.untouched(request);
+            let (routed, ending) = layer.untouched(request, begun);
             let call = self.inner.call(routed);
             return RouteFuture::Calling { call, ending };
         }
@@ -149,11 +152,12 @@ where
         );
         let (asked, was) = match read {
             Ok(read) => read,
-            Err(error) => return RouteFuture::Refused { error: Some(error) },
+            Err(error) => return refused(shared, begun, error),
         };
         let deadline = asked.time.grpc_timeout.filter(|_| layer.deadlines);
         let options = CallOptions::take(request.extensions_mut());
         let terms = Terms {
+            begun,
             due: Due::of(&options, deadline),
             retries: options.retries,
             was: was
@@ -168,17 +172,24 @@ where
                     call: self.inner.call(routed),
                     ending,
                 },
-                Err(error) => RouteFuture::Refused { error: Some(error) },
+                Err(error) => refused(shared, begun, error),
             },
-            Decision::Fail(error) => RouteFuture::Refused { error: Some(error) },
+            Decision::Fail(error) => refused(shared, begun, error),
             Decision::Wait(..) => {
                 let (shared, mut inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
                     let subset = options.subset.as_deref();
-                    let chosen = wait(&shared, asked, &head, terms.due, subset).await?;
+                    // A caller that waits no longer is counted too.
+                    let nowhere = Toward::Edge(Arc::clone(shared.edges.nowhere()));
+                    let waiter = begun.toward(nowhere);
+                    let waited = wait(&shared, asked, &head, terms.due, subset).await;
+                    waiter.void();
                     let request = Request::from_parts(head, body);
-                    let (routed, mut ending) = begin(request, chosen, terms)?;
+                    let begin = |chosen| begin(request, chosen, terms);
+                    let (routed, mut ending) = waited
+                        .and_then(begin)
+                        .inspect_err(|error| begun.refused(&shared.edges, error))?;
                     let result = inner.call(routed).await;
                     ending.of(result)
                 });
@@ -188,8 +199,15 @@ where
     }
 }
 
+/// A call that ends before it goes anywhere.
+fn refused<F>(shared: &Shared, begun: Begun, error: Error) -> RouteFuture<F> {
+    begun.refused(&shared.edges, &error);
+    RouteFuture::Refused { error: Some(error) }
+}
+
 /// What is known of a call before its route is.
 struct Terms {
+    begun: Begun,
     due: Option<Due>,
     /// How often the caller lets it be repeated.
     retries: Option<u32>,
@@ -207,6 +225,7 @@ fn begin<B>(
         destination,
         limits,
         change,
+        edge,
     } = chosen;
     // Errors name the authority that was routed by, whatever a rewrite sends.
     let authority = request.uri().authority().cloned();
@@ -234,6 +253,7 @@ fn begin<B>(
         authority,
         place: terms.call_info.then(|| destination.place.clone()),
         change,
+        account: Some(terms.begun.toward(toward(&destination.goal, edge))),
     };
     let routed = Routed {
         request,
@@ -246,19 +266,48 @@ fn begin<B>(
     Ok((routed, ending))
 }
 
+/// Where a call is counted before more is known. An answer of the configuration has an edge of its own.
+fn toward(goal: &Goal, edge: Option<Arc<Edge>>) -> Toward {
+    match (goal, edge) {
+        (_, Some(edge)) => Toward::Edge(edge),
+        (Goal::Cluster(cluster) | Goal::Beyond(cluster), None) => {
+            Toward::Cluster(Arc::clone(cluster))
+        }
+        (Goal::Outside(cluster, to), None) => {
+            Toward::Edge(Arc::clone(to.cells.edge().unwrap_or(&cluster.edge)))
+        }
+        (Goal::Answer(_), None) => Toward::Unknown,
+    }
+}
+
 /// What is left to do at the end of a call.
 #[derive(Debug)]
 pub struct Ending {
     authority: Option<Authority>,
     place: Option<Place>,
     change: Option<Change>,
+    account: Option<Account>,
 }
 
 impl Ending {
     fn of(&mut self, result: Result<Answered, Error>) -> Result<Response<Body>, Error> {
-        let mut answered = result.map_err(|error| error.called(self.authority.as_ref()))?;
+        let account = self.account.take();
+        let mut answered = match result {
+            Ok(answered) => answered,
+            Err(error) => {
+                if let Some(account) = account {
+                    account.failed(&error);
+                }
+                return Err(error.called(self.authority.as_ref()));
+            }
+        };
         if let Some(change) = &self.change {
             change.response(&mut answered);
+        }
+        if let Some(mut account) = account {
+            let response = &mut answered.response;
+            account.answered(response.status(), response.headers(), answered.edge.take());
+            response.body_mut().account(account);
         }
         Ok(informed(answered, self.place.take()))
     }
@@ -310,6 +359,7 @@ fn informed(answered: Answered, place: Option<Place>) -> Response<Body> {
         mut response,
         endpoint,
         attempts,
+        ..
     } = answered;
     if let Some(place) = place {
         response.extensions_mut().insert(CallInfo {

@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::{Struct, value::Kind};
 use http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
-use mesh_core::cluster::{Protocol, Transport};
+use mesh_core::cluster::{Protocol, Service, Transport};
 use prost::Message;
 
 pub(crate) use dns::{Host, Names};
@@ -37,6 +37,7 @@ pub(crate) struct ClusterResource {
     pub(crate) connect_timeout: Duration,
     pub(crate) lb: LbRules,
     pub(crate) transport: TransportRules,
+    pub(crate) service: Option<Arc<Service>>,
 }
 
 /// Where a cluster's endpoints come from.
@@ -103,6 +104,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
         connect_timeout: connect_timeout(&cluster)?,
         lb: lb::rules(&cluster)?,
         transport: transport(&cluster),
+        service: service(&cluster).map(Arc::new),
     })
 }
 
@@ -221,6 +223,24 @@ fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {
     } else {
         Transport::TlsDemanded(format!("{who} ({})", socket.name).into())
     }
+}
+
+/// `metadata.filter_metadata.istio.services[0]`, as Istio's own statistics read it.
+fn service(cluster: &pb::Cluster) -> Option<Service> {
+    let istio = cluster.metadata.as_ref()?.filter_metadata.get("istio")?;
+    let Some(Kind::ListValue(services)) = &istio.fields.get("services")?.kind else {
+        return None;
+    };
+    let Some(Kind::StructValue(first)) = &services.values.first()?.kind else {
+        return None;
+    };
+    let mut texts = labels(first);
+    let mut text = |key: &str| Arc::from(texts.remove(key).unwrap_or_default());
+    Some(Service {
+        host: text("host"),
+        name: text("name"),
+        namespace: text("namespace"),
+    })
 }
 
 /// The string fields of a struct.

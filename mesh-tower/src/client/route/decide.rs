@@ -18,6 +18,7 @@ use crate::client::seam::{Destination, Goal};
 use crate::error::{Error, Kind, Place, Sent};
 use crate::live::LiveTarget;
 use crate::mesh::Shared;
+use crate::telemetry::Edge;
 
 /// How long a call waits for the first configuration of its target.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -44,10 +45,12 @@ pub(super) struct Chosen {
     pub(super) destination: Destination,
     pub(super) limits: Limits,
     pub(super) change: Option<Change>,
+    /// Where an answer of the configuration itself is counted.
+    pub(super) edge: Option<Arc<Edge>>,
 }
 
 impl Chosen {
-    fn answer(route: &Arc<mesh_core::route::Route>, place: Place) -> Self {
+    fn answer(route: &Arc<mesh_core::route::Route>, place: Place, edge: &Arc<Edge>) -> Self {
         Self {
             destination: Destination {
                 goal: Goal::Answer(Arc::clone(route)),
@@ -55,6 +58,7 @@ impl Chosen {
             },
             limits: Limits::default(),
             change: None,
+            edge: Some(Arc::clone(edge)),
         }
     }
 }
@@ -120,7 +124,7 @@ pub(super) fn decide(
                 authority: Some(authority.into()),
                 ..place_of_route
             };
-            Decision::Fail(Error::new(kind, place, reason))
+            Decision::Fail(Error::new(kind, place, reason).toward(target.edge(&shared.edges)))
         }
     }
 }
@@ -151,7 +155,9 @@ pub(super) fn routed(
     place.route = Some(Arc::clone(&route.name));
     let forward = match &route.action {
         Action::Forward(forward) => forward,
-        Action::DirectResponse(_) | Action::Redirect(_) => return Ok(Chosen::answer(route, place)),
+        Action::DirectResponse(_) | Action::Redirect(_) => {
+            return Ok(Chosen::answer(route, place, target.edge(&shared.edges)));
+        }
         Action::Unsupported(what) => {
             let reason = format!("the route's action {what} is not supported yet");
             return Err((Kind::Unsupported, place, reason));
@@ -181,6 +187,7 @@ pub(super) fn routed(
         destination: Destination { goal, place },
         limits: forward.timeouts.of(&asked.time),
         change: Change::of(route, forward, choice, name, &asked.time),
+        edge: None,
     })
 }
 
