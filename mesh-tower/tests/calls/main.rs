@@ -17,6 +17,7 @@ mod one_call;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+mod telemetry;
 
 #[path = "../support/mod.rs"]
 mod support;
