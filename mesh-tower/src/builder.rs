@@ -12,6 +12,7 @@ use mesh_xds::dns::{Lookups, Resolve, Resolver};
 use mesh_xds::{Bootstrap, BootstrapError, Node};
 use tokio::sync::{mpsc, watch};
 
+use crate::admin::Admin;
 use crate::control::{self, Source};
 use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
@@ -31,6 +32,7 @@ pub struct Builder {
     /// Control planes behind the first.
     fallback: Vec<String>,
     variant: Variant,
+    admin: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,10 +57,20 @@ impl Builder {
             outside: outside::Settings::default(),
             fallback: Vec::new(),
             variant: Variant::Delta,
+            admin: None,
         }
     }
 
     pub(crate) fn from_env() -> Result<Self, StartError> {
+        let admin = std::env::var("MESH_ADMIN").ok();
+        let builder = Self::rules_from_env()?;
+        Ok(match admin.filter(|address| !address.is_empty()) {
+            Some(address) => builder.admin(address),
+            None => builder,
+        })
+    }
+
+    fn rules_from_env() -> Result<Self, StartError> {
         if std::env::var("MESH").is_ok_and(|value| value == "off") {
             return Ok(Self::new().direct());
         }
@@ -152,6 +164,28 @@ impl Builder {
         self
     }
 
+    /// Serves pages for operators on `host:port`, or on a port of the loopback interface (`"15000"`; 0 takes a free
+    /// one, [`Mesh::admin_addr`] tells which). By default there is no admin port. [`Mesh::from_env`] reads the address
+    /// from `MESH_ADMIN`.
+    ///
+    /// | page | |
+    /// | --- | --- |
+    /// | `/stats/prometheus`, `/metrics` | Istio's request metrics ([`Mesh::prometheus`]) |
+    /// | `/ready` | 200 `LIVE` when all that was declared is configured; 503 with the reasons before that, and while the mesh drains |
+    /// | `/config_dump` | JSON: the node, the generation, and each resource with its version, its state and what was wrong with an update that was refused; no contents |
+    /// | `/clusters` | Envoy's `cluster::address::stat::value`; with `?format=json` its JSON |
+    ///
+    /// The pages show what the mesh knows, to whoever can connect: choose another interface than loopback only where
+    /// a network policy says who that is. They are read by GET and HEAD and change nothing. On the loopback interface
+    /// a request's `Host` must be an address or `localhost`, so that no page of the web reads them through a browser.
+    #[must_use]
+    pub fn admin(self, address: impl Into<String>) -> Self {
+        Self {
+            admin: Some(address.into()),
+            ..self
+        }
+    }
+
     /// Who we are. By default a sidecar called `mesh-tower` in namespace `default`.
     #[must_use]
     pub fn node(self, node: Node) -> Self {
@@ -217,6 +251,11 @@ impl Builder {
             #[cfg(feature = "yaml")]
             Rules::Yaml(folder) => Some(Source::folder(folder)?),
         };
+        // Before the thread: a mesh that does not start leaves none behind.
+        let admin = self.admin.map(|address| {
+            Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
+        });
+        let admin = admin.transpose()?;
         if let Some(source) = source {
             let control = mesh_xds::ads::Control {
                 wanted: asked,
@@ -244,13 +283,16 @@ impl Builder {
                 false => self.normalization,
             },
             is_direct,
+            admin,
         };
         for table in &shared.declared {
             shared.want(*table);
         }
-        Ok(Mesh {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(shared);
+        if let Some(admin) = &shared.admin {
+            admin.start(&shared).map_err(StartError::Thread)?;
+        }
+        Ok(Mesh { shared })
     }
 }
 
@@ -296,8 +338,19 @@ pub enum StartError {
     #[cfg(feature = "tls")]
     #[error("outside_roots: {0}")]
     OutsideRoots(String),
+    /// The admin port cannot be bound.
+    #[error(
+        "cannot listen on admin address {address:?}: {cause}; give a free port, as \"15000\" for one of the loopback interface, or host:port (Builder::admin, MESH_ADMIN)"
+    )]
+    Admin {
+        /// The address as it was given.
+        address: String,
+        /// What the operating system says.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The operating system gave no thread.
-    #[error("cannot start the mesh-control thread: {0}")]
+    #[error("cannot start a thread of the mesh: {0}")]
     Thread(#[source] std::io::Error),
 }
 

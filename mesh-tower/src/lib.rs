@@ -18,6 +18,7 @@
 //!
 //! Limits of time, repeats, counts and a choice by rules are in [`layer`] for services of your own, without a mesh.
 
+mod admin;
 pub mod body;
 mod builder;
 pub mod client;

@@ -11,6 +11,7 @@ use mesh_xds::ads::Status;
 use mesh_xds::csds::{Csds, CsdsService};
 use tokio::sync::{mpsc, watch};
 
+use crate::admin::Admin;
 use crate::builder::{Builder, StartError};
 use crate::client::MeshClient;
 use crate::client::Scope;
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
     pub(crate) outside: Outside,
+    pub(crate) admin: Option<Admin>,
 }
 
 impl Shared {
@@ -147,7 +149,8 @@ impl Mesh {
         loop {
             generations.borrow_and_update();
             status.borrow_and_update();
-            let Some(missing) = self.missing() else {
+            let missing = self.missing();
+            let Some(missing) = missing.first() else {
                 return Ok(());
             };
             let changed = async {
@@ -157,30 +160,34 @@ impl Mesh {
                 }
             };
             if !matches!(tokio::time::timeout_at(deadline, changed).await, Ok(true)) {
-                let reason = self.shared.why_not_ready(&missing, timeout);
+                let reason = self.shared.why_not_ready(missing, timeout);
                 return Err(Error::new(Kind::NotReady, Place::default(), reason));
             }
         }
     }
 
-    /// What [`Self::ready`] still waits for.
-    fn missing(&self) -> Option<String> {
+    /// What [`Self::ready`] still waits for: the first few.
+    pub(crate) fn missing(&self) -> Vec<String> {
         if self.shared.is_direct {
-            return None;
+            return Vec::new();
         }
         let snapshot = self.shared.live.load();
         if self.shared.declared.is_empty() {
-            return (!self.shared.status.borrow().connected).then(|| "the first answer".to_owned());
+            let connected = self.shared.status.borrow().connected;
+            let missing = (!connected).then(|| "the first answer".to_owned());
+            return missing.into_iter().collect();
         }
-        self.shared
-            .declared
-            .iter()
-            .find_map(|key| match snapshot.tables.get(key) {
-                None => Some(format!("route configuration {:?} (RDS)", key.to_string())),
-                Some(table) => table
-                    .targets()
-                    .find_map(|target| target.waiting_for.as_ref().map(ToString::to_string)),
-            })
+        let mut missing = Vec::new();
+        for key in &self.shared.declared {
+            match snapshot.tables.get(key) {
+                None => missing.push(format!("route configuration {:?} (RDS)", key.to_string())),
+                Some(table) => {
+                    let waiting = table.targets().filter_map(|it| it.waiting_for.as_ref());
+                    missing.extend(waiting.take(MOST_QUOTED).map(ToString::to_string));
+                }
+            }
+        }
+        missing
     }
 
     /// The generation of the configuration that requests use now; 0 is "none yet".
@@ -208,6 +215,11 @@ impl Mesh {
     /// ```
     pub fn csds(&self) -> CsdsService {
         self.shared.csds.clone().service()
+    }
+
+    /// Where the admin port listens, if [`Builder::admin`] asked for one.
+    pub fn admin_addr(&self) -> Option<std::net::SocketAddr> {
+        self.shared.admin.as_ref().map(Admin::address)
     }
 
     /// What has been counted up to now.
