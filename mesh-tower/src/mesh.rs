@@ -105,6 +105,8 @@ impl Mesh {
     /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one; with neither, `MESH_CONFIG` names a folder of Istio YAML to follow
     /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says.
     ///
+    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]).
+    ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
     /// # Errors

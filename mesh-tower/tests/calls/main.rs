@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod admin;
 mod alone;
 mod answers;
 mod broken_off;
