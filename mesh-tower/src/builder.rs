@@ -46,6 +46,24 @@ enum Rules {
     Yaml(PathBuf),
 }
 
+impl Rules {
+    /// Where they come from, with the control planes that stand in for the first; `None` is nowhere.
+    fn source(self, fallback: &[String], variant: Variant) -> Result<Option<Source>, StartError> {
+        let others: Result<Vec<Server>, _> =
+            fallback.iter().map(|uri| Server::parse(uri)).collect();
+        Ok(match self {
+            Self::None | Self::Direct => None,
+            Self::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, variant)),
+            Self::Servers(first, mut all) => {
+                all.extend(others?);
+                Some(Source::xds(*first, all, variant))
+            }
+            #[cfg(feature = "yaml")]
+            Self::Yaml(folder) => Some(Source::folder(folder)?),
+        })
+    }
+}
+
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
@@ -239,18 +257,7 @@ impl Builder {
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
         let is_direct = matches!(self.rules, Rules::Direct);
-        let others: Result<Vec<Server>, _> =
-            self.fallback.iter().map(|uri| Server::parse(uri)).collect();
-        let source = match self.rules {
-            Rules::None | Rules::Direct => None,
-            Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, self.variant)),
-            Rules::Servers(first, mut all) => {
-                all.extend(others?);
-                Some(Source::xds(*first, all, self.variant))
-            }
-            #[cfg(feature = "yaml")]
-            Rules::Yaml(folder) => Some(Source::folder(folder)?),
-        };
+        let source = self.rules.source(&self.fallback, self.variant)?;
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(|address| {
             Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })

@@ -55,6 +55,8 @@ pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,
 };
+#[cfg(feature = "metrics")]
+pub use telemetry::MetricsBridge;
 pub use telemetry::{Accounted, EdgeStats, Stats};
 #[cfg(feature = "tls")]
 pub use tls::CryptoProvider;

@@ -10,6 +10,8 @@ mod cells;
 mod edge;
 mod edges;
 mod ended;
+#[cfg(feature = "metrics")]
+mod facade;
 mod histogram;
 mod layer;
 mod prometheus;
@@ -22,6 +24,8 @@ pub use answer::Accounted;
 pub(crate) use cells::{Cells, Errors, Outcome};
 pub(crate) use edge::Edge;
 pub(crate) use edges::{Edges, service_of};
+#[cfg(feature = "metrics")]
+pub use facade::MetricsBridge;
 pub use layer::{Telemetry, TelemetryLayer};
 pub(crate) use running::Running;
 pub use stats::{EdgeStats, Stats};

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_core::cluster::{Cluster, IstioName, Service, Workload};
+use mesh_core::request::split_port;
 
 use super::edge::{Edge, EdgeLabels, Reporter};
 use crate::outside::{BLACK_HOLE, PASSTHROUGH};
@@ -101,7 +102,7 @@ impl Edges {
         let service = match name {
             "block_all" => return Arc::clone(&self.black_hole),
             "allow_any" => named(PASSTHROUGH),
-            _ => Service::of_host(name.split_once(':').map_or(name, |(host, _)| host)),
+            _ => Service::of_host(split_port(name).0),
         };
         self.to(&Arc::new(service), None)
     }

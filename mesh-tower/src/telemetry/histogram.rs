@@ -78,6 +78,15 @@ impl Reading {
         self.nanos as f64 / 1e6
     }
 
+    /// How many there are more in each bucket than there were, of those that have grown.
+    #[cfg(feature = "metrics")]
+    pub(super) fn since(&self, former: &Self) -> impl Iterator<Item = (usize, usize)> {
+        let both = self.buckets.into_iter().zip(former.buckets);
+        both.map(|(now, before)| usize::try_from(now.saturating_sub(before)).unwrap_or(usize::MAX))
+            .enumerate()
+            .filter(|(_, more)| *more > 0)
+    }
+
     /// Both together.
     pub(super) fn add(&mut self, other: &Self) {
         for (sum, count) in self.buckets.iter_mut().zip(other.buckets) {

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 
 use mesh_tower::{Mesh, StartError};
+use mesh_xds::ResourceType;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::ads::Scripted;
 use crate::support::{Backend, Closed, Folder, answers, node, outside, until};
 
 /// What comes back for these bytes until the connection ends; it may end with a reset.
@@ -140,6 +142,46 @@ async fn ready_says_what_is_missing_until_it_is_there() {
         page(&mesh, "/ready").await.0 == 200
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_refused_update_is_told_beside_the_version_in_force() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);
+    folder.split(&[("v1", 1)]);
+    let loaded = mesh_istio::Config::load(folder.path()).unwrap();
+    let resources = loaded.config.resources(&node());
+    let (server, address) = Scripted::start(resources).await;
+    let mesh = Mesh::builder()
+        .xds(address.to_string())
+        .node(node())
+        .admin("0")
+        .build()
+        .unwrap();
+    answers(&mesh.client(), 1).await;
+    let routes = || async {
+        let dump: Value = serde_json::from_str(&page(&mesh, "/config_dump").await.1).unwrap();
+        let all = dump["resources"].as_array().unwrap().clone();
+        let mut routes = all.into_iter().filter(|one| one["name"] == "9080");
+        routes.next().unwrap()
+    };
+    let good = routes().await;
+    assert_eq!(
+        (&good["state"], &good["last_error"]),
+        (&"ACKED".into(), &Value::Null)
+    );
+    server.push(ResourceType::Route, |held| {
+        let route = held.routes.get_mut("9080").unwrap();
+        route.value.truncate(route.value.len() / 2);
+    });
+    until("the refusal", || async {
+        routes().await["state"] == "NACKED"
+    })
+    .await;
+    let bad = routes().await;
+    assert_eq!(bad["version"], good["version"]);
+    assert_ne!(bad["last_error"]["details"].as_str(), Some(""));
+    assert_ne!(bad["last_error"]["version"], good["version"]);
 }
 
 #[tokio::test]

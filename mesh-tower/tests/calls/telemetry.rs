@@ -1,6 +1,8 @@
 //! Istio's request metrics, read as Prometheus reads them.
 
 mod ends;
+#[cfg(feature = "metrics")]
+mod facade;
 mod text;
 
 use std::net::SocketAddr;
