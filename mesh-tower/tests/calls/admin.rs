@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::util::pack_any;
 use mesh_tower::{Mesh, StartError};
 use mesh_xds::ResourceType;
+use prost::Message;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -159,30 +162,39 @@ async fn a_refused_update_is_told_beside_the_version_in_force() {
         .build()
         .unwrap();
     answers(&mesh.client(), 1).await;
-    let routes = || async {
+    let state = || async {
         let dump: Value = serde_json::from_str(&page(&mesh, "/config_dump").await.1).unwrap();
-        let all = dump["resources"].as_array().unwrap().clone();
-        let mut routes = all.into_iter().filter(|one| one["name"] == "9080");
-        routes.next().unwrap()
+        let of = |one: &&Value| {
+            let is_eds = one["type_url"] == ResourceType::Endpoints.type_url();
+            is_eds && one["name"] == V1
+        };
+        let resources = dump["resources"].as_array().unwrap();
+        resources.iter().find(of).unwrap().clone()
     };
-    let good = routes().await;
+    let good = state().await;
     assert_eq!(
         (&good["state"], &good["last_error"]),
         (&"ACKED".into(), &Value::Null)
     );
-    server.push(ResourceType::Route, |held| {
-        let route = held.routes.get_mut("9080").unwrap();
-        route.value.truncate(route.value.len() / 2);
+    server.push(ResourceType::Endpoints, |held| {
+        let any = held.endpoints.get_mut(V1).unwrap();
+        let mut bad = ClusterLoadAssignment::decode(&*any.value).unwrap();
+        // Envoy's bound is 128.
+        bad.endpoints[0].priority = 129;
+        *any = pack_any(bad);
     });
     until("the refusal", || async {
-        routes().await["state"] == "NACKED"
+        state().await["state"] == "NACKED"
     })
     .await;
-    let bad = routes().await;
+    let bad = state().await;
     assert_eq!(bad["version"], good["version"]);
-    assert_ne!(bad["last_error"]["details"].as_str(), Some(""));
+    let details = bad["last_error"]["details"].as_str().unwrap();
+    assert!(details.contains("129"), "{details}");
     assert_ne!(bad["last_error"]["version"], good["version"]);
 }
+
+const V1: &str = "outbound|9080|v1|reviews.default.svc.cluster.local";
 
 #[tokio::test]
 async fn visitors_that_mean_no_good_are_turned_away() {
