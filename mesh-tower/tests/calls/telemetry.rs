@@ -82,6 +82,20 @@ pub(super) async fn reviews(app: Router) -> (SocketAddr, Mesh) {
 
 const ROUTES: &str = "  - match: [{ uri: { prefix: /old } }]\n    redirect: { uri: /new }\n  - match: [{ uri: { prefix: /direct } }]\n    directResponse: { status: 418, body: { string: short } }\n  - match: [{ uri: { prefix: /closed } }]\n    route: [{ destination: { host: reviews, subset: closed } }]\n  - match: [{ uri: { prefix: /reviews } }]\n    route: [{ destination: { host: reviews, subset: v1 } }]\n";
 
+/// What both ends of a call to `reviews` say of it.
+const KNOWN_TO_BOTH: [(&str, &str); 10] = [
+    ("destination_workload", "reviews-v1-0"),
+    ("destination_workload_namespace", "default"),
+    ("destination_canonical_service", "reviews"),
+    ("destination_canonical_revision", "v1"),
+    ("destination_cluster", "Kubernetes"),
+    ("destination_service_namespace", "default"),
+    ("destination_principal", "unknown"),
+    ("request_protocol", "http"),
+    ("grpc_response_status", ""),
+    ("response_flags", "-"),
+];
+
 #[tokio::test]
 async fn both_ends_count_every_call_once_and_agree_on_what_both_know() {
     let app = Router::new()
@@ -116,18 +130,7 @@ async fn both_ends_count_every_call_once_and_agree_on_what_both_know() {
             one.labels.clone()
         };
         let (source, destination) = (one(&source, "source"), one(&destination, "destination"));
-        for (name, expected) in [
-            ("destination_workload", "reviews-v1-0"),
-            ("destination_workload_namespace", "default"),
-            ("destination_canonical_service", "reviews"),
-            ("destination_canonical_revision", "v1"),
-            ("destination_cluster", "Kubernetes"),
-            ("destination_service_namespace", "default"),
-            ("destination_principal", "unknown"),
-            ("request_protocol", "http"),
-            ("grpc_response_status", ""),
-            ("response_flags", "-"),
-        ] {
+        for (name, expected) in KNOWN_TO_BOTH {
             assert_eq!(source[name], expected, "{name} at the source");
             assert_eq!(destination[name], expected, "{name} at the destination");
         }
