@@ -1,6 +1,7 @@
 //! Clusters and their endpoints (`envoy.config.cluster.v3.Cluster`, `ClusterLoadAssignment`).
 
 mod name;
+mod workload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::lb::locality::Locality;
 use crate::lb::{Balancer, LbConfig, LbPolicy};
 
 pub use name::IstioName;
+pub use workload::{Service, Workload};
 
 /// A cluster with the endpoints that it has now.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Cluster {
     pub fault: Option<Arc<str>>,
     /// Why endpoints are missing that have a name instead of an address.
     pub unresolved: Option<Arc<str>>,
+    /// The service that it stands for (metadata `istio.services[0]`), where the control plane tells it.
+    pub service: Option<Arc<Service>>,
 }
 
 /// Where the endpoints of a cluster come from (`Cluster.type`).
@@ -70,6 +74,7 @@ impl Cluster {
             discovery: Discovery::Endpoints,
             fault: None,
             unresolved: None,
+            service: None,
         }
     }
 
@@ -129,6 +134,8 @@ pub struct Endpoint {
     pub health: Health,
     /// How it must be reached.
     pub transport: Transport,
+    /// Who is there (metadata `istio.workload`), where the control plane tells it.
+    pub workload: Option<Arc<Workload>>,
 }
 
 impl Endpoint {
@@ -141,6 +148,7 @@ impl Endpoint {
             locality: None,
             health: Health::Healthy,
             transport: Transport::Plaintext,
+            workload: None,
         }
     }
 }

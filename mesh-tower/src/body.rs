@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use crate::client::{Expired, Mirrors, Trail, Watch};
 use crate::error::{BoxError, Error, Kind, Place, Sent};
 use crate::pool::{Lease, Received, Tied};
+use crate::telemetry::Account;
 
 /// A body: empty, bytes at hand, or a stream.
 pub struct Body {
@@ -25,6 +26,8 @@ pub struct Body {
     upload: Option<Arc<Trail>>,
     /// Tells the body of a gRPC request that its call has ended.
     tied: Option<Tied>,
+    /// Of a response: what is told how it ended.
+    account: Option<Account>,
 }
 
 enum Inner {
@@ -82,6 +85,7 @@ impl Body {
             lease: None,
             upload: None,
             tied: None,
+            account: None,
         }
     }
 
@@ -136,6 +140,9 @@ impl Body {
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.finished();
+        }
+        if let Some(account) = self.account.take() {
+            account.finished();
         }
     }
 
@@ -193,9 +200,26 @@ impl Body {
         }
     }
 
+    /// Lets a response tell how it ends.
+    pub(crate) fn account(&mut self, account: Account) {
+        if self.is_end_stream() {
+            account.finished();
+        } else {
+            self.account = Some(account);
+        }
+    }
+
+    /// The response has failed.
+    fn broken_off(&mut self, error: Error) -> Error {
+        if let Some(account) = self.account.take() {
+            account.broken_off(error.flags());
+        }
+        error
+    }
+
     fn failed(&mut self, cause: BoxError) -> Error {
         let reason = format!("the body ended before it was complete: {cause}");
-        match self.lease.take() {
+        let error = match self.lease.take() {
             Some(lease) => lease.failed(|place| {
                 let kind = match is_ours(&*cause) {
                     true => Kind::Upload,
@@ -206,16 +230,18 @@ impl Body {
             // A body of the caller's own: whoever sends it knows how far it came.
             None => Error::new(Kind::Upload, Place::default(), reason)
                 .caused(Sent::MaybeProcessed, cause),
-        }
+        };
+        self.broken_off(error)
     }
 
     /// A limit has passed: what is left of the response is given up, and its connection with it.
     fn expired(&mut self, expired: Expired) -> Error {
         self.inner = Inner::Empty;
-        match self.lease.take() {
+        let error = match self.lease.take() {
             Some(lease) => lease.failed(|place| expired.error(place, Sent::Processed)),
             None => expired.error(Place::default(), Sent::Processed),
-        }
+        };
+        self.broken_off(error)
     }
 
     /// Whether the call of which this is the request has ended, at a limit or because nobody waits for it.
@@ -314,6 +340,9 @@ impl HttpBody for Body {
         }
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
+                if let (Some(account), Some(trailers)) = (&mut self.account, frame.trailers_ref()) {
+                    account.trailers(trailers);
+                }
                 if last {
                     self.finish();
                 } else if let Poll::Ready(expired) = self.limit(cx, true) {

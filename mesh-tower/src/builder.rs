@@ -12,12 +12,13 @@ use mesh_xds::dns::{Lookups, Resolve, Resolver};
 use mesh_xds::{Bootstrap, BootstrapError, Dialect, Node};
 use tokio::sync::{mpsc, watch};
 
+use crate::admin::Admin;
 use crate::control::{self, Source};
 use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
-use crate::telemetry::Cells;
+use crate::telemetry::{Cells, Edges};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -33,6 +34,7 @@ pub struct Builder {
     variant: Variant,
     /// `None`: as the node says.
     dialect: Option<Dialect>,
+    admin: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +46,24 @@ enum Rules {
     Servers(Box<Server>, Vec<Server>),
     #[cfg(feature = "yaml")]
     Yaml(PathBuf),
+}
+
+impl Rules {
+    /// Where they come from, with the control planes that stand in for the first; `None` is nowhere.
+    fn source(self, fallback: &[String], variant: Variant) -> Result<Option<Source>, StartError> {
+        let others: Result<Vec<Server>, _> =
+            fallback.iter().map(|uri| Server::parse(uri)).collect();
+        Ok(match self {
+            Self::None | Self::Direct => None,
+            Self::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, variant)),
+            Self::Servers(first, mut all) => {
+                all.extend(others?);
+                Some(Source::xds(*first, all, variant))
+            }
+            #[cfg(feature = "yaml")]
+            Self::Yaml(folder) => Some(Source::folder(folder)?),
+        })
+    }
 }
 
 impl Builder {
@@ -58,10 +78,20 @@ impl Builder {
             fallback: Vec::new(),
             variant: Variant::Delta,
             dialect: None,
+            admin: None,
         }
     }
 
     pub(crate) fn from_env() -> Result<Self, StartError> {
+        let admin = std::env::var("MESH_ADMIN").ok();
+        let builder = Self::rules_from_env()?;
+        Ok(match admin.filter(|address| !address.is_empty()) {
+            Some(address) => builder.admin(address),
+            None => builder,
+        })
+    }
+
+    fn rules_from_env() -> Result<Self, StartError> {
         if std::env::var("MESH").is_ok_and(|value| value == "off") {
             return Ok(Self::new().direct());
         }
@@ -170,6 +200,28 @@ impl Builder {
         self
     }
 
+    /// Serves pages for operators on `host:port`, or on a port of the loopback interface (`"15000"`; 0 takes a free
+    /// one, [`Mesh::admin_addr`] tells which). By default there is no admin port. [`Mesh::from_env`] reads the address
+    /// from `MESH_ADMIN`.
+    ///
+    /// | page | |
+    /// | --- | --- |
+    /// | `/stats/prometheus`, `/metrics` | Istio's request metrics ([`Mesh::prometheus`]) |
+    /// | `/ready` | 200 `LIVE` when all that was declared is configured; 503 with the reasons before that, and while the mesh drains |
+    /// | `/config_dump` | JSON: the node, the generation, and each resource with its version, its state and what was wrong with an update that was refused; no contents |
+    /// | `/clusters` | Envoy's `cluster::address::stat::value`; with `?format=json` its JSON |
+    ///
+    /// The pages show what the mesh knows, to whoever can connect: choose another interface than loopback only where
+    /// a network policy says who that is. They are read by GET and HEAD and change nothing. On the loopback interface
+    /// a request's `Host` must be an address or `localhost`, so that no page of the web reads them through a browser.
+    #[must_use]
+    pub fn admin(self, address: impl Into<String>) -> Self {
+        Self {
+            admin: Some(address.into()),
+            ..self
+        }
+    }
+
     /// Who we are. By default a sidecar called `mesh-tower` in namespace `default`.
     #[must_use]
     pub fn node(self, node: Node) -> Self {
@@ -227,23 +279,18 @@ impl Builder {
         }
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
-        let live = Arc::new(Live::new(Arc::clone(&errors)));
+        let edges = Arc::new(Edges::new(node.workload()));
+        let live = Arc::new(Live::new(Arc::clone(&errors), Arc::clone(&edges)));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
         let is_direct = matches!(self.rules, Rules::Direct);
-        let others: Result<Vec<Server>, _> =
-            self.fallback.iter().map(|uri| Server::parse(uri)).collect();
-        let source = match self.rules {
-            Rules::None | Rules::Direct => None,
-            Rules::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, self.variant)),
-            Rules::Servers(first, mut all) => {
-                all.extend(others?);
-                Some(Source::xds(*first, all, self.variant))
-            }
-            #[cfg(feature = "yaml")]
-            Rules::Yaml(folder) => Some(Source::folder(folder)?),
-        };
+        let source = self.rules.source(&self.fallback, self.variant)?;
+        // Before the thread: a mesh that does not start leaves none behind.
+        let admin = self.admin.map(|address| {
+            Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
+        });
+        let admin = admin.transpose()?;
         if let Some(source) = source {
             let control = mesh_xds::ads::Control {
                 wanted: asked,
@@ -258,10 +305,11 @@ impl Builder {
             live,
             random: Randomness::new(seed),
             cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
-            outside: Outside::new(self.outside, &errors),
+            outside: Outside::new(self.outside, &errors, &edges),
             errors,
             faults: Arc::default(),
             mirrors: Arc::default(),
+            edges,
             drain: Default::default(),
             wanted,
             status,
@@ -274,13 +322,16 @@ impl Builder {
                 false => self.normalization,
             },
             is_direct,
+            admin,
         };
         for table in &shared.declared {
             shared.want(*table);
         }
-        Ok(Mesh {
-            shared: Arc::new(shared),
-        })
+        let shared = Arc::new(shared);
+        if let Some(admin) = &shared.admin {
+            admin.start(&shared).map_err(StartError::Thread)?;
+        }
+        Ok(Mesh { shared })
     }
 }
 
@@ -347,8 +398,19 @@ pub enum StartError {
     #[cfg(feature = "tls")]
     #[error("outside_roots: {0}")]
     OutsideRoots(String),
+    /// The admin port cannot be bound.
+    #[error(
+        "cannot listen on admin address {address:?}: {cause}; give a free port, as \"15000\" for one of the loopback interface, or host:port (Builder::admin, MESH_ADMIN)"
+    )]
+    Admin {
+        /// The address as it was given.
+        address: String,
+        /// What the operating system says.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The operating system gave no thread.
-    #[error("cannot start the mesh-control thread: {0}")]
+    #[error("cannot start a thread of the mesh: {0}")]
     Thread(#[source] std::io::Error),
 }
 

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 
 use crate::body::Body;
 use crate::client::Limit;
+use crate::telemetry::Edge;
 
 /// Any error of the user's.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +26,8 @@ struct Inner {
     /// What generated gRPC clients look for in the source chain; the cause is its source. Made when it is first
     /// looked for: its message is the whole sentence, which is known at the end.
     status: OnceLock<tonic::Status>,
+    /// Where it is counted, if that is another edge than that of the cluster.
+    edge: Option<Arc<Edge>>,
 }
 
 /// Where a call was when it failed.
@@ -130,6 +133,7 @@ impl Error {
             reason: reason.into(),
             cause: None,
             status: OnceLock::new(),
+            edge: None,
         }))
     }
 
@@ -161,6 +165,21 @@ impl Error {
             .take()
             .or_else(|| Some(authority?.as_str().into()));
         self
+    }
+
+    /// Says on which edge it is to be counted.
+    pub(crate) fn toward(mut self, edge: &Arc<Edge>) -> Self {
+        self.0.edge = Some(Arc::clone(edge));
+        self
+    }
+
+    pub(crate) const fn edge(&self) -> Option<&Arc<Edge>> {
+        self.0.edge.as_ref()
+    }
+
+    /// What gRPC calls it.
+    pub(crate) const fn code(&self) -> tonic::Code {
+        self.0.kind.code()
     }
 
     /// The status that a server would answer in our place.

@@ -18,6 +18,7 @@
 //!
 //! Limits of time, repeats, counts and a choice by rules are in [`layer`] for services of your own, without a mesh.
 
+mod admin;
 pub mod body;
 mod builder;
 pub mod client;
@@ -55,6 +56,8 @@ pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,
 };
-pub use telemetry::{EdgeStats, FaultStats, MirrorStats, Stats};
+#[cfg(feature = "metrics")]
+pub use telemetry::MetricsBridge;
+pub use telemetry::{Accounted, EdgeStats, FaultStats, MirrorStats, Stats};
 #[cfg(feature = "tls")]
 pub use tls::CryptoProvider;

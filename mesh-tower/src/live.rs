@@ -2,7 +2,7 @@
 //! generation to the next by (cluster, address).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use mesh_core::cluster::{Cluster, Discovery, Transport};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::pool::{EndpointPool, Http2Pools};
 use crate::random::SplitMix;
-use crate::telemetry::{Cells, Errors};
+use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
 
 /// What requests read: one load, then no lock and no look-up by name.
@@ -27,11 +27,18 @@ pub(crate) struct LiveTarget {
     pub(crate) host: Arc<VirtualHost>,
     pub(crate) waiting_for: Option<Arc<str>>,
     clusters: Box<[Option<Arc<LiveCluster>>]>,
+    /// Where calls are counted that get to no cluster; made at the first.
+    edge: OnceLock<Arc<Edge>>,
 }
 
 impl LiveTarget {
     pub(crate) fn cluster(&self, index: ClusterIndex) -> Option<&Arc<LiveCluster>> {
         self.clusters.get(index.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn edge(&self, edges: &Edges) -> &Arc<Edge> {
+        let made = || edges.of_virtual_host(self.host.name());
+        self.edge.get_or_init(made)
     }
 }
 
@@ -42,6 +49,8 @@ pub(crate) struct LiveCluster {
     pub(crate) endpoints: Box<[Arc<EndpointPool>]>,
     pub(crate) cursor: Arc<Cursor>,
     pub(crate) cells: Arc<Cells>,
+    /// Where calls are counted that get to no endpoint.
+    pub(crate) edge: Arc<Edge>,
 }
 
 impl LiveCluster {
@@ -51,8 +60,10 @@ impl LiveCluster {
         former: Option<&Self>,
         http2: &mut Http2Pools,
         errors: &Arc<Errors>,
+        edges: &Edges,
         rng: &mut SplitMix,
     ) -> Self {
+        let service = service_of(model);
         let mut kept: HashMap<_, _> = former
             .into_iter()
             .flat_map(|former| former.endpoints.iter().map(|pool| (pool.address, pool)))
@@ -61,12 +72,16 @@ impl LiveCluster {
             .endpoints
             .iter()
             .map(|endpoint| match kept.remove(&endpoint.address) {
-                Some(pool) if pool.fits(endpoint, model) => Arc::clone(pool),
-                _ => Arc::new(EndpointPool::new(endpoint, model, http2)),
+                Some(pool) if pool.fits(endpoint, model, &service) => Arc::clone(pool),
+                _ => {
+                    let edge = edges.to(&service, endpoint.workload.as_ref());
+                    Arc::new(EndpointPool::new(endpoint, model, http2, edge))
+                }
             });
         Self {
             endpoints: pools.collect(),
             model: Arc::clone(model),
+            edge: edges.to(&service, None),
             cursor: former.map_or_else(
                 || Arc::new(Cursor::starting_at(rng.next_u64() >> 32)),
                 |former| Arc::clone(&former.cursor),
@@ -81,7 +96,11 @@ impl LiveCluster {
 
 impl LiveCluster {
     /// A cluster of no configuration: calls go where the caller asks, in the caller's HTTP version.
-    pub(crate) fn following_the_caller(model: Cluster, errors: &Arc<Errors>) -> Self {
+    pub(crate) fn following_the_caller(
+        model: Cluster,
+        errors: &Arc<Errors>,
+        edges: &Edges,
+    ) -> Self {
         let model = Cluster {
             discovery: Discovery::OriginalDestination {
                 transport: Transport::Plaintext,
@@ -90,7 +109,7 @@ impl LiveCluster {
             ..model
         };
         let (mut none, mut rng) = (Http2Pools::default(), SplitMix::default());
-        Self::new(&Arc::new(model), None, &mut none, errors, &mut rng)
+        Self::new(&Arc::new(model), None, &mut none, errors, edges, &mut rng)
     }
 }
 
@@ -101,12 +120,14 @@ pub(crate) struct Live {
     generation: watch::Sender<u64>,
     used: Mutex<Used>,
     errors: Arc<Errors>,
+    edges: Arc<Edges>,
 }
 
 impl Live {
-    pub(crate) fn new(errors: Arc<Errors>) -> Self {
+    pub(crate) fn new(errors: Arc<Errors>, edges: Arc<Edges>) -> Self {
         Self {
             errors,
+            edges,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
             used: Mutex::default(),
@@ -205,6 +226,7 @@ impl Live {
             clusters: clusters.collect(),
             host: Arc::clone(&target.host),
             waiting_for: target.waiting_for.clone(),
+            edge: OnceLock::new(),
         }
     }
 
@@ -219,7 +241,14 @@ impl Live {
             return Arc::clone(same);
         }
         let former = former.as_deref();
-        let cluster = Arc::new(LiveCluster::new(model, former, http2, &self.errors, rng));
+        let cluster = Arc::new(LiveCluster::new(
+            model,
+            former,
+            http2,
+            &self.errors,
+            &self.edges,
+            rng,
+        ));
         clusters.insert(Arc::clone(&model.name), &cluster);
         cluster
     }

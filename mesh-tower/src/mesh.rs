@@ -12,6 +12,7 @@ use mesh_xds::csds::{Csds, CsdsService};
 use mesh_xds::{Dialect, ListenerName, Wanted};
 use tokio::sync::{mpsc, watch};
 
+use crate::admin::Admin;
 use crate::builder::{Builder, StartError};
 use crate::client::{Faults, MeshClient, Mirrors, Scope};
 use crate::error::{Error, Kind, Place};
@@ -19,7 +20,7 @@ use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
 use crate::random::Randomness;
 use crate::server::Drain;
-use crate::telemetry::{Cells, EdgeStats, Errors, Stats};
+use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Stats};
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) errors: Arc<Errors>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) mirrors: Arc<Mirrors>,
+    pub(crate) edges: Arc<Edges>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables or listeners; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<Wanted>,
@@ -57,6 +59,7 @@ pub(crate) struct Shared {
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
     pub(crate) outside: Outside,
+    pub(crate) admin: Option<Admin>,
 }
 
 impl Shared {
@@ -117,6 +120,8 @@ impl Mesh {
     /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one; with neither, `MESH_CONFIG` names a folder of Istio YAML to follow
     /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says.
     ///
+    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]).
+    ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
     /// # Errors
@@ -161,7 +166,8 @@ impl Mesh {
         loop {
             generations.borrow_and_update();
             status.borrow_and_update();
-            let Some(missing) = self.missing() else {
+            let missing = self.missing();
+            let Some(missing) = missing.first() else {
                 return Ok(());
             };
             let changed = async {
@@ -171,35 +177,40 @@ impl Mesh {
                 }
             };
             if !matches!(tokio::time::timeout_at(deadline, changed).await, Ok(true)) {
-                let reason = self.shared.why_not_ready(&missing, timeout);
+                let reason = self.shared.why_not_ready(missing, timeout);
                 return Err(Error::new(Kind::NotReady, Place::default(), reason));
             }
         }
     }
 
-    /// What [`Self::ready`] still waits for.
-    fn missing(&self) -> Option<String> {
+    /// What [`Self::ready`] still waits for: the first few.
+    pub(crate) fn missing(&self) -> Vec<String> {
         if self.shared.is_direct {
-            return None;
+            return Vec::new();
         }
         let snapshot = self.shared.live.load();
         if self.shared.dialect == Dialect::Grpc {
             let channels = self.shared.channels.lock();
             let channels = channels.unwrap_or_else(PoisonError::into_inner);
-            return channels.iter().find_map(|name| lacking(&snapshot, name));
+            let lacking = channels.iter().filter_map(|name| lacking(&snapshot, name));
+            return lacking.take(MOST_QUOTED).collect();
         }
         if self.shared.declared.is_empty() {
-            return (!self.shared.status.borrow().connected).then(|| "the first answer".to_owned());
+            let connected = self.shared.status.borrow().connected;
+            let missing = (!connected).then(|| "the first answer".to_owned());
+            return missing.into_iter().collect();
         }
-        self.shared
-            .declared
-            .iter()
-            .find_map(|key| match snapshot.tables.get(key) {
-                None => Some(format!("route configuration {:?} (RDS)", key.to_string())),
-                Some(table) => table
-                    .targets()
-                    .find_map(|target| target.waiting_for.as_ref().map(ToString::to_string)),
-            })
+        let mut missing = Vec::new();
+        for key in &self.shared.declared {
+            match snapshot.tables.get(key) {
+                None => missing.push(format!("route configuration {:?} (RDS)", key.to_string())),
+                Some(table) => {
+                    let waiting = table.targets().filter_map(|it| it.waiting_for.as_ref());
+                    missing.extend(waiting.take(MOST_QUOTED).map(ToString::to_string));
+                }
+            }
+        }
+        missing
     }
 
     /// The generation of the configuration that requests use now; 0 is "none yet".
@@ -227,6 +238,11 @@ impl Mesh {
     /// ```
     pub fn csds(&self) -> CsdsService {
         self.shared.csds.clone().service()
+    }
+
+    /// Where the admin port listens, if [`Builder::admin`] asked for one.
+    pub fn admin_addr(&self) -> Option<std::net::SocketAddr> {
+        self.shared.admin.as_ref().map(Admin::address)
     }
 
     /// What has been counted up to now.

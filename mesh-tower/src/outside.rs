@@ -15,7 +15,7 @@ use mesh_xds::dns::Resolver;
 
 use crate::live::LiveCluster;
 use crate::span::bounded;
-use crate::telemetry::Errors;
+use crate::telemetry::{Edges, Errors};
 #[cfg(feature = "tls")]
 use crate::tls;
 pub(crate) use destination::Destination;
@@ -44,6 +44,7 @@ struct Means {
     resolver: Resolver,
     #[cfg(feature = "tls")]
     tls: Arc<tls::Outbound>,
+    edges: Arc<Edges>,
 }
 
 /// The outside of one mesh.
@@ -66,7 +67,7 @@ pub(crate) struct Name<'a> {
 }
 
 impl Outside {
-    pub(crate) fn new(settings: Settings, errors: &Arc<Errors>) -> Self {
+    pub(crate) fn new(settings: Settings, errors: &Arc<Errors>, edges: &Arc<Edges>) -> Self {
         let model =
             Cluster::original_destination(PASSTHROUGH.into(), Protocol::Http1, CONNECT_TIMEOUT);
         Self {
@@ -74,8 +75,9 @@ impl Outside {
                 resolver: settings.resolver,
                 #[cfg(feature = "tls")]
                 tls: Arc::new(tls::Outbound::new(settings.tls)),
+                edges: Arc::clone(edges),
             },
-            own: Arc::new(LiveCluster::following_the_caller(model, errors)),
+            own: Arc::new(LiveCluster::following_the_caller(model, errors, edges)),
             destinations: Destinations::default(),
         }
     }

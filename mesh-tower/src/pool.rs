@@ -18,14 +18,14 @@ use http::uri::Authority;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use mesh_core::cluster::{Cluster, Endpoint, Protocol, Transport};
+use mesh_core::cluster::{Cluster, Endpoint, Protocol, Service, Transport};
 use mesh_core::route::is_grpc;
 
 use crate::body::{Body, is_ours};
 use crate::client::Answered;
 use crate::error::{BoxError, Error, Kind, Place, Sent};
 use crate::span::bounded;
-use crate::telemetry::Cells;
+use crate::telemetry::{Cells, Edge};
 use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};
 pub(crate) use http1::{Pool as Http1Pool, name_host};
@@ -93,7 +93,12 @@ impl<B> From<Error> for Failed<B> {
 }
 
 impl EndpointPool {
-    pub(crate) fn new(endpoint: &Endpoint, cluster: &Cluster, http2: &mut Http2Pools) -> Self {
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        cluster: &Cluster,
+        http2: &mut Http2Pools,
+        edge: Arc<Edge>,
+    ) -> Self {
         let alike = Alike::of(endpoint, cluster);
         let peer = Peer::Endpoint {
             address: endpoint.address,
@@ -112,20 +117,25 @@ impl EndpointPool {
         };
         Self {
             address: endpoint.address,
-            cells: Arc::default(),
+            cells: Arc::new(Cells::of_endpoint(edge)),
             alike,
             connections,
             authority: OnceLock::new(),
         }
     }
 
-    /// Whether connections of this pool are what a new version of the endpoint asks for.
-    pub(crate) fn fits(&self, endpoint: &Endpoint, cluster: &Cluster) -> bool {
+    /// Whether connections and counts of this pool are what a new version of the endpoint asks for. An address that
+    /// another workload has taken is another endpoint.
+    pub(crate) fn fits(&self, endpoint: &Endpoint, cluster: &Cluster, service: &Service) -> bool {
         let protocol = match self.connections {
             Connections::Http1 { .. } => Protocol::Http1,
             Connections::Http2(_) => Protocol::Http2,
         };
-        protocol == cluster.protocol && self.alike == Alike::of(endpoint, cluster)
+        let workload = endpoint.workload.as_ref();
+        let leads_there = |edge: &Arc<Edge>| edge.leads_to(service, workload);
+        protocol == cluster.protocol
+            && self.cells.edge().is_some_and(leads_there)
+            && self.alike == Alike::of(endpoint, cluster)
     }
 
     /// Why this endpoint may not be called in plaintext.
@@ -175,11 +185,12 @@ async fn response(
     counted.handed_over();
     match sending.await {
         Ok(response) => {
-            let endpoint = place.endpoint;
+            let (endpoint, edge) = (place.endpoint, counted.edge());
             let lease = Lease::new(connection, counted.answered(response.status()), place);
             Ok(Answered {
                 response: response.map(|body| Body::leased(body, lease)),
                 endpoint,
+                edge,
                 attempts: 1,
             })
         }

@@ -5,6 +5,7 @@
 //! the answer then.
 
 mod config;
+mod overview;
 mod service;
 
 use envoy_types::pb::envoy::service::status::v3::ClientConfig;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::ads::Machine;
 pub(crate) use config::client_config;
+pub use overview::{Overview, RefusedUpdate, ResourceState};
 pub use service::CsdsService;
 
 /// How many questions wait; the askers of more wait themselves.

@@ -4,6 +4,7 @@
 //! metadata; it finds the services that a node *is* by its IP address, never by the TCP peer.
 
 mod pod;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt;

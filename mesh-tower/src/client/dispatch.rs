@@ -68,6 +68,7 @@ pub(super) fn answered<B: Send + 'static>(answer: Result<Response<Body>, Error>)
     let answered = answer.map(|response| Answered {
         response,
         endpoint: None,
+        edge: None,
         attempts: 0,
     });
     Box::pin(std::future::ready(answered.map_err(Failed::from)))

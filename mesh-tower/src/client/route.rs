@@ -28,6 +28,7 @@ use super::seam::{Answered, CallInfo, Destination, Goal, Routed};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 use crate::mesh::Shared;
+use crate::telemetry::{Account, Begun, Edge, Toward};
 use asked::Asked;
 pub(crate) use asked::{Carrier, invalid};
 use change::Change;
@@ -81,7 +82,7 @@ impl RouteLayer {
     }
 
     /// A request of a mesh that is off, which goes on to a foreign client as if there were no layer. It is counted.
-    fn untouched<B>(&self, mut request: Request<B>) -> (Routed<B>, Ending) {
+    fn untouched<B>(&self, mut request: Request<B>, begun: Begun) -> (Routed<B>, Ending) {
         let authority = request.uri().authority().cloned();
         let options = CallOptions::take(request.extensions_mut());
         let destination = Destination {
@@ -93,6 +94,7 @@ impl RouteLayer {
             place: self.call_info.then(Place::default),
             change: None,
             extra: None,
+            account: Some(begun.toward(toward(&destination.goal, None))),
         };
         let routed = Routed {
             request,
@@ -140,10 +142,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let begun = Begun::now(request.headers());
         let layer = &self.layer;
         let shared = &layer.shared;
         if layer.carrier == Carrier::Foreign && shared.is_direct {
-            let (routed, ending) = layer.untouched(request);
+            let (routed, ending) = layer.untouched(request, begun);
             let call = self.inner.call(routed);
             return RouteFuture::Calling { call, ending };
         }
@@ -155,11 +158,12 @@ where
         );
         let (asked, was) = match read {
             Ok(read) => read,
-            Err(error) => return RouteFuture::Refused { error: Some(error) },
+            Err(error) => return refused(shared, begun, error),
         };
         let deadline = asked.time.grpc_timeout.filter(|_| layer.deadlines);
         let options = CallOptions::take(request.extensions_mut());
         let terms = Terms {
+            begun,
             due: Due::of(&options, deadline),
             retries: options.retries,
             was: was
@@ -179,16 +183,21 @@ where
                     call: self.inner.call(routed),
                     ending,
                 },
-                Err(error) => RouteFuture::Refused { error: Some(error) },
+                Err(error) => refused(shared, begun, error),
             },
-            Decision::Fail(error) => RouteFuture::Refused { error: Some(error) },
+            Decision::Fail(error) => refused(shared, begun, error),
             Decision::Wait(..) => {
                 let (shared, inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(async move {
                     let (head, body) = request.into_parts();
                     let subset = options.subset.as_deref();
-                    let chosen = wait(&shared, asked, &head, terms.due, subset).await?;
+                    // A caller that waits no longer is counted too.
+                    let nowhere = Toward::Edge(Arc::clone(shared.edges.nowhere()));
+                    let waiter = begun.toward(nowhere);
+                    let waited = wait(&shared, asked, &head, terms.due, subset).await;
+                    waiter.void();
                     let request = Request::from_parts(head, body);
+                    let chosen = waited.inspect_err(|error| begun.refused(&shared.edges, error))?;
                     delayed(shared, request, chosen, terms, inner).await
                 });
                 RouteFuture::Waiting { waiting }
@@ -197,8 +206,15 @@ where
     }
 }
 
+/// A call that ends before it goes anywhere.
+fn refused<F>(shared: &Shared, begun: Begun, error: Error) -> RouteFuture<F> {
+    begun.refused(&shared.edges, &error);
+    RouteFuture::Refused { error: Some(error) }
+}
+
 /// What is known of a call before its route is.
 struct Terms {
+    begun: Begun,
     due: Option<Due>,
     /// How often the caller lets it be repeated.
     retries: Option<u32>,
@@ -223,12 +239,26 @@ where
         None => None,
         Some(fault) => {
             let authority = request.uri().authority().cloned();
+            // A caller that waits no longer is counted too.
+            let edge = chosen.edge.clone();
+            let waiter = terms.begun.toward(toward(&chosen.destination.goal, edge));
             let waited = fault.wait(chosen.limits, terms.due, &chosen.destination.place);
-            let waited = waited.await;
-            waited.map_err(|error| error.called(authority.as_ref()))?
+            match waited.await {
+                Ok(since) => {
+                    waiter.void();
+                    since
+                }
+                Err(error) => {
+                    let error = error.called(authority.as_ref());
+                    waiter.failed(&error);
+                    return Err(error);
+                }
+            }
         }
     };
-    let (routed, mut ending) = begin(&shared, request, chosen, terms, since)?;
+    let begun = terms.begun;
+    let (routed, mut ending) = begin(&shared, request, chosen, terms, since)
+        .inspect_err(|error| begun.refused(&shared.edges, error))?;
     let result = inner.call(routed).await;
     ending.of(result)
 }
@@ -246,6 +276,7 @@ fn begin<B: 'static>(
         limits,
         change,
         mut extra,
+        edge,
     } = chosen;
     // Errors name the authority that was routed by, whatever a rewrite sends.
     let authority = request.uri().authority().cloned();
@@ -281,6 +312,7 @@ fn begin<B: 'static>(
         place: terms.call_info.then(|| destination.place.clone()),
         change,
         extra,
+        account: Some(terms.begun.toward(toward(&destination.goal, edge))),
     };
     let routed = Routed {
         request,
@@ -294,6 +326,20 @@ fn begin<B: 'static>(
     Ok((routed, ending))
 }
 
+/// Where a call is counted before more is known. An answer of the configuration has an edge of its own.
+fn toward(goal: &Goal, edge: Option<Arc<Edge>>) -> Toward {
+    match (goal, edge) {
+        (_, Some(edge)) => Toward::Edge(edge),
+        (Goal::Cluster(cluster) | Goal::Beyond(cluster), None) => {
+            Toward::Cluster(Arc::clone(cluster))
+        }
+        (Goal::Outside(cluster, to), None) => {
+            Toward::Edge(Arc::clone(to.cells.edge().unwrap_or(&cluster.edge)))
+        }
+        (Goal::Answer(_) | Goal::Abort(_), None) => Toward::Unknown,
+    }
+}
+
 /// What is left to do at the end of a call.
 #[derive(Debug)]
 pub struct Ending {
@@ -301,16 +347,32 @@ pub struct Ending {
     place: Option<Place>,
     change: Option<Change>,
     extra: Option<Box<Extra>>,
+    account: Option<Account>,
 }
 
 impl Ending {
     fn of(&mut self, result: Result<Answered, Error>) -> Result<Response<Body>, Error> {
-        let mut answered = result.map_err(|error| error.called(self.authority.as_ref()))?;
+        let account = self.account.take();
+        let mut answered = match result {
+            Ok(answered) => answered,
+            Err(error) => {
+                if let Some(account) = account {
+                    account.failed(&error);
+                }
+                return Err(error.called(self.authority.as_ref()));
+            }
+        };
         if let Some(change) = &self.change {
             change.response(&mut answered);
         }
         let fault = self.extra.take().and_then(|extra| extra.fault);
         let flags = fault.map_or("", |fault| fault.flags);
+        if let Some(mut account) = account {
+            let response = &mut answered.response;
+            account.answered(response.status(), response.headers(), answered.edge.take());
+            account.flagged(flags);
+            response.body_mut().account(account);
+        }
         Ok(informed(answered, self.place.take(), flags))
     }
 }
@@ -361,6 +423,7 @@ fn informed(answered: Answered, place: Option<Place>, flags: &'static str) -> Re
         mut response,
         endpoint,
         attempts,
+        ..
     } = answered;
     if let Some(place) = place {
         response.extensions_mut().insert(CallInfo {

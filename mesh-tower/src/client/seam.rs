@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::error::Place;
 use crate::live::LiveCluster;
 use crate::outside;
+use crate::telemetry::Edge;
 
 /// A request whose route and cluster are chosen. It holds what it needs and no configuration: a
 /// stream may last a day and pins nothing.
@@ -83,6 +84,8 @@ pub(crate) enum Goal {
 pub struct Answered {
     pub(crate) response: Response<Body>,
     pub(crate) endpoint: Option<SocketAddr>,
+    /// Where the call is counted, if that is not the cluster as a whole.
+    pub(crate) edge: Option<Arc<Edge>>,
     pub(crate) attempts: u32,
 }
 

@@ -50,7 +50,7 @@ impl Destination {
             http2: Arc::new(Http2Pool::new(peer(Protocol::Http2))),
             dial,
             settling: Mutex::default(),
-            cells: Arc::default(),
+            cells: Arc::new(Cells::of_endpoint(means.edges.outside(name.host))),
             used: Used::default(),
         }
     }

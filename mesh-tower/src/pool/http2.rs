@@ -184,7 +184,7 @@ impl Exchange {
         if let Some(tether) = tether.take_if(|_| !self.ends_upload) {
             tether.let_go();
         }
-        let endpoint = self.place.endpoint;
+        let (endpoint, edge) = (self.place.endpoint, self.counted.edge());
         let counted = self.counted.answered(response.status());
         let connection = Connection::Http2(self.stream, tether);
         let lease = Lease::new(connection, counted, self.place);
@@ -193,6 +193,7 @@ impl Exchange {
         Ok(Answered {
             response: http::Response::from_parts(head, Body::received(body, lease)),
             endpoint,
+            edge,
             attempts: 1,
         })
     }

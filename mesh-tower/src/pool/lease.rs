@@ -12,7 +12,7 @@ use super::http2::Stream;
 use super::tether::Tether;
 use crate::client::{Expired, Trail, Watch};
 use crate::error::{Error, Place};
-use crate::telemetry::{Cells, Outcome};
+use crate::telemetry::{Cells, Edge, Outcome};
 
 /// A request that is counted on its cluster and endpoint, until dropped.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl Counted {
         if let Some(trail) = &self.trail {
             trail.handed_over();
         }
+    }
+
+    /// The edge to the endpoint.
+    pub(crate) fn edge(&self) -> Option<Arc<Edge>> {
+        self.endpoint.as_ref()?.edge().map(Arc::clone)
     }
 
     pub(crate) fn answered(mut self, status: StatusCode) -> Self {

@@ -1,9 +1,11 @@
 //! What a mesh does with each request that comes in.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -11,7 +13,8 @@ use tower_service::Service;
 use super::drain::Begun;
 #[cfg(feature = "axum")]
 use super::stream::PeerIdentity;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Shared};
+use crate::telemetry::{self, Account, Accounted, Edges, Toward};
 
 impl Mesh {
     /// The layer for requests that come in. [`Mesh::serve`] has it already; with `axum::serve` and tonic's server
@@ -27,16 +30,24 @@ impl Mesh {
     /// # app }
     /// ```
     pub fn inbound(&self) -> InboundLayer {
-        InboundLayer {
-            drain: self.shared.drain.begun(),
-        }
+        InboundLayer::of(&self.shared)
     }
 }
 
 /// Makes an [`Inbound`] of a service; from [`Mesh::inbound`].
 #[derive(Debug, Clone)]
 pub struct InboundLayer {
-    pub(super) drain: Begun,
+    drain: Begun,
+    edges: Arc<Edges>,
+}
+
+impl InboundLayer {
+    pub(super) fn of(shared: &Shared) -> Self {
+        Self {
+            drain: shared.drain.begun(),
+            edges: Arc::clone(&shared.edges),
+        }
+    }
 }
 
 impl<S> Layer<S> for InboundLayer {
@@ -46,6 +57,7 @@ impl<S> Layer<S> for InboundLayer {
         Inbound {
             inner,
             drain: self.drain.clone(),
+            edges: Arc::clone(&self.edges),
         }
     }
 }
@@ -55,13 +67,15 @@ impl<S> Layer<S> for InboundLayer {
 pub struct Inbound<S> {
     inner: S,
     drain: Begun,
+    edges: Arc<Edges>,
 }
 
 impl<S, B, R> Service<Request<B>> for Inbound<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    R: Body,
 {
-    type Response = Response<R>;
+    type Response = Response<Accounted<R>>;
     type Error = S::Error;
     type Future = Answering<S::Future>;
 
@@ -70,12 +84,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let begun = telemetry::Begun::now(request.headers());
+        let edge = Arc::clone(self.edges.inbound());
         identify(request.extensions_mut());
         // HTTP/2 has GOAWAY, and forbids this header (RFC 9113, 8.2.2).
         let drain = (request.version() < Version::HTTP_2).then(|| self.drain.clone());
         Answering {
             inner: self.inner.call(request),
             drain,
+            account: Some(begun.toward(Toward::Edge(edge))),
         }
     }
 }
@@ -103,23 +120,41 @@ pin_project! {
         #[pin]
         inner: F,
         drain: Option<Begun>,
+        account: Option<Account>,
     }
 }
 
 impl<F, R, E> Future for Answering<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
 {
-    type Output = F::Output;
+    type Output = Result<Response<Accounted<R>>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.inner.poll(cx))?;
+        let answered = ready!(this.inner.poll(cx));
+        let account = this.account.take();
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(account) = account {
+                    account.no_answer();
+                }
+                return Poll::Ready(Err(error));
+            }
+        };
         let closes = this.drain.as_ref().is_some_and(Begun::get);
         if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        Poll::Ready(Ok(response))
+        let (head, body) = response.into_parts();
+        let account = account.map(|mut account| {
+            account.answered(head.status, &head.headers, None);
+            account
+        });
+        let body = Accounted::new(body, account);
+        Poll::Ready(Ok(Response::from_parts(head, body)))
     }
 }

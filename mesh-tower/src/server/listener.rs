@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tower_service::Service;
 
 use super::drain::Member;
+use super::inbound::InboundLayer;
 use super::serve;
 use super::stream::MeshStream;
 use crate::error::BoxError;
@@ -157,8 +158,8 @@ impl MeshListener {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let drain = self.shared.drain.begun();
-        serve::run(self, service, drain).await;
+        let inbound = InboundLayer::of(&self.shared);
+        serve::run(self, service, inbound).await;
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::drain::Begun;
 use super::inbound::InboundLayer;
 use super::listener::MeshListener;
 use super::stream::MeshStream;
@@ -27,7 +26,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Until draining has begun and the last connection has ended.
-pub(super) async fn run<S, B>(mut listener: MeshListener, service: S, drain: Begun)
+pub(super) async fn run<S, B>(mut listener: MeshListener, service: S, inbound: InboundLayer)
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -36,7 +35,7 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let service = InboundLayer { drain }.layer(service);
+    let service = inbound.layer(service);
     let open = watch::Sender::new(());
     while let Some(stream) = listener.next().await {
         let service = service.clone();

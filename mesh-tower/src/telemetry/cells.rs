@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::StatusCode;
 
+use super::edge::Edge;
+
 /// The requests of one edge: of a cluster, or of one of its endpoints. A cache line of its own keeps
 /// edges from slowing each other down.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub(crate) struct Cells {
     failed: AtomicU64,
     /// Where errors are counted by flag; the cells of a cluster know, for responses that break off, and those of a mesh.
     errors: Option<Arc<Errors>>,
+    /// Of an endpoint: the edge that leads there.
+    edge: Option<Arc<Edge>>,
 }
 
 /// How a request ended.
@@ -34,6 +38,18 @@ impl Cells {
             errors: Some(errors),
             ..Self::default()
         }
+    }
+
+    /// Cells of an endpoint, at the end of this edge.
+    pub(crate) fn of_endpoint(edge: Arc<Edge>) -> Self {
+        Self {
+            edge: Some(edge),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) const fn edge(&self) -> Option<&Arc<Edge>> {
+        self.edge.as_ref()
     }
 
     /// A call failed, or a response broke off after it had begun.

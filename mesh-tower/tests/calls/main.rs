@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod admin;
 mod alone;
 mod answers;
 mod broken_off;
@@ -18,6 +19,7 @@ mod one_call;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+mod telemetry;
 mod uploads;
 
 #[path = "../support/mod.rs"]

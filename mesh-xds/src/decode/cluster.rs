@@ -19,7 +19,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     transport_socket::ConfigType,
 };
 use envoy_types::pb::google::protobuf::{Struct, value::Kind};
-use mesh_core::cluster::{Protocol, Transport};
+use mesh_core::cluster::{Protocol, Service, Transport};
 use prost::Message;
 
 pub(crate) use dns::{Host, Names};
@@ -44,6 +44,7 @@ pub(crate) struct ClusterResource {
     pub(crate) transport: TransportRules,
     /// What is in it and has no effect here, in words, each kind once.
     pub(crate) ignored: Vec<Box<str>>,
+    pub(crate) service: Option<Arc<Service>>,
 }
 
 /// Where a cluster's endpoints come from.
@@ -122,6 +123,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
         connect_timeout,
         lb,
         transport,
+        service: service(&cluster).map(Arc::new),
         ignored: ignored.kinds(),
     })
 }
@@ -244,6 +246,24 @@ fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {
     } else {
         Transport::TlsDemanded(format!("{who} ({})", socket.name).into())
     }
+}
+
+/// `metadata.filter_metadata.istio.services[0]`, as Istio's own statistics read it.
+fn service(cluster: &pb::Cluster) -> Option<Service> {
+    let istio = cluster.metadata.as_ref()?.filter_metadata.get("istio")?;
+    let Some(Kind::ListValue(services)) = &istio.fields.get("services")?.kind else {
+        return None;
+    };
+    let Some(Kind::StructValue(first)) = &services.values.first()?.kind else {
+        return None;
+    };
+    let mut texts = labels(first);
+    let mut text = |key: &str| Arc::from(texts.remove(key).unwrap_or_default());
+    Some(Service {
+        host: text("host"),
+        name: text("name"),
+        namespace: text("namespace"),
+    })
 }
 
 /// The string fields of a struct.

@@ -12,7 +12,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     HealthStatus, SocketAddress, address, socket_address,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
-use mesh_core::cluster::Health;
+use mesh_core::cluster::{Health, Workload};
 use mesh_core::lb::Overprovisioning;
 use mesh_core::lb::locality::{Locality, LocalityWeights};
 
@@ -55,6 +55,7 @@ pub(crate) struct EndpointResource<A = SocketAddr> {
     pub(crate) locality: Option<Arc<Locality>>,
     pub(crate) health: Health,
     pub(crate) socket_match: BTreeMap<String, String>,
+    pub(crate) workload: Option<Arc<Workload>>,
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc<str>, Invalid)> {
@@ -215,18 +216,19 @@ fn one<A>(
         faults.add(Invalid::new("load_balancing_weight", "must be at least 1"));
     }
     let address = faults.or(address)?;
-    let metadata = endpoint
-        .metadata
-        .as_ref()
-        .and_then(|m| m.filter_metadata.get("envoy.transport_socket_match"));
-    let socket_match = metadata.map(labels).unwrap_or_default();
+    let metadata = |filter: &str| endpoint.metadata.as_ref()?.filter_metadata.get(filter);
+    let socket_match = metadata("envoy.transport_socket_match").map(labels);
+    let workload = metadata("istio").and_then(|istio| labels(istio).remove("workload"));
     Ok(EndpointResource {
         address,
         weight,
         priority,
         locality,
         health: health(endpoint.health_status),
-        socket_match,
+        socket_match: socket_match.unwrap_or_default(),
+        workload: workload
+            .and_then(|text| Workload::parse(&text))
+            .map(Arc::new),
     })
 }
 

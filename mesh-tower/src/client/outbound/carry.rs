@@ -117,11 +117,12 @@ where
     counted.handed_over();
     match client.call(request).await {
         Ok(response) => {
-            let endpoint = place.endpoint;
+            let (endpoint, edge) = (place.endpoint, counted.edge());
             let lease = Lease::foreign(counted.answered(response.status()), place);
             Ok(Answered {
                 response: response.map(|body| Body::leased_any(body, lease)),
                 endpoint,
+                edge,
                 attempts: 1,
             })
         }

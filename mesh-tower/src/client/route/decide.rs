@@ -24,6 +24,7 @@ use crate::error::{Error, Kind, Place, Sent};
 use crate::live::{LiveCluster, LiveTarget};
 use crate::mesh::Shared;
 use crate::random::SplitMix;
+use crate::telemetry::Edge;
 
 /// How long a call waits for the first configuration of its target.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -50,6 +51,8 @@ pub(super) struct Chosen {
     pub(super) limits: Limits,
     pub(super) change: Option<Change>,
     pub(super) extra: Option<Box<Extra>>,
+    /// Where an answer of the configuration itself is counted.
+    pub(super) edge: Option<Arc<Edge>>,
 }
 
 /// What few routes have.
@@ -66,12 +69,19 @@ impl Chosen {
         fault.is_some_and(Fault::delays)
     }
 
-    fn answer(goal: Goal, place: Place, limits: Limits, extra: Option<Box<Extra>>) -> Self {
+    fn answer(
+        goal: Goal,
+        place: Place,
+        limits: Limits,
+        extra: Option<Box<Extra>>,
+        edge: &Arc<Edge>,
+    ) -> Self {
         Self {
             destination: Destination { goal, place },
             limits,
             change: None,
             extra,
+            edge: Some(Arc::clone(edge)),
         }
     }
 }
@@ -157,7 +167,7 @@ fn to_target(
                 authority: Some(head.authority().into()),
                 ..place_of_route
             };
-            Decision::Fail(Error::new(kind, place, reason))
+            Decision::Fail(Error::new(kind, place, reason).toward(target.edge(&shared.edges)))
         }
     }
 }
@@ -189,9 +199,10 @@ pub(super) fn routed(
     let forward = match &route.action {
         Action::Forward(forward) => forward,
         Action::DirectResponse(_) | Action::Redirect(_) => {
+            let edge = target.edge(&shared.edges);
             let (extra, abort) = inject(shared, asked, route, None, None, view, &mut rng);
             let goal = abort.unwrap_or_else(|| Goal::Answer(Arc::clone(route)));
-            return Ok(Chosen::answer(goal, place, Limits::default(), extra));
+            return Ok(Chosen::answer(goal, place, Limits::default(), extra, edge));
         }
         Action::Unsupported(what) => {
             let reason = format!("the route's action {what} is not supported yet");
@@ -211,7 +222,10 @@ pub(super) fn routed(
     let by = Some((&**forward, choice));
     let (mut extra, abort) = inject(shared, asked, route, by, name, view, &mut rng);
     if let Some(goal) = abort {
-        return Ok(Chosen::answer(goal, place, limits, extra));
+        // As Envoy does, at the cluster that it would have gone to.
+        let edge = reached(target, choice).map(|(cluster, _)| &cluster.edge);
+        let edge = edge.unwrap_or_else(|_| target.edge(&shared.edges));
+        return Ok(Chosen::answer(goal, place, limits, extra, edge));
     }
     let goal = reached(target, choice)
         .and_then(|(cluster, name)| Ok((outside::goal(shared, cluster, asked, head)?, name)));
@@ -228,6 +242,7 @@ pub(super) fn routed(
         limits,
         change: Change::of(route, forward, choice, name, &asked.time),
         extra,
+        edge: None,
     })
 }
 

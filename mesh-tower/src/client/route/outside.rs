@@ -102,14 +102,20 @@ pub(super) fn secure(
     }
     let chosen = match routed(shared, target, asked, head, None, snapshot.generation) {
         Ok(chosen) => chosen,
-        Err((kind, place, reason)) => return Decision::Fail(Error::new(kind, place, reason)),
+        Err((kind, place, reason)) => {
+            let error = Error::new(kind, place, reason);
+            return Decision::Fail(error.toward(target.edge(&shared.edges)));
+        }
     };
     match &chosen.destination.goal {
         Goal::Outside(..) | Goal::Beyond(_) => Decision::To(chosen),
         Goal::Answer(_) | Goal::Abort(_) if snapshot.registry.has(asked.host(head), asked.port) => {
             by_ourselves(shared, asked, head, place)
         }
-        Goal::Answer(_) | Goal::Abort(_) => Decision::Fail(blocked(asked, head, place)),
+        Goal::Answer(_) | Goal::Abort(_) => {
+            let error = blocked(asked, head, place);
+            Decision::Fail(error.toward(shared.edges.black_hole()))
+        }
         Goal::Cluster(cluster) => {
             let reason = format!(
                 "calls that leave the mesh go through cluster {:?}, and https through a proxy is not served",
@@ -140,10 +146,12 @@ fn by_ourselves(shared: &Shared, asked: Asked, head: Head<'_>, place: Place) -> 
             limits: Limits::default(),
             change: None,
             extra: None,
+            edge: None,
         }),
         Err((kind, reason)) => {
             let authority = Some(head.authority().into());
-            Decision::Fail(Error::new(kind, Place { authority, ..place }, reason))
+            let error = Error::new(kind, Place { authority, ..place }, reason);
+            Decision::Fail(error.toward(&shared.outside.own().edge))
         }
     }
 }

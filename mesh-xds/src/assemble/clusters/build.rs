@@ -20,6 +20,7 @@ pub(super) fn passing_through(
             transport: resource.transport.of(&BTreeMap::new()),
             callers_version,
         },
+        service: resource.service.clone(),
         ..Cluster::original_destination(
             Arc::clone(name),
             resource.protocol,
@@ -43,15 +44,20 @@ pub(super) fn cluster_of(
             locality: endpoint.locality.clone(),
             health: endpoint.health,
             transport: resource.transport.of(&endpoint.socket_match),
+            workload: endpoint.workload.clone(),
         })
         .collect();
-    Cluster::new(
+    let cluster = Cluster::new(
         Arc::clone(name),
         resource.protocol,
         resource.connect_timeout,
         lb_of(&resource.lb, sent),
         endpoints,
-    )
+    );
+    Cluster {
+        service: resource.service.clone(),
+        ..cluster
+    }
 }
 
 /// What the cluster and its assignment say about balancing.

@@ -149,6 +149,7 @@ impl Names {
                 locality: one.locality.clone(),
                 health: one.health,
                 socket_match: one.socket_match.clone(),
+                workload: one.workload.clone(),
             })
         });
         EndpointsResource {

@@ -1,0 +1,105 @@
+//! The text that Prometheus scrapes, format 0.0.4.
+
+use std::fmt::{self, Write};
+
+use super::edges::Edges;
+use super::histogram::{BOUNDS, Reading};
+use super::series::{LABELS, Values, read};
+use crate::mesh::Mesh;
+
+pub(super) const REQUESTS: &str = "istio_requests_total";
+pub(super) const DURATION: &str = "istio_request_duration_milliseconds";
+
+impl Mesh {
+    /// Istio's request metrics of this mesh, in the text format of Prometheus (0.0.4; send it as
+    /// `text/plain; version=0.0.4`): `istio_requests_total`, `istio_request_duration_milliseconds` in Envoy's default
+    /// buckets, and `istio_build`. [`Builder::admin`](crate::Builder::admin) serves it.
+    ///
+    /// A call of a client counts when its response has been read to its end, with `reporter="source"`; a request
+    /// behind [`Mesh::inbound`] with `reporter="destination"`. Every series has all of Istio's labels, `unknown` where
+    /// a value is not known:
+    /// * `source_*` of a client, and `destination_*` of a server, are the [`Node`](crate::Node)'s workload.
+    /// * `destination_*` of a client are what the control plane says of the endpoint (metadata `istio.workload`; it
+    ///   tells no `app` and no `version`), and `destination_service*` what it says of the cluster (`istio.services`),
+    ///   else what the cluster's name says. Hosts that the mesh does not know are `PassthroughCluster`, and
+    ///   `BlackHoleCluster` where they may not be called.
+    /// * Who calls a server is not known yet. Its `destination_service` is its own canonical service.
+    /// * `response_code` of a call that failed inside of the mesh is what a sidecar would have answered
+    ///   ([`Error::status`](crate::Error::status); to gRPC 200, with the status in `grpc_response_status`), and
+    ///   `response_flags` says why. A caller that drops a call is `DC`, with code 0 if no response had begun.
+    ///
+    /// An edge tells 16 ways to end apart; further ones are counted with `unknown` in those labels. Edges that no
+    /// configuration names are forgotten when there are more than 4096.
+    pub fn prometheus(&self) -> String {
+        text(&self.shared.edges)
+    }
+}
+
+fn text(edges: &Edges) -> String {
+    let mut text = String::new();
+    // A String takes whatever it is given.
+    let _ = write(&mut text, edges);
+    text
+}
+
+fn write(text: &mut String, edges: &Edges) -> fmt::Result {
+    let series = read(edges);
+    let series: Vec<_> = series
+        .iter()
+        .map(|(values, reading)| (labels(values), reading))
+        .collect();
+    text.push_str("# HELP istio_requests_total Requests that have ended.\n# TYPE istio_requests_total counter\n");
+    for (labels, reading) in &series {
+        writeln!(text, "{REQUESTS}{{{labels}}} {}", reading.count())?;
+    }
+    text.push_str("# HELP istio_request_duration_milliseconds From the request to the end of its response.\n# TYPE istio_request_duration_milliseconds histogram\n");
+    for (labels, reading) in &series {
+        histogram(text, labels, reading)?;
+    }
+    text.push_str("# HELP istio_build What serves these metrics.\n# TYPE istio_build gauge\n");
+    let version = env!("CARGO_PKG_VERSION");
+    writeln!(
+        text,
+        "istio_build{{component=\"proxy\",tag=\"mesh-tower-{version}\"}} 1"
+    )
+}
+
+fn histogram(text: &mut String, labels: &str, reading: &Reading) -> fmt::Result {
+    let mut below = 0;
+    for (bound, count) in BOUNDS.iter().chain(&["+Inf"]).zip(reading.buckets) {
+        below += count;
+        writeln!(text, "{DURATION}_bucket{{{labels},le=\"{bound}\"}} {below}")?;
+    }
+    writeln!(
+        text,
+        "{DURATION}_sum{{{labels}}} {}",
+        reading.milliseconds()
+    )?;
+    writeln!(text, "{DURATION}_count{{{labels}}} {below}")
+}
+
+fn labels(values: &Values) -> String {
+    let mut text = String::new();
+    for (name, value) in LABELS.iter().zip(values) {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push_str("=\"");
+        escape(&mut text, value);
+        text.push('"');
+    }
+    text
+}
+
+/// A backslash, a quote and a line feed would end the value.
+fn escape(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
+}
