@@ -245,7 +245,6 @@ pub(crate) static BOOKS: Edit = Edit {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::tour::Task;
 
     #[test]

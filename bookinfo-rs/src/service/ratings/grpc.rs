@@ -12,7 +12,8 @@ use self::generated::ratings_server::{Ratings as Serve, RatingsServer};
 use super::{Ratings, UNAVAILABLE, Unavailable};
 
 mod generated {
-    #![allow(missing_docs, unreachable_pub)]
+    // It is tonic's.
+    #![allow(missing_docs, unreachable_pub, clippy::too_many_lines)]
     tonic::include_proto!("bookinfo.Ratings");
 }
 
