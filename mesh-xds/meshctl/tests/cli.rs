@@ -133,18 +133,20 @@ fn a_bad_file_writes_nothing_of_any() {
 #[test]
 fn what_is_not_supported_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let sidecar =
-        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: { name: x }\nspec: {}\n";
+    let filter = "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: { name: x }\nspec: {}\n";
     let (code, out, err) = done(
         meshctl(["apply", "-f", "-", "--config"]).arg(dir.path()),
-        sidecar,
+        filter,
     );
     assert_eq!(
         (code, out.as_str()),
-        (0, "sidecar.networking.istio.io/x created\n"),
+        (0, "envoyfilter.networking.istio.io/x created\n"),
         "{err}"
     );
-    assert!(err.contains("not supported: Sidecar default/x"), "{err}");
+    assert!(
+        err.contains("not supported: EnvoyFilter default/x"),
+        "{err}"
+    );
 }
 
 #[test]
