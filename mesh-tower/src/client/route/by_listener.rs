@@ -17,7 +17,7 @@ pub(super) fn unserved(
     table: Option<&Table<Arc<LiveTarget>>>,
     asked: Asked,
     head: Head<'_>,
-    place: Place,
+    place: &Place,
 ) -> Decision {
     let fail = |kind, reason: &str| Decision::Fail(Error::new(kind, place.clone(), reason));
     // This dialect has neither a gateway's routes nor a policy for what leaves the mesh. What nobody has allowed is

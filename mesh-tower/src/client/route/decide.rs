@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
+use mesh_core::RequestView;
 use mesh_core::route::{Action, Choice, Forward, Limits, drawn};
 use mesh_core::snapshot::Missing;
 use mesh_xds::{Dialect, Wanted};
@@ -109,7 +110,7 @@ pub(super) fn decide(
         let found = table.and_then(|table| table.find_split(authority, asked.host(head)));
         return match found.filter(|_| !asked.secure) {
             Some(target) => to_target(shared, target, asked, head, subset, snapshot.generation),
-            None => by_listener::unserved(table, asked, head, place()),
+            None => by_listener::unserved(table, asked, head, &place()),
         };
     }
     let Some(table) = table else {
@@ -187,13 +188,7 @@ pub(super) fn routed(
         ..Place::default()
     };
     let Some(route) = target.host.find(view, &mut rng) else {
-        let reason = format!(
-            "no route of virtual host {:?} matches {} {} and its headers",
-            target.host.name(),
-            view.method,
-            view.path
-        );
-        return Err((Kind::NoRoute, place, reason));
+        return Err((Kind::NoRoute, place, no_route(target, view)));
     };
     place.route = Some(Arc::clone(&route.name));
     let forward = match &route.action {
@@ -244,6 +239,15 @@ pub(super) fn routed(
         extra,
         edge: None,
     })
+}
+
+fn no_route(target: &LiveTarget, view: &RequestView<'_>) -> String {
+    format!(
+        "no route of virtual host {:?} matches {} {} and its headers",
+        target.host.name(),
+        view.method,
+        view.path
+    )
 }
 
 type Named<'a> = (&'a Arc<LiveCluster>, &'a Arc<str>);
