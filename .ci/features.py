@@ -256,10 +256,10 @@ def page(table):
     lines = [
         "# Istio's fields, one by one",
         "",
-        "Written by `.ci/features.py` from `examples/interop/features.toml`: do not edit. *Works* means that a call behaves so. The",
-        "tests that it names, as `package::program::test`, have passed in the same run of `.ci/run` that checked this page. *Compared",
-        "with* names the peer that was given the same configuration; after *oracle* stand the fields of Envoy's messages that it",
-        "generates. *Read, no effect yet*: checked, compiled to xDS, and not carried out by the data plane. *Not yet*: accepted and",
+        "Written by `.ci/features.py` from `examples/interop/features.toml`: do not edit. *Works* means that a call behaves so;",
+        "where it says *decided where the configuration is compiled*, that a client is told so. The tests that it names, as",
+        "`package::program::test`, have passed in the same run of `.ci/run` that checked this page. *Compared with* names the peer",
+        "that was given such a configuration; after *oracle* stand the fields of Envoy's messages that it generates. *Read, no effect yet*: checked, compiled to xDS, and not carried out by the data plane. *Not yet*: accepted and",
         "told as not supported, with file and line. *Refused*: it would secure a call, and plaintext in its place would be worse.",
     ]
     for kind in table["kind"]:
