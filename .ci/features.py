@@ -25,6 +25,7 @@ README = ROOT / "README.md"
 MARKS = ("<!-- features: written by .ci/features.py -->", "<!-- features end -->")
 STATES = {
     "works": "works",
+    "untested": "obeyed, not tested",
     "read": "read, no effect yet",
     "not_yet": "not yet",
     "refused": "refused",
@@ -203,7 +204,7 @@ def check_fields(message, known):
         if name in unserved and states != ["not_yet"]:
             errors.append(f"{where}: {name} is not read, so it is not_yet")
         if name in served and states == ["not_yet"]:
-            errors.append(f"{where}: {name} is read: works, read or refused")
+            errors.append(f"{where}: {name} is read: works, untested, read or refused")
     return errors
 
 
@@ -259,8 +260,10 @@ def page(table):
         "Written by `.ci/features.py` from `examples/interop/features.toml`: do not edit. *Works* means that a call behaves so;",
         "where it says *decided where the configuration is compiled*, that a client is told so. The tests that it names, as",
         "`package::program::test`, have passed in the same run of `.ci/run` that checked this page. *Compared with* names the peer",
-        "that was given such a configuration; after *oracle* stand the fields of Envoy's messages that it generates. *Read, no effect yet*: checked, compiled to xDS, and not carried out by the data plane. *Not yet*: accepted and",
-        "told as not supported, with file and line. *Refused*: it would secure a call, and plaintext in its place would be worse.",
+        "that was given such a configuration; after *oracle* stand the fields of Envoy's messages that it generates. *Obeyed,",
+        "not tested*: carried out, and no test of ours shows it. *Read, no effect yet*: checked, compiled to xDS, and not carried out",
+        "by the data plane. *Not yet*: accepted and told as not supported, with file and line. *Refused*: it would secure a call, and",
+        "plaintext in its place would be worse.",
     ]
     for kind in table["kind"]:
         lines += ["", f"## {kind['name']}", "", kind["about"]]
@@ -273,7 +276,7 @@ def page(table):
 
 def summary(table):
     link = PAGE.relative_to(ROOT).as_posix()
-    lines = ["| kind | works | read, no effect yet | not yet | refused | |", "| --- | --: | --: | --: | --: | --- |"]
+    lines = ["| kind | " + " | ".join(STATES.values()) + " | |", "| --- |" + " --: |" * len(STATES) + " --- |"]
     for kind in table["kind"]:
         counts = dict.fromkeys(STATES, 0)
         for message in table["message"]:
