@@ -67,6 +67,10 @@ bench:
 instructions:
     cargo run --release -p benches -- instructions
 
+# The table of features against the sources alone; `just features --write` writes it anew.
+features *ARGS:
+    python3 .ci/features.py {{ ARGS }}
+
 # Against a real peer, `istiod` or `envoy`; here a missing peer is a failure.
 interop PEER:
     @just _interop-{{ PEER }}
