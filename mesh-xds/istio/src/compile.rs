@@ -28,6 +28,7 @@ pub(crate) struct View<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) labels: &'a Labels,
     pub(crate) services: Vec<&'a Service>,
+    pub(crate) node_type: NodeType,
 }
 
 impl<'a> View<'a> {
@@ -37,6 +38,7 @@ impl<'a> View<'a> {
             namespace: &node.namespace,
             labels: &node.labels,
             services: registry.services(&node.namespace).collect(),
+            node_type: node.node_type,
         }
     }
 }
@@ -52,7 +54,9 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     let dialect = Dialect::of(node);
     let mut out = Resources::default();
     if dialect == Dialect::Sidecar {
-        for cluster in [cluster::black_hole(), cluster::passthrough()] {
+        // A gateway passes nothing on that it has no route for.
+        let passthrough = (node.node_type == NodeType::Sidecar).then(cluster::passthrough);
+        for cluster in [cluster::black_hole()].into_iter().chain(passthrough) {
             out.clusters.insert(
                 cluster.name.clone(),
                 proto::pack(ResourceType::Cluster, &cluster),

@@ -59,11 +59,11 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    fn nameless(endpoint: Endpoint) -> Self {
-        let (name, namespace) = (String::new(), String::new());
+    /// An endpoint in the ServiceEntry itself: istiod names its workload by the entry and its place.
+    fn inline(entry: &str, namespace: &str, (place, endpoint): (usize, Endpoint)) -> Self {
         Self {
-            name,
-            namespace,
+            name: format!("{entry}-{place}"),
+            namespace: namespace.to_owned(),
             endpoint,
         }
     }
@@ -236,7 +236,8 @@ impl Registry {
             Some(selector) => workloads.selected(&namespace, selector),
             None => endpoints
                 .into_iter()
-                .map(Workload::nameless)
+                .enumerate()
+                .map(|endpoint| Workload::inline(&name, &namespace, endpoint))
                 .map(Arc::new)
                 .collect(),
         };

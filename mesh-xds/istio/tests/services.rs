@@ -119,7 +119,7 @@ fn endpoints_by_locality_weight_and_subset() {
         ]
     );
     let endpoint = &whole.endpoints[0].lb_endpoints[0];
-    assert_eq!(endpoint.health_status(), HealthStatus::Healthy);
+    assert_eq!(endpoint.health_status(), HealthStatus::Unknown);
     assert_eq!(
         istio(endpoint.metadata.as_ref(), "workload"),
         "reviews-v1;default;reviews;v1;Kubernetes"

@@ -13,7 +13,7 @@ use mesh_xds::{Node, NodeLocality};
 use tempfile::TempDir;
 
 use crate::failure::{Doing, Failure, Result};
-use crate::istiod::Istiod;
+use crate::istiod::{Istiod, Refused};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 /// The file that is a document of the folder to us and a file of its own to istiod.
@@ -114,7 +114,7 @@ impl Case {
     }
 
     /// An istiod that reads the same files, its own in `scratch`.
-    pub(crate) fn istiod(&self, scratch: &Path) -> Result<Istiod> {
+    pub(crate) fn istiod(&self, scratch: &Path) -> Result<std::result::Result<Istiod, Refused>> {
         let config = scratch.join("config");
         std::fs::create_dir(&config).doing("a temporary folder")?;
         for (name, path) in self.files.iter().filter(|(name, _)| *name != MESH) {

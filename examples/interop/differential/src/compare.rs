@@ -8,6 +8,7 @@ use crate::case::{Case, Client};
 use crate::control;
 use crate::diff::{UNSET, diff};
 use crate::failure::{Doing, Failure, Result};
+use crate::istiod::Refused;
 use crate::kind::Kind;
 use crate::known::Difference;
 use crate::sides::{self, Resources};
@@ -31,16 +32,21 @@ pub(crate) async fn case(case: &Case, protos: &Protos, lie: bool) -> Result<Outc
     let istiod = case.istiod(scratch.path()).map_err(|error| error.of(&case.name))?;
     let folder = case.folder()?;
     let mut outcome = Outcome::default();
-    let config = match Config::load(folder.path()) {
-        Ok(loaded) => loaded.config,
-        Err(rejected) => {
-            outcome.differences = refused(case, &rejected);
+    let (istiod, config) = match (istiod, Config::load(folder.path())) {
+        (Ok(istiod), Ok(loaded)) => (istiod, loaded.config),
+        // Both refuse it; in which words is not compared.
+        (Err(_), Err(_)) => {
+            outcome.values = 1;
+            return Ok(outcome);
+        }
+        (istiod, config) => {
+            outcome.differences = refused(case, istiod.err(), config.err());
             return Ok(outcome);
         }
     };
     for client in &case.clients {
         let ours = sides::ours(&config, client);
-        let istiods = sides::istiods(istiod.address(), client, &ours, protos);
+        let istiods = sides::settled(istiod.address(), client, &ours, protos);
         let istiods = istiods.await.map_err(|error| error.of(&format!("{}, {client}", case.name)))?;
         let compared = outcome.values;
         let place = Place {
@@ -66,16 +72,22 @@ pub(crate) async fn case(case: &Case, protos: &Protos, lie: bool) -> Result<Outc
     Ok(outcome)
 }
 
-/// A folder that istiod takes and we do not.
-fn refused(case: &Case, rejected: &mesh_istio::Rejected) -> Vec<Difference> {
-    let of = |diagnostic: &mesh_istio::Diagnostic| Difference {
+/// A folder that only one of the two takes.
+fn refused(case: &Case, istiod: Option<Refused>, ours: Option<mesh_istio::Rejected>) -> Vec<Difference> {
+    let of = |path: &str, values: String| Difference {
         case: case.name.clone(),
         node: "-".to_owned(),
         kind: "Folder".to_owned(),
-        path: diagnostic.file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        values: format!("accepted | {}", diagnostic.message),
+        path: path.to_owned(),
+        values,
     };
-    rejected.diagnostics.iter().map(of).collect()
+    let diagnostics = ours.into_iter().flat_map(|rejected| rejected.diagnostics);
+    let by_us = diagnostics.map(|diagnostic| {
+        let file = diagnostic.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        of(&file, format!("accepted | {}", diagnostic.message))
+    });
+    let by_istiod = istiod.into_iter().map(|Refused(reason)| of("", format!("{reason} | accepted")));
+    by_us.chain(by_istiod).collect()
 }
 
 /// Whose resources are compared.

@@ -83,8 +83,8 @@ fn lists(path: &str, istiod: &[Tree], ours: &[Tree], out: &mut Vec<FieldDifferen
     }
 }
 
-/// Lists that are sets to Envoy.
-const IN_NO_ORDER: &[&str] = &["virtual_hosts", "domains", "endpoints", "lb_endpoints"];
+/// Lists that are sets to Envoy. All of a match's `headers` must hold.
+const IN_NO_ORDER: &[&str] = &["virtual_hosts", "domains", "endpoints", "lb_endpoints", "headers"];
 
 /// The elements with their names, if each has one and no two have the same.
 fn by_key<'a>(field: &str, list: &'a [Tree]) -> Option<Vec<(String, &'a Tree)>> {

@@ -20,6 +20,14 @@ impl Failure {
         }
     }
 
+    /// Both.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        Self {
+            text: format!("{self}\n{other}"),
+            not_run: self.not_run || other.not_run,
+        }
+    }
+
     /// The same, with where.
     pub(crate) fn of(self, place: &str) -> Self {
         Self {

@@ -16,26 +16,39 @@ pub(crate) struct Istiod {
     address: String,
 }
 
+/// istiod does not take the folder: its sentence.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) String);
+
+/// Why istiod does not take a folder, from the last lines of its log.
+fn reason(log: &str) -> Option<String> {
+    let start = "error initializing config controller: ";
+    let line = log.lines().find(|line| line.contains(start))?;
+    let sentence = line.split_once(start)?.1.trim();
+    Some(sentence.trim_start_matches("configuration is invalid: ").to_owned())
+}
+
 impl Istiod {
     /// Starts one on a folder and a MeshConfig, with `state` for its own files.
-    pub(crate) fn start(config: &Path, mesh: &Path, state: &Path) -> Result<Self> {
+    pub(crate) fn start(config: &Path, mesh: &Path, state: &Path) -> Result<std::result::Result<Self, Refused>> {
         let args = [Path::new("start"), config, mesh, state];
         let output = run(&args)?;
         if !output.status.success() {
             let says = String::from_utf8_lossy(&output.stderr);
             let code = output.status.code();
             let text = format!("istiod does not start: {}", says.trim());
-            return Err(match code {
-                Some(CANNOT_BE_HAD) => Failure::not_run(text),
-                _ => Failure::new(text),
-            });
+            return match (code, reason(&says)) {
+                (Some(CANNOT_BE_HAD), _) => Err(Failure::not_run(text)),
+                (_, Some(reason)) => Ok(Err(Refused(reason))),
+                _ => Err(Failure::new(text)),
+            };
         }
         let address = state.join("xds-address");
         let address = std::fs::read_to_string(address).doing("istiod's address")?;
-        Ok(Self {
+        Ok(Ok(Self {
             state: state.to_owned(),
             address: address.trim().to_owned(),
-        })
+        }))
     }
 
     /// Where it serves ADS, in plaintext.

@@ -1,16 +1,23 @@
 //! The same node's resources from both sides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_istio::Config;
 use mesh_xds::{Node, ResourceType};
+use prost::Message;
 
 use crate::ads::Ads;
 use crate::case::{Client, Shape};
 use crate::failure::Result;
 use crate::kind::Kind;
 use crate::tree::{Protos, Tree};
+
+/// How often istiod is asked again for endpoints that it does not have yet.
+const LOOKS: usize = 12;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// Resources by type and name.
 pub(crate) type Resources = BTreeMap<(Kind, String), Any>;
@@ -32,8 +39,28 @@ pub(crate) fn ours(config: &Config, client: &Client) -> Resources {
     out
 }
 
-/// What istiod sends to a node: all that an Envoy would ask for, and all that we have.
-pub(crate) async fn istiods(address: &str, client: &Client, ours: &Resources, protos: &Protos) -> Result<Resources> {
+/// What istiod sends to a node when it has read all: it answers before it has found every workload, and says no word
+/// when it has. The first answer with as many endpoints as ours is taken, else the last one.
+pub(crate) async fn settled(address: &str, client: &Client, ours: &Resources, protos: &Protos) -> Result<Resources> {
+    for _ in 0..LOOKS {
+        let answer = istiods(address, client, ours, protos).await?;
+        if endpoints(&answer, ours) >= endpoints(ours, ours) {
+            return Ok(answer);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    istiods(address, client, ours, protos).await
+}
+
+/// How many endpoints there are for the clusters that we have.
+fn endpoints(of: &Resources, ours: &Resources) -> usize {
+    let assignments = of.iter().filter(|(key, _)| key.0 == Kind::Endpoints && ours.contains_key(key));
+    let decoded = assignments.filter_map(|(_, any)| ClusterLoadAssignment::decode(any.value.as_slice()).ok());
+    decoded.flat_map(|assignment| assignment.endpoints).map(|locality| locality.lb_endpoints.len()).sum()
+}
+
+/// What istiod sends to a node now: all that an Envoy would ask for, and all that we have.
+async fn istiods(address: &str, client: &Client, ours: &Resources, protos: &Protos) -> Result<Resources> {
     let mut asking = Asking {
         ads: Ads::connect(address, &client.node).await?,
         ours,

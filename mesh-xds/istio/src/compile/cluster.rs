@@ -21,7 +21,11 @@ use super::proto::{self, OrderedKind, OrderedList, OrderedStruct};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The default of `MeshConfig.dnsRefreshRate`.
 const DNS_REFRESH: Duration = Duration::from_secs(60);
+/// istiod's `PILOT_DNS_JITTER_DURATION`.
+const DNS_JITTER: Duration = Duration::from_millis(100);
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// istiod's limit for connections that nobody uses, where no rule can give one.
+const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 /// Where requests for hosts outside of the mesh go.
 pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
 
@@ -64,7 +68,7 @@ pub(super) fn outbound(
     // A message may be written in parts: the bytes of its fields one after the other.
     packed
         .value
-        .extend(metadata(service, port, subset, rules).encode_to_vec());
+        .extend(metadata(service, subset, rules).encode_to_vec());
     packed
 }
 
@@ -98,6 +102,7 @@ fn named(
         load_assignment: Some(endpoints::assignment(name, port, labels)),
         dns_refresh_rate: Some(proto::duration(DNS_REFRESH)),
         dns_lookup_family: pb::cluster::DnsLookupFamily::V4Only.into(),
+        dns_jitter: Some(proto::duration(DNS_JITTER)),
         respect_dns_ttl: true,
         ..base(name, discovery)
     }
@@ -105,7 +110,10 @@ fn named(
 
 /// The cluster that answers nothing.
 pub(super) fn black_hole() -> pb::Cluster {
-    base("BlackHoleCluster", pb::cluster::DiscoveryType::Static)
+    pb::Cluster {
+        circuit_breakers: None,
+        ..base("BlackHoleCluster", pb::cluster::DiscoveryType::Static)
+    }
 }
 
 /// The cluster of what is outside of the mesh: the address that the caller asked for.
@@ -118,6 +126,10 @@ pub(super) fn passthrough() -> pb::Cluster {
     let specifier =
         http::http_protocol_options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(options);
     let options = http::HttpProtocolOptions {
+        common_http_protocol_options: Some(core::HttpProtocolOptions {
+            idle_timeout: Some(proto::duration(PASSTHROUGH_IDLE)),
+            ..Default::default()
+        }),
         upstream_protocol_options: Some(specifier),
         ..Default::default()
     };
@@ -138,11 +150,12 @@ fn base(name: &str, discovery: pb::cluster::DiscoveryType) -> pb::Cluster {
         max_pending_requests: unlimited,
         max_requests: unlimited,
         max_retries: unlimited,
-        track_remaining: true,
         ..Default::default()
     };
     pb::Cluster {
         name: name.to_owned(),
+        // The semicolon ends the name in Envoy's statistics, where hosts have dots.
+        alt_stat_name: format!("{name};"),
         connect_timeout: Some(proto::duration(CONNECT_TIMEOUT)),
         circuit_breakers: Some(pb::CircuitBreakers {
             thresholds: vec![thresholds],
@@ -157,11 +170,7 @@ fn explicit_http2() -> http::HttpProtocolOptions {
     use http::http_protocol_options::explicit_http_config::ProtocolConfig;
     use http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
 
-    let options = core::Http2ProtocolOptions {
-        // istiod's value: the limit is the server's business.
-        max_concurrent_streams: Some(proto::uint32(1 << 30)),
-        ..Default::default()
-    };
+    let options = core::Http2ProtocolOptions::default();
     let config = ExplicitHttpConfig {
         protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(options)),
     };
@@ -195,7 +204,6 @@ pub(super) fn balancer(
 
 fn metadata(
     service: &Service,
-    port: &ServicePort,
     subset: &str,
     rules: &[&Named<DestinationRule>],
 ) -> proto::ClusterMetadata {
@@ -210,15 +218,7 @@ fn metadata(
     let services = OrderedKind::List(OrderedList {
         values: vec![OrderedKind::Struct(entry).into()],
     });
-    let mut fields: OrderedStruct = [
-        ("services", services.into()),
-        (
-            "default_original_port",
-            OrderedKind::Number(port.number.into()).into(),
-        ),
-    ]
-    .into_iter()
-    .collect();
+    let mut fields: OrderedStruct = [("services", services.into())].into_iter().collect();
     if !subset.is_empty() {
         fields.fields.insert("subset".to_owned(), subset.into());
     }

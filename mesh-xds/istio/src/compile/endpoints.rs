@@ -76,10 +76,11 @@ fn endpoint(instance: &Instance) -> pb::LbEndpoint {
         ..pb::Endpoint::default()
     };
     pb::LbEndpoint {
-        health_status: core::HealthStatus::Healthy.into(),
         metadata: Some(proto::istio_metadata("workload", telemetry(workload))),
         load_balancing_weight: Some(proto::uint32(workload.endpoint.weight)),
         host_identifier: Some(pb::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        // Without a word on its health an endpoint is healthy.
+        ..pb::LbEndpoint::default()
     }
 }
 
@@ -90,6 +91,7 @@ fn telemetry(workload: &Workload) -> String {
         namespace,
         endpoint,
     } = workload;
+    // No revision: whoever reads it takes `latest`.
     let first = |keys: [&str; 3], otherwise: &str| {
         let found = keys.iter().find_map(|key| endpoint.labels.get(*key));
         found.map_or(otherwise, String::as_str).to_owned()
@@ -108,7 +110,7 @@ fn telemetry(workload: &Workload) -> String {
             "app.kubernetes.io/version",
             "version",
         ],
-        "latest",
+        "",
     );
     format!("{name};{namespace};{service};{revision};{CLUSTER_ID}")
 }

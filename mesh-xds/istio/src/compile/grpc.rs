@@ -152,11 +152,14 @@ fn ads() -> core::ConfigSource {
     }
 }
 
-/// gRPC reads `max_stream_duration` where Envoy reads `timeout` (gRFC A31).
+/// gRPC reads `max_stream_duration` where Envoy reads `timeout` (gRFC A31). istiod leaves a route without a rule, and so
+/// without a limit, as it is.
 // `max_grpc_timeout` is deprecated in Envoy, and what istiod sends to it.
 #[allow(deprecated)]
 fn with_stream_duration(mut route: pb::Route) -> pb::Route {
-    if let Some(pb::route::Action::Route(action)) = &mut route.action {
+    if route.metadata.is_some()
+        && let Some(pb::route::Action::Route(action)) = &mut route.action
+    {
         action.max_grpc_timeout = None;
         action.max_stream_duration = Some(pb::route_action::MaxStreamDuration {
             max_stream_duration: action.timeout,

@@ -6,6 +6,8 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 
+use mesh_xds::NodeType;
+
 use crate::decode::selects;
 use crate::host;
 use crate::kinds::http_match::HttpMatch;
@@ -191,7 +193,8 @@ fn cluster_of(view: &View<'_>, namespace: &str, to: &Destination, listener: u32)
         .service(&host, view.namespace)
         .map(|s| s.ports.as_slice())
     {
-        Some([port]) => Some(port.number),
+        // istiod looks a workload's destinations up among the services of the table's own port only.
+        Some([port]) if view.node_type == NodeType::Router => Some(port.number),
         _ => None,
     };
     let port = to.port.or_else(only_port).unwrap_or(listener);

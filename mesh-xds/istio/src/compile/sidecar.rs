@@ -167,13 +167,18 @@ impl<'a> Rules<'a> {
     fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<VirtualService>> {
         let exact = self.exact.iter().map(|(name, rule)| (name, *rule));
         let wildcard = self.wildcard.iter().rev().map(|(name, rule)| (name, *rule));
+        // A service on other ports only has no virtual host in this table.
+        let is_on = |service: &Service| service.ports.iter().any(|p| p.number == DEFAULT_PORT);
         let unserved = |name: &str| {
             !view
                 .services
                 .iter()
-                .any(|service| host::covers(name, &service.host))
+                .any(|service| is_on(service) && host::covers(name, &service.host))
         };
-        let named = |name: &str| view.registry.service(name, view.namespace).is_none();
+        let named = |name: &str| {
+            let service = view.registry.service(name, view.namespace);
+            !service.is_some_and(is_on)
+        };
         exact
             .filter(|(name, _)| named(name))
             .chain(wildcard.filter(|(name, _)| unserved(name)))
