@@ -226,8 +226,9 @@ fn missing_destinations_keep_their_route() {
     );
 }
 
+/// istiod knows the only port of a service for gateways; a workload's table has the services of its own port only.
 #[test]
-fn a_destination_without_port_goes_to_the_only_one() {
+fn a_destination_without_port_goes_to_the_port_of_the_table() {
     let ratings = REVIEWS
         .replace("reviews", "ratings")
         .replace("number: 9080", "number: 7000");
@@ -238,7 +239,7 @@ fn a_destination_without_port_goes_to_the_only_one() {
         .collect();
     assert_eq!(
         targets,
-        ["outbound|7000||ratings.default.svc.cluster.local"]
+        ["outbound|9080||ratings.default.svc.cluster.local"]
     );
 }
 
@@ -422,6 +423,18 @@ fn a_gateway_and_its_routes() {
             .is_empty()
     );
     assert!(!config.resources(&client()).routes.contains_key("http.8080"));
+}
+
+/// Not as in a workload's table.
+#[test]
+fn a_gateway_finds_the_only_port_of_a_service() {
+    let portless = GATEWAY.replace(", port: { number: 9080 }", "");
+    let resources = load(&with(&portless)).config.resources(&router());
+    let found = routes(&resources, "http.8080");
+    assert_eq!(
+        target(&host_routes(&found, "*:8080")[0]),
+        format!("outbound|9080||{HOST}")
+    );
 }
 
 #[test]

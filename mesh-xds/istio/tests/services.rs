@@ -170,9 +170,12 @@ fn inline_endpoints_and_http2() {
         );
     }
     let whole = assignment(&resources, "outbound|9080||details.example.com");
-    // Inline endpoints have no name and no namespace in istiod either.
+    // istiod names them by their entry and their place in it.
     let metadata = whole.endpoints[0].lb_endpoints[0].metadata.as_ref();
-    assert_eq!(istio(metadata, "workload"), ";;details;latest;Kubernetes");
+    assert_eq!(
+        istio(metadata, "workload"),
+        "details-0;default;details;;Kubernetes"
+    );
 
     for (port, http2) in [
         (9080, false),

@@ -30,7 +30,10 @@ pub(crate) struct Ads {
 
 /// istiod sends its headers only after it has read a request: the stream opens with the first one.
 enum Responses {
-    Closed(AggregatedDiscoveryServiceClient<Channel>, Option<ReceiverStream<DiscoveryRequest>>),
+    Closed(
+        AggregatedDiscoveryServiceClient<Channel>,
+        Option<ReceiverStream<DiscoveryRequest>>,
+    ),
     Open(Box<Streaming<DiscoveryResponse>>),
 }
 
@@ -43,7 +46,8 @@ impl Ads {
             .await
             .doing("connecting to istiod")?;
         let (requests, receiver) = mpsc::channel(8);
-        let client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
+        let client = AggregatedDiscoveryServiceClient::new(channel)
+            .max_decoding_message_size(LARGEST_RESPONSE);
         Ok(Self {
             node: Some(node.to_proto()),
             requests,
@@ -53,7 +57,11 @@ impl Ads {
 
     /// The resources of a kind; those of these names, or all without one. Names that istiod does not know may be
     /// missing in the answer.
-    pub(crate) async fn fetch(&mut self, kind: Kind, names: Vec<String>) -> Result<BTreeMap<String, Any>> {
+    pub(crate) async fn fetch(
+        &mut self,
+        kind: Kind,
+        names: Vec<String>,
+    ) -> Result<BTreeMap<String, Any>> {
         let request = DiscoveryRequest {
             node: self.node.take(),
             resource_names: names.clone(),
@@ -63,13 +71,19 @@ impl Ads {
         self.requests.send(request).await.doing("asking istiod")?;
         loop {
             let response = tokio::time::timeout(PATIENCE, self.response());
-            let response = response
-                .await
-                .map_err(|_| Failure::new(format!("istiod does not answer when asked for {kind} {names:?}")))??;
+            let response = response.await.map_err(|_| {
+                Failure::new(format!(
+                    "istiod does not answer when asked for {kind} {names:?}"
+                ))
+            })??;
             let answers = response.type_url == kind.type_url();
             self.acknowledge(&response, &names, answers).await?;
             if answers {
-                return response.resources.into_iter().map(|any| named(kind, any)).collect();
+                return response
+                    .resources
+                    .into_iter()
+                    .map(|any| named(kind, any))
+                    .collect();
             }
         }
     }
@@ -79,7 +93,9 @@ impl Ads {
             && let Some(requests) = requests.take()
         {
             let opened = client.stream_aggregated_resources(requests).await;
-            self.responses = Responses::Open(Box::new(opened.doing("opening the ADS stream")?.into_inner()));
+            self.responses = Responses::Open(Box::new(
+                opened.doing("opening the ADS stream")?.into_inner(),
+            ));
         }
         let Responses::Open(responses) = &mut self.responses else {
             return Err(Failure::new("the ADS stream could not be opened"));
@@ -88,7 +104,12 @@ impl Ads {
         response.ok_or_else(|| Failure::new("istiod ended the stream"))
     }
 
-    async fn acknowledge(&self, response: &DiscoveryResponse, names: &[String], of_names: bool) -> Result<()> {
+    async fn acknowledge(
+        &self,
+        response: &DiscoveryResponse,
+        names: &[String],
+        of_names: bool,
+    ) -> Result<()> {
         // A push of another type repeats what was sent already: it is answered when its names are next asked for.
         if !of_names {
             return Ok(());
@@ -111,6 +132,8 @@ fn named(kind: Kind, any: Any) -> Result<(String, Any)> {
         #[prost(string, tag = "1")]
         name: String,
     }
-    let name = Name::decode(any.value.as_slice()).doing(&format!("a {kind} from istiod"))?.name;
+    let name = Name::decode(any.value.as_slice())
+        .doing(&format!("a {kind} from istiod"))?
+        .name;
     Ok((name, any))
 }

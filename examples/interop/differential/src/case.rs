@@ -50,7 +50,11 @@ impl fmt::Display for Shape {
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}.{}", self.shape, self.node.name, self.node.namespace)
+        write!(
+            f,
+            "{} {}.{}",
+            self.shape, self.node.name, self.node.namespace
+        )
     }
 }
 
@@ -146,7 +150,10 @@ impl Case {
 }
 
 fn clients(text: &str) -> Result<Vec<Client>> {
-    text.lines().filter(|line| !line.trim().is_empty()).map(client).collect()
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(client)
+        .collect()
 }
 
 fn client(line: &str) -> Result<Client> {
@@ -155,11 +162,20 @@ fn client(line: &str) -> Result<Client> {
     let [shape, namespace, name, labels, rest @ ..] = &words[..] else {
         return Err(wrong());
     };
-    let labels: Option<Vec<_>> = labels.split(',').map(|label| label.split_once('=')).collect();
+    let labels: Option<Vec<_>> = labels
+        .split(',')
+        .map(|label| label.split_once('='))
+        .collect();
     let labels = labels.ok_or_else(wrong)?;
     let (shape, mut node) = match *shape {
-        "sidecar" => (Shape::Sidecar, Node::sidecar(*name, *namespace).with_labels(labels)),
-        "grpc" => (Shape::Grpc, Node::sidecar(*name, *namespace).with_labels(labels)),
+        "sidecar" => (
+            Shape::Sidecar,
+            Node::sidecar(*name, *namespace).with_labels(labels),
+        ),
+        "grpc" => (
+            Shape::Grpc,
+            Node::sidecar(*name, *namespace).with_labels(labels),
+        ),
         "router" => (Shape::Router, Node::router(*name, *namespace, labels)),
         _ => return Err(wrong()),
     };
@@ -182,18 +198,26 @@ fn client(line: &str) -> Result<Client> {
 
 fn yaml_files(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let files = sorted(folder)?.into_iter();
-    let yaml = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let yaml = files.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
     Ok(yaml.map(|path| (file_name(&path), path)).collect())
 }
 
 fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
     let what = folder.display().to_string();
     let entries = std::fs::read_dir(folder).doing(&what)?;
-    let mut paths = entries.map(|entry| Ok(entry.doing(&what)?.path())).collect::<Result<Vec<_>>>()?;
+    let mut paths = entries
+        .map(|entry| Ok(entry.doing(&what)?.path()))
+        .collect::<Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }

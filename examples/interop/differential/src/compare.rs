@@ -29,7 +29,9 @@ pub(crate) struct Outcome {
 /// A case through both sides. With `lie`, also what is seen when ours is made wrong.
 pub(crate) async fn case(case: &Case, protos: &Protos, lie: bool) -> Result<Outcome> {
     let scratch = tempfile::tempdir().doing("a temporary folder")?;
-    let istiod = case.istiod(scratch.path()).map_err(|error| error.of(&case.name))?;
+    let istiod = case
+        .istiod(scratch.path())
+        .map_err(|error| error.of(&case.name))?;
     let folder = case.folder()?;
     let mut outcome = Outcome::default();
     let (istiod, config) = match (istiod, Config::load(folder.path())) {
@@ -47,7 +49,9 @@ pub(crate) async fn case(case: &Case, protos: &Protos, lie: bool) -> Result<Outc
     for client in &case.clients {
         let ours = sides::ours(&config, client);
         let istiods = sides::settled(istiod.address(), client, &ours, protos);
-        let istiods = istiods.await.map_err(|error| error.of(&format!("{}, {client}", case.name)))?;
+        let istiods = istiods
+            .await
+            .map_err(|error| error.of(&format!("{}, {client}", case.name)))?;
         let compared = outcome.values;
         let place = Place {
             case,
@@ -56,7 +60,10 @@ pub(crate) async fn case(case: &Case, protos: &Protos, lie: bool) -> Result<Outc
         };
         outcome.add(&place, &istiods, &ours);
         if outcome.values == compared {
-            return Err(Failure::new(format!("{}: {client} has nothing to compare", case.name)));
+            return Err(Failure::new(format!(
+                "{}: {client} has nothing to compare",
+                case.name
+            )));
         }
         if lie {
             for (what, key, wrong) in control::lies(&ours) {
@@ -73,7 +80,11 @@ pub(crate) async fn case(case: &Case, protos: &Protos, lie: bool) -> Result<Outc
 }
 
 /// A folder that only one of the two takes.
-fn refused(case: &Case, istiod: Option<Refused>, ours: Option<mesh_istio::Rejected>) -> Vec<Difference> {
+fn refused(
+    case: &Case,
+    istiod: Option<Refused>,
+    ours: Option<mesh_istio::Rejected>,
+) -> Vec<Difference> {
     let of = |path: &str, values: String| Difference {
         case: case.name.clone(),
         node: "-".to_owned(),
@@ -83,10 +94,17 @@ fn refused(case: &Case, istiod: Option<Refused>, ours: Option<mesh_istio::Reject
     };
     let diagnostics = ours.into_iter().flat_map(|rejected| rejected.diagnostics);
     let by_us = diagnostics.map(|diagnostic| {
-        let file = diagnostic.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = diagnostic
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         of(&file, format!("accepted | {}", diagnostic.message))
     });
-    let by_istiod = istiod.into_iter().map(|Refused(reason)| of("", format!("{reason} | accepted")));
+    let by_istiod = istiod
+        .into_iter()
+        .map(|Refused(reason)| of("", format!("{reason} | accepted")));
     by_us.chain(by_istiod).collect()
 }
 
@@ -120,7 +138,9 @@ impl Outcome {
                     self.resources += 1;
                     self.values += istiod.leaves();
                 }
-                (Some(istiod), None) if !is_answer_to_nobody(*kind, &istiod) => add("", "present", UNSET),
+                (Some(istiod), None) if !is_answer_to_nobody(*kind, &istiod) => {
+                    add("", "present", UNSET)
+                }
                 (None, Some(_)) => add("", UNSET, "present"),
                 _ => {}
             }

@@ -1,7 +1,9 @@
 //! The negative control: ours is made wrong in one place, and that must be seen.
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, lb_endpoint::HostIdentifier};
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, lb_endpoint::HostIdentifier,
+};
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::{
     RouteConfiguration, VirtualHost, route, route_action::ClusterSpecifier,
@@ -13,14 +15,23 @@ use crate::kind::Kind;
 use crate::sides::Resources;
 
 /// What may be made wrong; each must have come up in a run.
-pub(crate) const LIES: [&str; 7] =
-    ["a weight", "a timeout", "a domain", "no retries", "a balancer", "no endpoint", "an address"];
+pub(crate) const LIES: [&str; 7] = [
+    "a weight",
+    "a timeout",
+    "a domain",
+    "no retries",
+    "a balancer",
+    "no endpoint",
+    "an address",
+];
 
 /// Each lie about the first resource that it can be told about.
 pub(crate) fn lies(ours: &Resources) -> Vec<(&'static str, (Kind, String), Any)> {
     let mut out = Vec::new();
     for what in LIES {
-        let told = ours.iter().find_map(|(key, any)| Some((what, key.clone(), wrong(what, key.0, any)?)));
+        let told = ours
+            .iter()
+            .find_map(|(key, any)| Some((what, key.clone(), wrong(what, key.0, any)?)));
         out.extend(told);
     }
     out
@@ -32,7 +43,10 @@ fn wrong(what: &str, kind: Kind, any: &Any) -> Option<Any> {
     let value = match kind {
         Kind::Route => {
             let mut message = RouteConfiguration::decode(bytes).ok()?;
-            message.virtual_hosts.iter_mut().find_map(|host| in_host(what, host))?;
+            message
+                .virtual_hosts
+                .iter_mut()
+                .find_map(|host| in_host(what, host))?;
             message.encode_to_vec()
         }
         Kind::Cluster => {
@@ -46,9 +60,13 @@ fn wrong(what: &str, kind: Kind, any: &Any) -> Option<Any> {
             let of_locality = &mut message.endpoints.first_mut()?.lb_endpoints;
             match what {
                 "no endpoint" => drop(of_locality.pop()?),
-                "a weight" => of_locality.first_mut()?.load_balancing_weight = Some(UInt32Value { value: 97 }),
+                "a weight" => {
+                    of_locality.first_mut()?.load_balancing_weight = Some(UInt32Value { value: 97 })
+                }
                 "an address" => match of_locality.first_mut()?.host_identifier.as_mut()? {
-                    HostIdentifier::Endpoint(endpoint) => endpoint.hostname = "elsewhere".to_owned(),
+                    HostIdentifier::Endpoint(endpoint) => {
+                        endpoint.hostname = "elsewhere".to_owned()
+                    }
                     HostIdentifier::EndpointName(_) => return None,
                 },
                 _ => return None,

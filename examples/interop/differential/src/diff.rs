@@ -62,15 +62,20 @@ fn lists(path: &str, istiod: &[Tree], ours: &[Tree], out: &mut Vec<FieldDifferen
         }
         return;
     };
-    let (left, right): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        (istiod.iter().cloned().collect(), ours.iter().cloned().collect());
+    let (left, right): (BTreeMap<_, _>, BTreeMap<_, _>) = (
+        istiod.iter().cloned().collect(),
+        ours.iter().cloned().collect(),
+    );
     let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
     for key in keys {
         let path = format!("{path}[{key}]");
         walk(&path, left.get(key).copied(), right.get(key).copied(), out);
     }
     let order = |these: &[(String, &Tree)], others: &BTreeMap<String, &Tree>| {
-        let common = these.iter().map(|(key, _)| key).filter(|key| others.contains_key(*key));
+        let common = these
+            .iter()
+            .map(|(key, _)| key)
+            .filter(|key| others.contains_key(*key));
         common.cloned().collect::<Vec<_>>().join(", ")
     };
     let (istiod, ours) = (order(&istiod, &right), order(&ours, &left));
@@ -83,12 +88,22 @@ fn lists(path: &str, istiod: &[Tree], ours: &[Tree], out: &mut Vec<FieldDifferen
     }
 }
 
-/// Lists that are sets to Envoy. All of a match's `headers` must hold.
-const IN_NO_ORDER: &[&str] = &["virtual_hosts", "domains", "endpoints", "lb_endpoints", "headers"];
+/// Lists that are sets to Envoy: all of a match must hold. istiod writes its query parameters in random order.
+const IN_NO_ORDER: &[&str] = &[
+    "virtual_hosts",
+    "domains",
+    "endpoints",
+    "lb_endpoints",
+    "headers",
+    "query_parameters",
+];
 
 /// The elements with their names, if each has one and no two have the same.
 fn by_key<'a>(field: &str, list: &'a [Tree]) -> Option<Vec<(String, &'a Tree)>> {
-    let keyed: Option<Vec<_>> = list.iter().map(|tree| Some((key(field, tree)?, tree))).collect();
+    let keyed: Option<Vec<_>> = list
+        .iter()
+        .map(|tree| Some((key(field, tree)?, tree)))
+        .collect();
     let keyed = keyed?;
     let distinct: BTreeSet<_> = keyed.iter().map(|(key, _)| key).collect();
     (distinct.len() == keyed.len()).then_some(keyed)
@@ -118,7 +133,12 @@ mod tests {
     use super::*;
 
     fn fields(fields: &[(&str, Tree)]) -> Tree {
-        Tree::Fields(fields.iter().map(|(name, tree)| ((*name).to_owned(), tree.clone())).collect())
+        Tree::Fields(
+            fields
+                .iter()
+                .map(|(name, tree)| ((*name).to_owned(), tree.clone()))
+                .collect(),
+        )
     }
 
     fn value(text: &str) -> Tree {
@@ -145,30 +165,53 @@ mod tests {
 
     #[test]
     fn elements_with_names_are_compared_with_their_namesakes_and_their_order_counts() {
-        let host = |name: &str, weight: &str| fields(&[("name", value(name)), ("weight", value(weight))]);
+        let host =
+            |name: &str, weight: &str| fields(&[("name", value(name)), ("weight", value(weight))]);
         let list = |list: &[Tree]| fields(&[("filters", Tree::List(list.to_vec()))]);
         let (a, b) = (host("\"a\"", "1"), host("\"b\"", "2"));
         assert_eq!(
-            paths(&list(&[a.clone(), b.clone()]), &list(&[b.clone(), a.clone()])),
+            paths(
+                &list(&[a.clone(), b.clone()]),
+                &list(&[b.clone(), a.clone()])
+            ),
             ["filters[order]: a, b | b, a"]
         );
         assert_eq!(
-            paths(&list(&[a.clone(), b.clone()]), &list(&[host("\"b\"", "3"), a])),
+            paths(
+                &list(&[a.clone(), b.clone()]),
+                &list(&[host("\"b\"", "3"), a])
+            ),
             ["filters[b].weight: 2 | 3", "filters[order]: a, b | b, a"]
         );
-        assert_eq!(paths(&list(&[]), &list(&[b])), ["filters[b]: - | {name: \"b\", weight: 2}"]);
+        assert_eq!(
+            paths(&list(&[]), &list(&[b])),
+            ["filters[b]: - | {name: \"b\", weight: 2}"]
+        );
     }
 
     #[test]
     fn elements_without_names_are_compared_by_place() {
-        let list = |list: &[&str]| fields(&[("codes", Tree::List(list.iter().map(|t| value(t)).collect()))]);
-        assert_eq!(paths(&list(&["1", "2"]), &list(&["2"])), ["codes[0]: 1 | 2", "codes[1]: 2 | -"]);
+        let list = |list: &[&str]| {
+            fields(&[("codes", Tree::List(list.iter().map(|t| value(t)).collect()))])
+        };
+        assert_eq!(
+            paths(&list(&["1", "2"]), &list(&["2"])),
+            ["codes[0]: 1 | 2", "codes[1]: 2 | -"]
+        );
     }
 
     #[test]
     fn domains_are_a_set() {
-        let list = |list: &[&str]| fields(&[("domains", Tree::List(list.iter().map(|t| value(t)).collect()))]);
+        let list = |list: &[&str]| {
+            fields(&[(
+                "domains",
+                Tree::List(list.iter().map(|t| value(t)).collect()),
+            )])
+        };
         assert!(paths(&list(&["a", "b"]), &list(&["b", "a"])).is_empty());
-        assert_eq!(paths(&list(&["a", "b"]), &list(&["a"])), ["domains[b]: b | -"]);
+        assert_eq!(
+            paths(&list(&["a", "b"]), &list(&["a"])),
+            ["domains[b]: b | -"]
+        );
     }
 }

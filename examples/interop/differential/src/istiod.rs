@@ -25,12 +25,20 @@ fn reason(log: &str) -> Option<String> {
     let start = "error initializing config controller: ";
     let line = log.lines().find(|line| line.contains(start))?;
     let sentence = line.split_once(start)?.1.trim();
-    Some(sentence.trim_start_matches("configuration is invalid: ").to_owned())
+    Some(
+        sentence
+            .trim_start_matches("configuration is invalid: ")
+            .to_owned(),
+    )
 }
 
 impl Istiod {
     /// Starts one on a folder and a MeshConfig, with `state` for its own files.
-    pub(crate) fn start(config: &Path, mesh: &Path, state: &Path) -> Result<std::result::Result<Self, Refused>> {
+    pub(crate) fn start(
+        config: &Path,
+        mesh: &Path,
+        state: &Path,
+    ) -> Result<std::result::Result<Self, Refused>> {
         let args = [Path::new("start"), config, mesh, state];
         let output = run(&args)?;
         if !output.status.success() {

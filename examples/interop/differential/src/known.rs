@@ -62,15 +62,23 @@ impl Known {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             read => read.doing(name)?,
         };
-        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let lines = lines.map(|line| Line::parse(line, name)).collect::<Result<_>>()?;
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = lines
+            .map(|line| Line::parse(line, name))
+            .collect::<Result<_>>()?;
         Ok(Self { path, lines })
     }
 
     /// Whether a line speaks of it; every one that does is counted.
     pub(crate) fn has(&mut self, difference: &Difference) -> bool {
         let mut found = false;
-        for line in self.lines.iter_mut().filter(|line| line.matches(difference)) {
+        for line in self
+            .lines
+            .iter_mut()
+            .filter(|line| line.matches(difference))
+        {
             line.count += 1;
             found = true;
         }
@@ -84,7 +92,12 @@ impl Known {
 
     /// Each line's count and text.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (u64, String)> {
-        self.lines.iter().map(|line| (line.count, format!("{} ({})", line.patterns.join(" "), line.reason)))
+        self.lines.iter().map(|line| {
+            (
+                line.count,
+                format!("{} ({})", line.patterns.join(" "), line.reason),
+            )
+        })
     }
 
     /// Makes the list one of exactly these.
@@ -101,7 +114,9 @@ impl Line {
     fn parse(line: &str, file: &str) -> Result<Self> {
         let columns: Vec<_> = line.split('\t').map(str::to_owned).collect();
         let Ok([case, node, kind, path, values, reason]) = <[String; 6]>::try_from(columns) else {
-            return Err(Failure::new(format!("{file}: {line:?} has not six columns")));
+            return Err(Failure::new(format!(
+                "{file}: {line:?} has not six columns"
+            )));
         };
         if reason.is_empty() {
             return Err(Failure::new(format!("{file}: {line:?} gives no reason")));
@@ -115,7 +130,10 @@ impl Line {
 
     fn matches(&self, difference: &Difference) -> bool {
         let columns = difference.columns();
-        self.patterns.iter().zip(columns).all(|(pattern, text)| matches(pattern, text))
+        self.patterns
+            .iter()
+            .zip(columns)
+            .all(|(pattern, text)| matches(pattern, text))
     }
 }
 
@@ -145,10 +163,25 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_text() {
-        for (pattern, text) in [("a", "a"), ("*", ""), ("*", "a"), ("a*c", "abc"), ("a*c", "ac"), ("*b*", "abc"), ("a*b*c", "a1b2b3c")] {
+        for (pattern, text) in [
+            ("a", "a"),
+            ("*", ""),
+            ("*", "a"),
+            ("a*c", "abc"),
+            ("a*c", "ac"),
+            ("*b*", "abc"),
+            ("a*b*c", "a1b2b3c"),
+        ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("a", "ab"), ("", "a"), ("a*c", "abd"), ("*b", "bc"), ("a*a", "a"), ("*b*c", "acb")] {
+        for (pattern, text) in [
+            ("a", "ab"),
+            ("", "a"),
+            ("a*c", "abd"),
+            ("*b", "bc"),
+            ("a*a", "a"),
+            ("*b*c", "acb"),
+        ] {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }

@@ -34,7 +34,11 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
         }
         let (all, new) = (outcome.differences.len(), new.len() - before);
         let (name, resources, values) = (&case.name, outcome.resources, outcome.values);
-        writeln!(out, "{name}: {resources} resources, {values} values, {all} differences, {new} not known").doing(text)?;
+        writeln!(
+            out,
+            "{name}: {resources} resources, {values} values, {all} differences, {new} not known"
+        )
+        .doing(text)?;
     }
     if options.write_pending {
         let new: Vec<Difference> = new.into_iter().cloned().collect();
@@ -75,7 +79,9 @@ fn all(cases: &[Case], options: &Options) -> Result<Vec<Outcome>> {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     let work = || -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         let runtime = runtime.doing("the runtime")?;
         while let Some((at, case)) = {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -86,16 +92,24 @@ fn all(cases: &[Case], options: &Options) -> Result<Vec<Outcome>> {
             if outcome.as_ref().is_err_and(|failure| failure.not_run) {
                 next.store(cases.len(), Ordering::Relaxed);
             }
-            let mut outcomes = outcomes.lock().map_err(|_| Failure::new("another case panicked"))?;
+            let mut outcomes = outcomes
+                .lock()
+                .map_err(|_| Failure::new("another case panicked"))?;
             outcomes.insert(at, outcome);
         }
         Ok(())
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| Failure::new("a case panicked"))?)
+        let workers: Vec<_> = (0..options.jobs.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().map_err(|_| Failure::new("a case panicked"))?)
     })?;
-    let outcomes = outcomes.into_inner().map_err(|_| Failure::new("a case panicked"))?;
+    let outcomes = outcomes
+        .into_inner()
+        .map_err(|_| Failure::new("a case panicked"))?;
     let mut done = Vec::new();
     let mut failed: Option<Failure> = None;
     for outcome in outcomes.into_values() {
@@ -106,23 +120,36 @@ fn all(cases: &[Case], options: &Options) -> Result<Vec<Outcome>> {
                     Some(all) => all.and(&failure),
                     None => failure,
                 });
-            },
+            }
         }
     }
     failed.map_or(Ok(done), Err)
 }
 
 /// Whether every lie was told, and seen as something that the lists do not have.
-fn control(outcomes: &[Outcome], known: &Known, pending: &Known, out: &mut impl Write) -> Result<bool> {
+fn control(
+    outcomes: &[Outcome],
+    known: &Known,
+    pending: &Known,
+    out: &mut impl Write,
+) -> Result<bool> {
     let mut good = true;
     for lie in LIES {
-        let told = outcomes.iter().flat_map(|outcome| &outcome.lies).filter(|(what, _)| *what == lie);
+        let told = outcomes
+            .iter()
+            .flat_map(|outcome| &outcome.lies)
+            .filter(|(what, _)| *what == lie);
         let (mut seen, mut unseen) = (0, 0);
         for (_, differences) in told {
             let is_new = |d: &Difference| !known.knows(d) && !pending.knows(d);
-            *(if differences.iter().any(is_new) { &mut seen } else { &mut unseen }) += 1;
+            *(if differences.iter().any(is_new) {
+                &mut seen
+            } else {
+                &mut unseen
+            }) += 1;
         }
-        writeln!(out, "{lie}: seen {seen} times, not seen {unseen} times").doing("standard output")?;
+        writeln!(out, "{lie}: seen {seen} times, not seen {unseen} times")
+            .doing("standard output")?;
         good &= seen > 0 && unseen == 0;
     }
     Ok(good)

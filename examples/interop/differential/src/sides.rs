@@ -41,7 +41,12 @@ pub(crate) fn ours(config: &Config, client: &Client) -> Resources {
 
 /// What istiod sends to a node when it has read all: it answers before it has found every workload, and says no word
 /// when it has. The first answer with as many endpoints as ours is taken, else the last one.
-pub(crate) async fn settled(address: &str, client: &Client, ours: &Resources, protos: &Protos) -> Result<Resources> {
+pub(crate) async fn settled(
+    address: &str,
+    client: &Client,
+    ours: &Resources,
+    protos: &Protos,
+) -> Result<Resources> {
     for _ in 0..LOOKS {
         let answer = istiods(address, client, ours, protos).await?;
         if endpoints(&answer, ours) >= endpoints(ours, ours) {
@@ -54,13 +59,24 @@ pub(crate) async fn settled(address: &str, client: &Client, ours: &Resources, pr
 
 /// How many endpoints there are for the clusters that we have.
 fn endpoints(of: &Resources, ours: &Resources) -> usize {
-    let assignments = of.iter().filter(|(key, _)| key.0 == Kind::Endpoints && ours.contains_key(key));
-    let decoded = assignments.filter_map(|(_, any)| ClusterLoadAssignment::decode(any.value.as_slice()).ok());
-    decoded.flat_map(|assignment| assignment.endpoints).map(|locality| locality.lb_endpoints.len()).sum()
+    let assignments = of
+        .iter()
+        .filter(|(key, _)| key.0 == Kind::Endpoints && ours.contains_key(key));
+    let decoded =
+        assignments.filter_map(|(_, any)| ClusterLoadAssignment::decode(any.value.as_slice()).ok());
+    decoded
+        .flat_map(|assignment| assignment.endpoints)
+        .map(|locality| locality.lb_endpoints.len())
+        .sum()
 }
 
 /// What istiod sends to a node now: all that an Envoy would ask for, and all that we have.
-async fn istiods(address: &str, client: &Client, ours: &Resources, protos: &Protos) -> Result<Resources> {
+async fn istiods(
+    address: &str,
+    client: &Client,
+    ours: &Resources,
+    protos: &Protos,
+) -> Result<Resources> {
     let mut asking = Asking {
         ads: Ads::connect(address, &client.node).await?,
         ours,
@@ -83,7 +99,10 @@ async fn istiods(address: &str, client: &Client, ours: &Resources, protos: &Prot
 async fn all_clusters(address: &str, node: &Node) -> Result<Vec<String>> {
     let mut ads = Ads::connect(address, node).await?;
     let clusters = ads.fetch(Kind::Cluster, Vec::new()).await?;
-    Ok(clusters.into_keys().filter(|name| name.starts_with("outbound|")).collect())
+    Ok(clusters
+        .into_keys()
+        .filter(|name| name.starts_with("outbound|"))
+        .collect())
 }
 
 struct Asking<'a> {
@@ -109,18 +128,27 @@ impl Asking<'_> {
     }
 
     async fn as_grpc(&mut self, clusters: &[String]) -> Result<()> {
-        let listeners = clusters.iter().filter_map(|name| host_and_port(name)).collect();
+        let listeners = clusters
+            .iter()
+            .filter_map(|name| host_and_port(name))
+            .collect();
         let listeners = self.named(Kind::Listener, listeners).await?;
         let routes = self.mentioned(listeners.values(), "route_config_name");
         self.named(Kind::Route, routes).await?;
-        let clusters = self.named(Kind::Cluster, clusters.iter().cloned().collect()).await?;
+        let clusters = self
+            .named(Kind::Cluster, clusters.iter().cloned().collect())
+            .await?;
         let assignments = self.mentioned(clusters.values(), "service_name");
         self.named(Kind::Endpoints, assignments).await?;
         Ok(())
     }
 
     /// Those of these names and of ours. Without a name there is nothing to ask: an empty list means all.
-    async fn named(&mut self, kind: Kind, mut names: BTreeSet<String>) -> Result<BTreeMap<String, Any>> {
+    async fn named(
+        &mut self,
+        kind: Kind,
+        mut names: BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Any>> {
         let ours = self.ours.keys().filter(|(of, _)| *of == kind);
         names.extend(ours.map(|(_, name)| name.clone()));
         if names.is_empty() {
@@ -132,12 +160,17 @@ impl Asking<'_> {
     async fn take(&mut self, kind: Kind, names: Vec<String>) -> Result<BTreeMap<String, Any>> {
         let resources = self.ads.fetch(kind, names).await?;
         let named = resources.iter();
-        self.answers.extend(named.map(|(name, any)| ((kind, name.clone()), any.clone())));
+        self.answers
+            .extend(named.map(|(name, any)| ((kind, name.clone()), any.clone())));
         Ok(resources)
     }
 
     /// The values of a field, wherever it stands in these resources.
-    fn mentioned<'b>(&self, resources: impl Iterator<Item = &'b Any>, field: &str) -> BTreeSet<String> {
+    fn mentioned<'b>(
+        &self,
+        resources: impl Iterator<Item = &'b Any>,
+        field: &str,
+    ) -> BTreeSet<String> {
         let mut out = BTreeSet::new();
         for any in resources {
             collect(&self.protos.tree(any), field, &mut out);
@@ -155,7 +188,9 @@ fn collect(tree: &Tree, field: &str, out: &mut BTreeSet<String>) {
         Tree::Fields(fields) => {
             for (name, value) in fields {
                 match value {
-                    Tree::Value(text) if name == field => drop(out.insert(text.trim_matches('"').to_owned())),
+                    Tree::Value(text) if name == field => {
+                        drop(out.insert(text.trim_matches('"').to_owned()))
+                    }
                     value => collect(value, field, out),
                 }
             }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use envoy_types::pb::google::protobuf::Any;
-use prost_reflect::{DescriptorPool, DynamicMessage, MapKey, MessageDescriptor, ReflectMessage, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, MapKey, MessageDescriptor, ReflectMessage, Value,
+};
 
 use crate::failure::{Doing, Result};
 
@@ -58,7 +60,9 @@ impl Protos {
                 return self.unpacked(&type_url.unwrap_or_default(), &bytes.unwrap_or_default());
             }
             "google.protobuf.Duration" => {
-                let seconds = field("seconds").and_then(|v| v.as_i64()).unwrap_or_default();
+                let seconds = field("seconds")
+                    .and_then(|v| v.as_i64())
+                    .unwrap_or_default();
                 let nanos = field("nanos").and_then(|v| v.as_i32()).unwrap_or_default();
                 return Tree::Value(match nanos {
                     0 => format!("{seconds}s"),
@@ -93,7 +97,10 @@ impl Protos {
         for unknown in message.unknown_fields() {
             let mut bytes = Vec::new();
             unknown.encode(&mut bytes);
-            fields.insert(format!("[unknown {}]", unknown.number()), self.bytes(&bytes));
+            fields.insert(
+                format!("[unknown {}]", unknown.number()),
+                self.bytes(&bytes),
+            );
         }
         Tree::Fields(fields)
     }
@@ -101,7 +108,9 @@ impl Protos {
     fn value(&self, value: &Value) -> Tree {
         Tree::Value(match value {
             Value::Message(message) => return self.message(message),
-            Value::List(values) => return Tree::List(values.iter().map(|v| self.value(v)).collect()),
+            Value::List(values) => {
+                return Tree::List(values.iter().map(|v| self.value(v)).collect());
+            }
             Value::Map(entries) => {
                 let entries = entries.iter().map(|(k, v)| (key(k), self.value(v)));
                 return Tree::Fields(entries.collect());
