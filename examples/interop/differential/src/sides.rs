@@ -189,7 +189,7 @@ fn collect(tree: &Tree, field: &str, out: &mut BTreeSet<String>) {
             for (name, value) in fields {
                 match value {
                     Tree::Value(text) if name == field => {
-                        drop(out.insert(text.trim_matches('"').to_owned()))
+                        out.insert(text.trim_matches('"').to_owned());
                     }
                     value => collect(value, field, out),
                 }

@@ -16,9 +16,9 @@ pub(crate) enum Tree {
     /// A scalar in its text form; texts in quotes.
     Value(String),
     /// The fields that are set, or the entries of a map.
-    Fields(BTreeMap<String, Tree>),
+    Fields(BTreeMap<String, Self>),
     /// The elements of a repeated field.
-    List(Vec<Tree>),
+    List(Vec<Self>),
 }
 
 /// The descriptors that envoy-types ships.
