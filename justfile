@@ -11,6 +11,10 @@ ci:
 test:
     bash .ci/run tests
 
+# Every fuzz target over inputs that are made of its corpus, for so many seconds each.
+fuzz SECONDS="60":
+    MESH_FUZZ_SECONDS={{ SECONDS }} bash .ci/run fuzz
+
 # Random routes and requests through a stock Envoy and through us, for so many seconds.
 oracle SECONDS="1200":
     MESH_ENVOY="$(bash examples/interop/envoy.sh install)" && export MESH_ENVOY && cargo run -p oracle -- --seconds {{ SECONDS }}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Bookinfo's tour under a real istiod that reads the same folder, and the differential test of many folders.
+# The differential test of many folders under a real istiod, Bookinfo's tour under one that reads the same folder, then
+# calls in gRPC's dialect of it.
 #
 #   istiod.sh [FILE]   FILE gets the outcome in one line
 #
@@ -61,4 +62,6 @@ tour=("$TARGET/release/bookinfo" tour --control-plane "http://$address" --config
 [ -z "$OUTCOME" ] || tour+=(--json "$(dirname "$OUTCOME")/tour-istiod.json")
 note "FAILED (the tour under $name)"
 "${limit[@]}" "${tour[@]}"
-say "passed (the differential test and the tour under $name)"
+note "FAILED (gRPC's dialect under $name)"
+"${limit[@]}" cargo test -p mesh-tower --features yaml --test calls -- --ignored dialect::
+say "passed (the differential test, the tour and gRPC's dialect under $name)"

@@ -74,6 +74,7 @@ for command in "${COMMANDS[@]}"; do
         kill "${PIDS[-1]}" && wait "${PIDS[-1]}" 2>/dev/null || true
         start "Running" "${words[@]}"
         ;;
+    *"--bin canary") expect "$("${words[@]}")" "v2 has 100 percent and answered 1000 of 1000" ;;
     *"--bin client")
         answer=""
         for _ in $(seq 100); do answer="$("${words[@]}" 2>/dev/null)" && break; sleep 0.1; done

@@ -59,6 +59,21 @@ pub(crate) fn pin() -> Result<usize, BenchError> {
     platform::pin()
 }
 
+/// As long as it lives, this thread has all cores but the one that it was pinned to; then that one again.
+#[derive(Debug)]
+pub(crate) struct Elsewhere(platform::Set);
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        platform::set(&self.0);
+    }
+}
+
+/// Lets threads and processes that start from now on have the other cores.
+pub(crate) fn elsewhere() -> Result<Elsewhere, BenchError> {
+    platform::leave().map(Elsewhere)
+}
+
 #[cfg(target_os = "linux")]
 mod platform {
     use std::time::Duration;
@@ -70,6 +85,7 @@ mod platform {
     use crate::error::BenchError;
 
     pub(super) type Clock = ClockId;
+    pub(super) type Set = CpuSet;
 
     const THIS_THREAD: Pid = Pid::from_raw(0);
 
@@ -90,6 +106,27 @@ mod platform {
             .and_then(|()| sched_setaffinity(THIS_THREAD, &only))
             .map_err(|error| failed("sched_setaffinity", error))?;
         Ok(core)
+    }
+
+    /// Leaves the core of this thread for all others, and returns it.
+    pub(super) fn leave() -> Result<Set, BenchError> {
+        let here =
+            sched_getaffinity(THIS_THREAD).map_err(|error| failed("sched_getaffinity", error))?;
+        let mut others = CpuSet::new();
+        for core in 0..CpuSet::count() {
+            if !here.is_set(core).unwrap_or(false) {
+                others.set(core).map_err(|error| failed("CPU_SET", error))?;
+            }
+        }
+        sched_setaffinity(THIS_THREAD, &others).map_err(|error| {
+            failed("there is no core beside the one that is measured on", error)
+        })?;
+        Ok(here)
+    }
+
+    pub(super) fn set(cores: &Set) {
+        // It was allowed to be there before.
+        let _ = sched_setaffinity(THIS_THREAD, cores);
     }
 
     pub(super) fn clock(pid: Option<u32>) -> Result<Clock, BenchError> {
@@ -116,6 +153,7 @@ mod platform {
     use crate::error::BenchError;
 
     pub(super) type Clock = ();
+    pub(super) type Set = ();
 
     fn elsewhere() -> BenchError {
         BenchError::Machine("pinning and CPU clocks are done on Linux only".to_owned())
@@ -124,6 +162,12 @@ mod platform {
     pub(super) fn pin() -> Result<usize, BenchError> {
         Err(elsewhere())
     }
+
+    pub(super) fn leave() -> Result<Set, BenchError> {
+        Err(elsewhere())
+    }
+
+    pub(super) fn set((): &Set) {}
 
     pub(super) fn clock(_: Option<u32>) -> Result<Clock, BenchError> {
         Err(elsewhere())

@@ -12,6 +12,7 @@ mod machine;
 mod paired;
 mod plane;
 mod publish;
+mod push;
 mod report;
 mod resources;
 mod server;
@@ -56,6 +57,12 @@ enum Command {
         /// The plain server.
         backend: SocketAddr,
     },
+    /// The control plane of row `push`; started by `compare`.
+    #[command(hide = true)]
+    PlanePush {
+        /// The plain server.
+        backend: SocketAddr,
+    },
     /// Makes the calls whose instructions are counted; started by `instructions`.
     #[command(hide = true)]
     Counted {
@@ -89,6 +96,7 @@ fn main() -> ExitCode {
         Command::Plane { world, backend } => {
             instructions::serve_plane(world, backend).map(|()| ExitCode::SUCCESS)
         }
+        Command::PlanePush { backend } => push::serve(backend).map(|()| ExitCode::SUCCESS),
         Command::Counted { plane } => instructions::drive(plane).map(|()| ExitCode::SUCCESS),
         Command::Drive {
             ours,

@@ -29,7 +29,7 @@ const AGAIN: usize = 1;
 /// Our own arm: what is judged.
 pub(crate) const OURS: usize = 2;
 
-const CONCURRENCY: usize = 16;
+pub(crate) const CONCURRENCY: usize = 16;
 /// Blocks before the first round: connections open, caches fill.
 const WARM_UP_BLOCKS: usize = 4;
 /// Where the ratio of the plain arm to itself must lie.

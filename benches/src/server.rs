@@ -11,9 +11,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::error::BenchError;
 use crate::paired;
@@ -25,7 +25,8 @@ pub(crate) struct Server {
     pub(crate) pid: u32,
     child: Child,
     /// Closing it ends the server, also when we are killed.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
+    stdout: Option<BufReader<ChildStdout>>,
 }
 
 impl Server {
@@ -48,7 +49,8 @@ impl Server {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(|| failed("no output"))?;
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).await?;
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut line).await?;
         let address = line
             .trim()
             .parse()
@@ -58,8 +60,19 @@ impl Server {
             address,
             pid,
             child,
-            _stdin: stdin,
+            stdin,
+            stdout: Some(stdout),
         })
+    }
+
+    /// Its input and what it says after its address, for whoever asks first.
+    pub(crate) fn talk(
+        &mut self,
+    ) -> Result<(ChildStdin, Lines<BufReader<ChildStdout>>), BenchError> {
+        let (stdin, stdout) = (self.stdin.take(), self.stdout.take());
+        stdin
+            .zip(stdout.map(AsyncBufReadExt::lines))
+            .ok_or_else(|| BenchError::Server("somebody talks to it already".to_owned()))
     }
 
     /// Ends it and waits for its end.

@@ -1,5 +1,6 @@
 //! One generation of configuration: immutable, shared, swapped whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -86,6 +87,8 @@ pub struct Table<T> {
     pub ignore_port: bool,
     /// Why the table has no hosts, when it has none.
     pub missing: Option<Missing>,
+    /// Hosts, in lower case, that were asked for one by one (gRPC's dialect) and have no target.
+    pub unserved: Arc<BTreeMap<Arc<str>, Unserved>>,
     targets: CowMap<Arc<str>, T>,
     /// Domains lead to names: a host whose clusters change leaves its domains as they are.
     domains: DomainTable<Arc<str>>,
@@ -100,6 +103,15 @@ pub enum Missing {
     NotReceived(Arc<str>),
 }
 
+/// Why a host that was asked for by its name has no target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unserved {
+    /// Something of it has not arrived; the text says what.
+    Waiting(Arc<str>),
+    /// There is nothing to wait for.
+    Missing(Missing),
+}
+
 impl<T: Clone> Table<T> {
     /// A table without hosts.
     pub fn new(version: Arc<str>, ignore_port: bool) -> Self {
@@ -107,6 +119,7 @@ impl<T: Clone> Table<T> {
             version,
             ignore_port,
             missing: None,
+            unserved: Arc::default(),
             targets: CowMap::new(),
             domains: DomainTable::new(),
         }

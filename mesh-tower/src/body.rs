@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use crate::client::{Expired, Trail, Watch};
 use crate::error::{BoxError, Error, Kind, Place, Sent};
-use crate::pool::{Lease, Tied};
+use crate::pool::{Lease, Received, Tied};
 
 /// A body: empty, bytes at hand, or a stream.
 pub struct Body {
@@ -33,6 +33,7 @@ enum Inner {
         told: bool,
     },
     Incoming(Incoming),
+    Received(Received),
     Boxed(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
 }
 
@@ -87,6 +88,11 @@ impl Body {
         Self::from(incoming).under(lease)
     }
 
+    /// The same of HTTP/2.
+    pub(crate) fn received(received: Received, lease: Lease) -> Self {
+        Self::of(Inner::Received(received)).under(lease)
+    }
+
     /// The same of any client. What another mesh's body holds stays with that one.
     pub(crate) fn leased_any<B>(body: B, lease: Lease) -> Self
     where
@@ -133,7 +139,18 @@ impl Body {
 
     /// Whether it comes bit by bit, and may keep its reader waiting.
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.inner, Inner::Incoming(_) | Inner::Boxed(_)) && !self.is_end_stream()
+        !matches!(self.inner, Inner::Empty | Inner::Once { .. }) && !self.is_end_stream()
+    }
+
+    /// All of it, if it is at hand.
+    pub(crate) fn take_bytes(&mut self) -> Option<Bytes> {
+        match std::mem::replace(&mut self.inner, Inner::Empty) {
+            Inner::Once { bytes, .. } => Some(bytes),
+            other => {
+                self.inner = other;
+                None
+            }
+        }
     }
 
     /// Lets the body of a request tell how far it is.
@@ -179,7 +196,7 @@ impl Body {
     }
 
     /// Whether the call of which this is the request has ended, at a limit or because nobody waits for it.
-    fn is_abandoned(&self, cx: &Context<'_>) -> bool {
+    pub(crate) fn is_abandoned(&self, cx: &Context<'_>) -> bool {
         self.upload.as_ref().is_some_and(|trail| trail.is_over(cx))
             || self.tied.as_ref().is_some_and(|tied| tied.is_over(cx))
     }
@@ -205,7 +222,7 @@ fn taken<T: 'static, B: 'static>(body: &mut Option<B>) -> Option<T> {
     body.downcast_mut::<Option<T>>()?.take()
 }
 
-/// Whether it was this side that reset the stream: hyper does so when the body of the request fails.
+/// Whether it was this side that reset the stream: that is done when the body of the request fails.
 pub(crate) fn is_ours(cause: &(dyn std::error::Error + 'static)) -> bool {
     let chain = std::iter::successors(Some(cause), |error| error.source());
     chain
@@ -224,6 +241,9 @@ impl Inner {
             }
             Self::Incoming(incoming) => Pin::new(incoming)
                 .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BoxError::from))),
+            Self::Received(received) => received
+                .poll(cx)
                 .map(|frame| frame.map(|frame| frame.map_err(BoxError::from))),
             Self::Boxed(boxed) => boxed.as_mut().poll_frame(cx),
         }
@@ -270,6 +290,7 @@ impl HttpBody for Body {
             Inner::Empty => true,
             Inner::Once { .. } => false,
             Inner::Incoming(incoming) => incoming.is_end_stream(),
+            Inner::Received(received) => received.is_end_stream(),
             Inner::Boxed(boxed) => boxed.is_end_stream(),
         }
     }
@@ -280,6 +301,7 @@ impl HttpBody for Body {
             Inner::Once { told: false, .. } => SizeHint::default(),
             Inner::Once { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
             Inner::Incoming(incoming) => incoming.size_hint(),
+            Inner::Received(received) => received.size_hint(),
             Inner::Boxed(boxed) => boxed.size_hint(),
         }
     }
@@ -290,7 +312,7 @@ impl fmt::Debug for Body {
         let kind = match &self.inner {
             Inner::Empty => "empty",
             Inner::Once { .. } => "bytes",
-            Inner::Incoming(_) | Inner::Boxed(_) => "stream",
+            Inner::Incoming(_) | Inner::Received(_) | Inner::Boxed(_) => "stream",
         };
         f.debug_tuple("Body").field(&kind).finish()
     }

@@ -9,7 +9,7 @@ use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::{InvalidServer, Server, Status, Variant};
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
-use mesh_xds::{Bootstrap, BootstrapError, Node};
+use mesh_xds::{Bootstrap, BootstrapError, Dialect, Node};
 use tokio::sync::{mpsc, watch};
 
 use crate::control::{self, Source};
@@ -31,6 +31,8 @@ pub struct Builder {
     /// Control planes behind the first.
     fallback: Vec<String>,
     variant: Variant,
+    /// `None`: as the node says.
+    dialect: Option<Dialect>,
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +57,7 @@ impl Builder {
             outside: outside::Settings::default(),
             fallback: Vec::new(),
             variant: Variant::Delta,
+            dialect: None,
         }
     }
 
@@ -101,6 +104,21 @@ impl Builder {
     #[must_use]
     pub fn variant(self, variant: Variant) -> Self {
         Self { variant, ..self }
+    }
+
+    /// Which of istiod's two dialects is spoken. By default the node's own ([`Node::dialect`]): [`Dialect::Grpc`] with
+    /// the bootstrap of istio-agent, which says `GENERATOR: grpc`, else [`Dialect::Sidecar`].
+    ///
+    /// In gRPC's dialect a client asks for what it calls, by host and port, and for nothing else. It has less to say:
+    /// istiod sends no outlier detection, no limits of connections, nothing for gateways and no policy for hosts
+    /// outside of the mesh in it; calls to those and to `https` fail. A folder of YAML is read in the dialect of
+    /// sidecars only.
+    #[must_use]
+    pub fn dialect(self, dialect: Dialect) -> Self {
+        Self {
+            dialect: Some(dialect),
+            ..self
+        }
     }
 
     /// Takes the rules from a folder of Istio YAML, without a control plane, and follows its changes.
@@ -192,11 +210,21 @@ impl Builder {
     /// Starts the mesh. It takes its rules on a thread of its own; this returns at once.
     ///
     /// # Errors
-    /// When the address or the folder cannot be used, or the thread cannot be started.
+    /// When the address or the folder cannot be used, when what was asked for is not in the dialect, or the thread
+    /// cannot be started.
     pub fn build(self) -> Result<Mesh, StartError> {
         let node = self
             .node
+            .clone()
             .unwrap_or_else(|| Node::sidecar("mesh-tower", "default"));
+        let node = match self.dialect {
+            Some(dialect) => node.with_dialect(dialect),
+            None => node,
+        };
+        let dialect = node.dialect();
+        if dialect == Dialect::Grpc {
+            self.check_grpc()?;
+        }
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let live = Arc::new(Live::new(Arc::clone(&errors)));
@@ -237,6 +265,8 @@ impl Builder {
             status,
             csds,
             declared: self.declared,
+            dialect,
+            channels: Default::default(),
             normalization: match is_direct {
                 true => PathNormalization::None,
                 false => self.normalization,
@@ -249,6 +279,24 @@ impl Builder {
         Ok(Mesh {
             shared: Arc::new(shared),
         })
+    }
+}
+
+impl Builder {
+    /// Refuses what gRPC's dialect has no word for.
+    fn check_grpc(&self) -> Result<(), StartError> {
+        if let Some(table) = self.declared.first() {
+            return Err(StartError::Dialect(format!(
+                "declare({table}): in gRPC's dialect routes are asked for by host and port; make the channels at the start instead"
+            )));
+        }
+        match &self.rules {
+            #[cfg(feature = "yaml")]
+            Rules::Yaml(folder) => Err(StartError::Dialect(format!(
+                "the folder {folder:?} is read in the dialect of sidecars; leave Dialect::Grpc out"
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -281,6 +329,9 @@ pub enum StartError {
     /// The address of the control plane cannot be used.
     #[error(transparent)]
     Server(#[from] InvalidServer),
+    /// What was asked for is not in the dialect.
+    #[error("{0}")]
+    Dialect(String),
     /// The folder was rejected.
     #[cfg(feature = "yaml")]
     #[error("configuration folder {folder:?}:\n{rejected}")]

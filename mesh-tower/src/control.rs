@@ -141,10 +141,11 @@ mod folder {
                             Err(rejected) => tracing::error!("{rejected}\nthe last good configuration stays in force"),
                         },
                         wanted = control.wanted.recv() => match wanted {
-                            Some(table) if machine.want(table) => {
-                                machine.replaced(&version.to_string().into(), &resources);
+                            Some(wanted) => {
+                                if machine.want(wanted) {
+                                    machine.replaced(&version.to_string().into(), &resources);
+                                }
                             }
-                            Some(_) => {}
                             None => return,
                         },
                     }

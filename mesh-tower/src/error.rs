@@ -142,7 +142,7 @@ impl Error {
     /// Of the body of a request whose call has ended: nobody waits for the rest.
     pub(crate) fn abandoned() -> Self {
         let reason = "the call ended before its request was whole";
-        // The reason with which hyper resets the stream; it would be INTERNAL_ERROR.
+        // The reason with which the stream is reset; it would be INTERNAL_ERROR.
         let cancel = h2::Error::from(h2::Reason::CANCEL);
         Self::new(Kind::Upload, Place::default(), reason).caused(Sent::MaybeProcessed, cancel)
     }

@@ -46,6 +46,7 @@ pub use error::{BoxError, Error, Sent};
 pub use grpc::{InvalidTarget, MeshChannel};
 pub use mesh::Mesh;
 pub use mesh_core::request::PathNormalization;
+pub use mesh_xds::Dialect;
 pub use mesh_xds::ads::{Status, Variant};
 pub use mesh_xds::csds::CsdsService;
 pub use mesh_xds::dns::{Resolve, Resolving};

@@ -152,6 +152,7 @@ impl Live {
                     table.version = Arc::clone(&model.version);
                     table.ignore_port = model.ignore_port;
                     table.missing.clone_from(&model.missing);
+                    table.unserved = Arc::clone(&model.unserved);
                     table
                 });
             }

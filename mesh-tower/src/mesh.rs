@@ -1,21 +1,22 @@
 //! A mesh: one configuration, one set of pools, any number of clients and servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mesh_core::request::PathNormalization;
-use mesh_core::snapshot::TableKey;
+use mesh_core::snapshot::{TableKey, Unserved};
 use mesh_xds::ads::Status;
 use mesh_xds::csds::{Csds, CsdsService};
+use mesh_xds::{Dialect, ListenerName, Wanted};
 use tokio::sync::{mpsc, watch};
 
 use crate::builder::{Builder, StartError};
 use crate::client::MeshClient;
 use crate::client::Scope;
 use crate::error::{Error, Kind, Place};
-use crate::live::Live;
+use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
 use crate::random::Randomness;
 use crate::server::Drain;
@@ -43,11 +44,14 @@ pub(crate) struct Shared {
     pub(crate) cells: Arc<Cells>,
     pub(crate) errors: Arc<Errors>,
     pub(crate) drain: Drain,
-    /// Asks the control thread for tables; closed when there is no source of rules.
-    pub(crate) wanted: mpsc::UnboundedSender<TableKey>,
+    /// Asks the control thread for tables or listeners; closed when there is no source of rules.
+    pub(crate) wanted: mpsc::UnboundedSender<Wanted>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) csds: Csds,
     pub(crate) declared: Vec<TableKey>,
+    pub(crate) dialect: Dialect,
+    /// What channels are for, in gRPC's dialect.
+    pub(crate) channels: Mutex<BTreeSet<ListenerName>>,
     pub(crate) normalization: PathNormalization,
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
@@ -55,10 +59,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Asks for a table. Asking again for one that is known costs nothing.
-    pub(crate) fn want(&self, table: TableKey) {
+    /// Asks for a table, or a listener. Asking again for one that is known costs nothing.
+    pub(crate) fn want(&self, wanted: impl Into<Wanted>) {
         // A closed channel is a mesh without a source; `why_not_ready` says so.
-        let _ = self.wanted.send(table);
+        let _ = self.wanted.send(wanted.into());
+    }
+
+    /// Asks for what a channel is for.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn want_of_channel(&self, name: ListenerName) {
+        let channels = self.channels.lock();
+        let mut channels = channels.unwrap_or_else(PoisonError::into_inner);
+        if channels.insert(name.clone()) {
+            self.want(name);
+        }
     }
 
     pub(crate) fn why_not_ready(&self, missing: &str, waited: Duration) -> String {
@@ -135,7 +149,7 @@ impl Mesh {
     }
 
     /// Waits until everything that was declared to the builder is configured; with nothing declared,
-    /// until the source of rules has answered.
+    /// until the source of rules has answered. In gRPC's dialect, until the targets of all channels are configured.
     ///
     /// # Errors
     /// When that takes longer than `timeout`, with the reason.
@@ -168,6 +182,11 @@ impl Mesh {
             return None;
         }
         let snapshot = self.shared.live.load();
+        if self.shared.dialect == Dialect::Grpc {
+            let channels = self.shared.channels.lock();
+            let channels = channels.unwrap_or_else(PoisonError::into_inner);
+            return channels.iter().find_map(|name| lacking(&snapshot, name));
+        }
         if self.shared.declared.is_empty() {
             return (!self.shared.status.borrow().connected).then(|| "the first answer".to_owned());
         }
@@ -252,6 +271,19 @@ impl Mesh {
     pub fn draining(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let mut drain = self.shared.drain.watcher();
         async move { drain.draining().await }
+    }
+}
+
+/// What a listener's target still waits for.
+fn lacking(snapshot: &LiveSnapshot, name: &ListenerName) -> Option<String> {
+    let table = snapshot.tables.get(&TableKey::Port(name.port()));
+    if let Some(target) = table.and_then(|table| table.find(name.name())) {
+        return target.waiting_for.as_ref().map(ToString::to_string);
+    }
+    match table.and_then(|table| table.unserved.get(name.host())) {
+        None => Some(Wanted::from(name.clone()).to_string()),
+        Some(Unserved::Waiting(what)) => Some(what.to_string()),
+        Some(Unserved::Missing(_)) => None,
     }
 }
 

@@ -23,13 +23,13 @@ use mesh_core::route::is_grpc;
 
 use crate::body::{Body, is_ours};
 use crate::client::Answered;
-use crate::error::{Error, Kind, Place, Sent};
+use crate::error::{BoxError, Error, Kind, Place, Sent};
 use crate::span::bounded;
 use crate::telemetry::Cells;
 use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};
 pub(crate) use http1::{Pool as Http1Pool, name_host};
-pub(crate) use http2::Pool as Http2Pool;
+pub(crate) use http2::{Pool as Http2Pool, Received};
 use lease::Connection;
 pub(crate) use lease::{Counted, Lease};
 pub(crate) use tether::Tied;
@@ -165,7 +165,7 @@ pub(crate) fn refused<B: Send + 'static>(error: Error) -> Sending<B> {
     Box::pin(std::future::ready(Err(error.into())))
 }
 
-/// Waits for the response to a request that was handed to a connection.
+/// Waits for the response to a request that was handed to a connection of HTTP/1.1.
 async fn response(
     sending: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>>,
     connection: Connection,
@@ -202,23 +202,27 @@ pub(crate) fn connect_failed(error: ConnectError, place: Place) -> Error {
 fn failed(mut error: TrySendError<Request<Body>>, place: Place) -> Failed {
     let unsent = error.take_message();
     let cause = error.into_error();
-    let (kind, sent, what) = match &unsent {
-        Some(_) => (
-            Kind::Reset,
-            Sent::NotSent,
-            "the connection was closed before the request was sent",
-        ),
-        None if cause.is_user() || is_ours(&cause) => (
-            Kind::Upload,
-            Sent::MaybeProcessed,
-            "the request's own body failed",
-        ),
-        None => (
-            Kind::Reset,
-            Sent::MaybeProcessed,
-            "the connection ended before the response",
-        ),
-    };
-    let error = Error::new(kind, place, format!("{what}: {cause}")).caused(sent, cause);
+    if unsent.is_none() {
+        let own = cause.is_user();
+        return lost(cause, own, place).into();
+    }
+    let reason = format!("the connection was closed before the request was sent: {cause}");
+    let error = Error::new(Kind::Reset, place, reason).caused(Sent::NotSent, cause);
     Failed { error, unsent }
+}
+
+/// What h2 says when there is no response.
+fn broken(cause: h2::Error, place: Place) -> Failed {
+    let own = is_ours(&cause);
+    lost(cause, own, place).into()
+}
+
+/// The error of a request that was sent, or half of it: by its `own` body's fault or by the connection's.
+fn lost(cause: impl Into<BoxError>, own: bool, place: Place) -> Error {
+    let cause = cause.into();
+    let (kind, what) = match own {
+        true => (Kind::Upload, "the request's own body failed"),
+        false => (Kind::Reset, "the connection ended before the response"),
+    };
+    Error::new(kind, place, format!("{what}: {cause}")).caused(Sent::MaybeProcessed, cause)
 }

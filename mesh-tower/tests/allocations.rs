@@ -20,6 +20,10 @@ use tokio::runtime::Builder;
 /// the Host header, the lease of the connection, and what hyper needs for a request and a response.
 const MOST: u64 = 12;
 
+/// What a warm call over HTTP/2 may allocate, h2's own share included: the one boxed future, the lease of the
+/// connection, the content-length, and what h2 needs for a stream and for the heads of both sides.
+const MOST_HTTP2: u64 = 14;
+
 /// The backend lives on a thread of its own, so that only the client is counted.
 fn backend() -> SocketAddr {
     let (tell, address) = mpsc::channel();
@@ -47,8 +51,16 @@ fn allocations(routes: usize) -> Vec<u64> {
 }
 
 fn measured(routes: usize, request: &dyn Fn() -> http::Request<Body>) -> Vec<u64> {
+    measured_over("HTTP", routes, request)
+}
+
+fn measured_over(
+    protocol: &str,
+    routes: usize,
+    request: &dyn Fn() -> http::Request<Body>,
+) -> Vec<u64> {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let folder = Folder::reviews("HTTP", &[("v1", backend())]);
+    let folder = Folder::reviews(protocol, &[("v1", backend())]);
     let mut http: String = (0..routes)
         .map(|at| format!("  - match:\n    - uri: {{ prefix: /other/{at} }}\n    route:\n    - destination: {{ host: reviews }}\n"))
         .collect();
@@ -85,6 +97,18 @@ fn a_warm_call_allocates_a_fixed_number_of_times() {
     );
     assert!(usual(&one) <= MOST, "{} allocations", usual(&one));
     assert!(usual(&one) > 4, "the counter counts");
+}
+
+#[test]
+fn a_warm_call_over_http_2_allocates_a_fixed_number_of_times() {
+    let message = || {
+        let body = Body::from(bytes::Bytes::from_static(b"message"));
+        http::Request::post(URL).body(body).unwrap()
+    };
+    let counts = measured_over("HTTP2", 1, &message);
+    println!("allocations per call over HTTP/2: {counts:?}");
+    assert!(usual(&counts) <= MOST_HTTP2, "{}", usual(&counts));
+    assert!(usual(&counts) > 4, "the counter counts");
 }
 
 #[test]

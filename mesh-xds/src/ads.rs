@@ -1,4 +1,7 @@
 //! The aggregated discovery service: a sans-IO machine, and the task that moves its bytes.
+//!
+//! A response may have 256 MiB. A larger one is not read: it ends the stream with an error that tells both sizes,
+//! what is cached stays in force, and the stream is opened again after the usual back-off.
 
 mod accept;
 mod at;
@@ -10,6 +13,7 @@ mod peer;
 mod request;
 mod server;
 mod sotw;
+mod strays;
 mod stream;
 mod task;
 

@@ -7,6 +7,8 @@
 mod clusters;
 mod entries;
 mod hosts;
+mod listeners;
+mod named;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,15 +16,18 @@ use std::time::{Duration, Instant};
 
 use mesh_core::Registry;
 use mesh_core::cow_map::CowMap;
-use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target};
+use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target, Unserved};
 
 use crate::decode::endpoints::EndpointsResource;
 use crate::decode::route::RouteResource;
+use crate::dialect::Dialect;
 use crate::dns::{Answer, Lookup};
+use crate::listener_name::Wanted;
 use crate::resource::ResourceType;
 use clusters::{Assignment, Clusters};
 pub(crate) use entries::{Entry, Held};
 use hosts::{Hosts, TableState};
+use listeners::Listeners;
 
 /// How long a host waits for a cluster that the control plane's CDS does not list, before it is
 /// published with that cluster missing (its requests then get 503 `NC`). A control plane that sends
@@ -75,6 +80,10 @@ impl Change {
 pub(crate) struct Assembler {
     clusters: Clusters,
     hosts: Hosts,
+    /// In gRPC's dialect, what the tables are made of.
+    listeners: Option<Listeners>,
+    /// By table, the hosts that were asked for and have no target.
+    unserved: BTreeMap<TableKey, Arc<BTreeMap<Arc<str>, Unserved>>>,
     snapshot: Snapshot,
     /// Whose short names for hosts count.
     namespace: Box<str>,
@@ -86,16 +95,32 @@ pub(crate) struct Assembler {
 
 impl Assembler {
     /// An empty one, for a client of this namespace.
-    pub(crate) fn new(namespace: &str) -> Self {
+    pub(crate) fn new(namespace: &str, dialect: Dialect) -> Self {
+        let (clusters, listeners) = match dialect {
+            Dialect::Sidecar => (Clusters::default(), None),
+            Dialect::Grpc => (Clusters::by_name(), Some(Listeners::default())),
+        };
         Self {
             namespace: namespace.into(),
+            clusters,
+            listeners,
             ..Self::default()
         }
     }
 
-    /// Adds a table to what is wanted. Returns whether it is new.
-    pub(crate) fn want(&mut self, table: TableKey) -> bool {
-        self.hosts.want(table)
+    /// Adds to what is wanted. Returns whether it is new; what the dialect has no word for is not.
+    pub(crate) fn want(&mut self, wanted: Wanted) -> bool {
+        match (&mut self.listeners, wanted) {
+            (None, Wanted::Table(table)) => self.hosts.want(table),
+            (Some(listeners), Wanted::Listener(name)) => {
+                let is_new = listeners.want(name);
+                if is_new {
+                    self.compose();
+                }
+                is_new
+            }
+            (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_)) => false,
+        }
     }
 
     /// The tables that are wanted.
@@ -119,7 +144,7 @@ impl Assembler {
     }
 
     /// Whether a table has been answered, with content or with "no such".
-    pub(crate) fn is_answered(&self, table: TableKey) -> bool {
+    fn is_table_answered(&self, table: TableKey) -> bool {
         self.hosts
             .table(table)
             .is_some_and(|state| !matches!(state, TableState::Waiting))
@@ -130,7 +155,9 @@ impl Assembler {
         let mut tables = self.hosts.tables();
         let tables = tables.all(|(_, state)| !matches!(state, TableState::Waiting));
         let names = self.clusters.endpoint_names();
+        let listeners = self.listeners.as_ref();
         tables
+            && listeners.is_none_or(Listeners::is_all_answered)
             && self.clusters.is_known()
             && names.iter().all(|name| self.clusters.has_endpoints(name))
     }
@@ -188,6 +215,9 @@ impl Assembler {
 
     /// The names of the resources of a type that are there and can be used.
     pub(crate) fn cached(&self, resource_type: ResourceType) -> Vec<Arc<str>> {
+        if let Some(named) = self.cached_by_name(resource_type) {
+            return named;
+        }
         match resource_type {
             ResourceType::Cluster => self.clusters.names().map(Into::into).collect(),
             ResourceType::Endpoints => self.clusters.known_endpoints().cloned().collect(),
@@ -196,12 +226,8 @@ impl Assembler {
                 let known = known.filter(|(_, state)| matches!(state, TableState::Known { .. }));
                 known.map(|(key, _)| key.to_string().into()).collect()
             }
+            ResourceType::Listener => Vec::new(),
         }
-    }
-
-    /// Records which load assignments the control plane is now asked for.
-    pub(crate) fn endpoints_requested(&mut self, names: Arc<BTreeSet<Arc<str>>>) {
-        self.clusters.endpoints_requested(names);
     }
 
     /// The control plane is out of reach: no host is given up while nothing can arrive.
@@ -238,8 +264,12 @@ impl Assembler {
         self.clusters.has_endpoints(name)
     }
 
-    /// Takes a route configuration. Tables that nobody wants are ignored.
-    pub(crate) fn set_route(&mut self, version: &Arc<str>, mut route: RouteResource) {
+    /// Takes a route configuration. Those that nobody wants are ignored.
+    pub(crate) fn set_route(&mut self, version: &Arc<str>, mut route: RouteResource, wire: &[u8]) {
+        if let Some(listeners) = &mut self.listeners {
+            listeners.set_route(route, wire.to_vec());
+            return self.compose();
+        }
         let Ok(key) = route.name.parse() else {
             return;
         };
@@ -252,9 +282,17 @@ impl Assembler {
         self.hosts.set(key, version, route, &mut self.clusters);
     }
 
-    /// What the tables in force ask for and do not get.
+    /// What the resources in force ask for and do not get.
     pub(crate) fn ignored(&self) -> Vec<Arc<str>> {
-        self.ignored.values().flatten().cloned().collect()
+        let tables = self.ignored.values().flatten().cloned();
+        let listeners = self.listeners.iter().flat_map(Listeners::ignored);
+        let tables = tables.chain(listeners.map(Into::into));
+        tables.chain(self.clusters.ignored()).collect()
+    }
+
+    /// Whether that may differ, for a cluster or a load assignment, from when this was asked last.
+    pub(crate) fn take_ignored_changed(&mut self) -> bool {
+        self.clusters.take_ignored_changed()
     }
 
     /// Records that a table does not exist.
@@ -323,9 +361,13 @@ impl Assembler {
             let Some(state) = self.hosts.table(key) else {
                 continue;
             };
-            touched
-                .entry(key)
-                .or_insert_with(|| table_of(state, self.snapshot.tables.get(&key)));
+            touched.entry(key).or_insert_with(|| {
+                let mut table = table_of(state, self.snapshot.tables.get(&key));
+                if let Some(unserved) = self.unserved.get(&key) {
+                    table.unserved = Arc::clone(unserved);
+                }
+                table
+            });
         }
         // All removals first: a domain may move from one host to another.
         for (change, old) in changes

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
 use crate::ads::{Features, InvalidServer, Server};
+use crate::dialect::{Dialect, GENERATOR};
 use crate::node::{Node, NodeError};
 
 /// The variable that names a bootstrap file.
@@ -28,7 +29,7 @@ pub struct Bootstrap {
     pub server: Server,
     /// Those that stand in for it, in the order of preference (gRPC A71).
     pub fallback: Vec<Server>,
-    /// Who we are.
+    /// Who we are; with `GENERATOR: grpc` in its metadata, as istio-agent writes it, in gRPC's [`Dialect`].
     pub node: Node,
 }
 
@@ -90,13 +91,14 @@ impl Bootstrap {
         };
         let node = file.node.into_node(pod);
         let mut node = node.map_err(|e| error(format!("node: {e}")))?;
-        // The agent writes for gRPC's own clients. istiod answers in the dialect that is asked for here, and what is
-        // spoken is the sidecars'.
-        if let Some(generator) = node.metadata.remove("GENERATOR") {
+        // istiod answers in the dialect that is asked for, and of its other generators this client reads nothing.
+        if node.dialect() == Dialect::Sidecar
+            && let Some(generator) = node.metadata.remove(GENERATOR)
+        {
             tracing::info!(
                 ?generator,
                 whence,
-                "node.metadata.GENERATOR of the bootstrap is not sent: this client speaks the dialect of sidecars"
+                "node.metadata.GENERATOR of the bootstrap is not sent: this client speaks the dialects of sidecars and of \"grpc\""
             );
         }
         Ok(Self {

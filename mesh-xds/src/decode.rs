@@ -5,6 +5,8 @@ pub(crate) mod cluster;
 mod duration;
 pub(crate) mod endpoints;
 mod faults;
+mod ignored;
+pub(crate) mod listener;
 pub(crate) mod route;
 
 use std::sync::Arc;

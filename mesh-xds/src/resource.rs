@@ -14,11 +14,13 @@ pub enum ResourceType {
     Endpoints,
     /// `envoy.config.route.v3.RouteConfiguration`
     Route,
+    /// `envoy.config.listener.v3.Listener`; in gRPC's dialect only.
+    Listener,
 }
 
 impl ResourceType {
     /// All types, in the order in which a control plane should push them: make before break.
-    pub const ALL: [Self; 3] = [Self::Cluster, Self::Endpoints, Self::Route];
+    pub const ALL: [Self; 4] = [Self::Cluster, Self::Endpoints, Self::Route, Self::Listener];
 
     /// The `type_url` of the type on the wire.
     pub const fn type_url(self) -> &'static str {
@@ -26,6 +28,7 @@ impl ResourceType {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
         }
     }
 
@@ -34,14 +37,9 @@ impl ResourceType {
         Self::ALL.into_iter().find(|t| t.type_url() == url)
     }
 
-    /// Whether all resources of this type are asked for, without names.
-    pub(crate) const fn is_wildcard(self) -> bool {
-        matches!(self, Self::Cluster)
-    }
-
-    /// Whether a response of this type is the whole state (absence is deletion): CDS is, EDS and RDS are not.
+    /// Whether a response of this type is the whole state (absence is deletion): CDS and LDS are, EDS and RDS are not.
     pub const fn is_full_state(self) -> bool {
-        matches!(self, Self::Cluster)
+        matches!(self, Self::Cluster | Self::Listener)
     }
 }
 
@@ -51,6 +49,7 @@ impl fmt::Display for ResourceType {
             Self::Cluster => "cluster",
             Self::Endpoints => "endpoints",
             Self::Route => "route configuration",
+            Self::Listener => "listener",
         })
     }
 }
@@ -64,6 +63,8 @@ pub struct Resources {
     pub endpoints: BTreeMap<String, Any>,
     /// Route configurations by name.
     pub routes: BTreeMap<String, Any>,
+    /// Listeners by name; in gRPC's dialect only.
+    pub listeners: BTreeMap<String, Any>,
 }
 
 impl Resources {
@@ -73,6 +74,7 @@ impl Resources {
             ResourceType::Cluster => &self.clusters,
             ResourceType::Endpoints => &self.endpoints,
             ResourceType::Route => &self.routes,
+            ResourceType::Listener => &self.listeners,
         }
     }
 }

@@ -540,7 +540,6 @@ fn endpoints_lead_to_the_transport_that_their_cluster_demands() {
             false,
         ),
         (Some(socket("tls", Some(raw_type))), false),
-        (Some(socket("", None)), false),
     ];
     for (socket, plaintext) in rows {
         let own = Cluster {
@@ -549,6 +548,7 @@ fn endpoints_lead_to_the_transport_that_their_cluster_demands() {
         };
         let matched = Cluster {
             transport_socket_matches: vec![TransportSocketMatch {
+                name: "m".to_owned(),
                 transport_socket: socket.clone(),
                 ..TransportSocketMatch::default()
             }],

@@ -6,7 +6,7 @@ use std::process::Command;
 use envoy_types::pb::google::protobuf::value::Kind;
 use mesh_xds::ads::{Features, Peer, Server};
 use mesh_xds::bootstrap::{FILE_VARIABLE, INLINE_VARIABLE};
-use mesh_xds::{Bootstrap, Node, NodeType};
+use mesh_xds::{Bootstrap, Dialect, Node, NodeType};
 
 fn parse(json: &str) -> Result<Bootstrap, String> {
     Bootstrap::parse(json, "b.json").map_err(|error| error.to_string())
@@ -73,7 +73,11 @@ fn what_istio_agent_says_of_the_node_is_taken_and_its_dialect_is_not() {
         Some(Kind::StringValue("1.29.6".to_owned()))
     );
     assert_eq!(kind("OWNER"), Some(Kind::NullValue(0)));
-    assert_eq!(kind("GENERATOR"), None, "it would be answered in gRPC's");
+    assert_eq!(
+        kind("GENERATOR"),
+        Some(Kind::StringValue("grpc".to_owned()))
+    );
+    assert_eq!(node.dialect(), Dialect::Grpc);
     let Some(Kind::ListValue(san)) = kind("PILOT_SAN") else {
         panic!("a list stays a list")
     };

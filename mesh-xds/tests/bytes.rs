@@ -1,5 +1,6 @@
 //! Whatever bytes arrive in the place of resources: no panic, and what works stays.
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::config::route::v3::{RouteMatch, route_match::PathSpecifier};
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryResponse, Resource};
@@ -33,7 +34,7 @@ fn bytes(rng: &mut impl Rng, most: usize) -> Vec<u8> {
 }
 
 fn some_type(rng: &mut impl Rng) -> ResourceType {
-    ResourceType::ALL[rng.random_range(0..3)]
+    wire::SIDECAR[rng.random_range(0..3)]
 }
 
 /// The resources of [`Rig::configured`].
@@ -45,6 +46,7 @@ fn good(of: ResourceType) -> Vec<Any> {
             let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
             vec![wire::routes("9080", hosts)]
         }
+        ResourceType::Listener => Vec::new(),
     }
 }
 
@@ -266,6 +268,148 @@ fn hostile_shapes_are_survived() {
         rig.answer(of, &version.to_string(), resources);
         heals(&mut rig, version);
     }
+}
+
+/// A push of 50 MB and 10,000 clusters, of which one cannot be read: the others are there, and the NACK is short.
+#[test]
+fn one_bad_cluster_among_ten_thousand_spoils_no_other() {
+    let mut rig = Rig::introduced();
+    let wide = |name: String| {
+        let message = Cluster {
+            alt_stat_name: "x".repeat(5000),
+            ..wire::cluster_message(&name, "")
+        };
+        wire::any(CDS, &message)
+    };
+    let mut all: Vec<Any> = (0..9_998).map(|at| wide(format!("c{at}"))).collect();
+    all.extend(wire::clusters(&["one", "two"]));
+    let size: usize = all.iter().map(|any| any.value.len()).sum();
+    assert!(size > 49_000_000, "{size}");
+    all[5000].value = vec![0xff; 40];
+    let text = rig::error(&rig.answer(CDS, "1", all)).to_owned();
+    assert!(
+        text.len() < 300 && text.matches("rejected:").count() == 1,
+        "{text}"
+    );
+    assert_eq!(rig.machine.status().rejected.len(), 1);
+    let known = rig.machine.client_config(false).generic_xds_configs;
+    let known = known
+        .iter()
+        .filter(|config| config.type_url == CDS.type_url());
+    assert_eq!(known.count(), 9_999);
+    heals(&mut rig, 2);
+}
+
+/// As many load assignments of one response; those that nobody asked for are not kept.
+#[test]
+fn one_bad_load_assignment_among_ten_thousand_spoils_no_other() {
+    let mut rig = Rig::configured();
+    let mut all: Vec<Any> = (0..9_998)
+        .map(|at| wire::endpoints(&format!("c{at}"), 7))
+        .collect();
+    all.extend([wire::endpoints("one", 8), wire::endpoints("two", 9)]);
+    all[5000].value.truncate(9);
+    let text = rig::error(&rig.answer(EDS, "2", all)).to_owned();
+    assert_eq!(text.matches("rejected:").count(), 1, "{text}");
+    assert_eq!(
+        (rig.ports("a"), rig.ports("b")),
+        (vec![Some(8)], vec![Some(9)])
+    );
+    let known = rig.machine.client_config(false).generic_xds_configs;
+    let known = known
+        .iter()
+        .filter(|config| config.type_url == EDS.type_url());
+    assert!(known.count() <= 3, "what nobody asks for is not kept");
+}
+
+#[test]
+fn a_push_that_is_cut_anywhere_is_survived() {
+    let mut rig = Rig::configured();
+    let mut read = 0;
+    for of in ResourceType::ALL {
+        let whole = wire::response(of, "2", "n", good(of)).encode_to_vec();
+        for end in 0..whole.len() {
+            if let Ok(response) = DiscoveryResponse::decode(&whole[..end]) {
+                read += 1;
+                rig.machine.received(response);
+                rig.assemble();
+                rig.sent();
+            }
+        }
+        // The same inside of each resource: the response is whole, and one thing in it is not.
+        for (at, any) in good(of).iter().enumerate() {
+            for end in 0..any.value.len() {
+                let mut resources = good(of);
+                resources[at].value.truncate(end);
+                rig.answer(of, "3", resources);
+            }
+        }
+        heals(&mut rig, of as usize);
+    }
+    assert!(read > 5, "{read}");
+}
+
+/// What is passed over is counted and told: types that nobody asked for, and fields that have no effect.
+#[test]
+fn what_is_ignored_is_counted_and_told() {
+    let mut rig = Rig::configured();
+    for _ in 0..3 {
+        let response = DiscoveryResponse {
+            type_url: "type.googleapis.com/no.Such".to_owned(),
+            ..DiscoveryResponse::default()
+        };
+        rig.machine.received(response);
+    }
+    let breaking = |name| Cluster {
+        circuit_breakers: Some(Default::default()),
+        ..wire::cluster_message(name, "")
+    };
+    let mut newer = wire::any(CDS, &breaking("two"));
+    // Field 15,000 of a protocol to come.
+    newer.value.extend([0xc0, 0xa9, 0x07, 0x01]);
+    rig.deliver(CDS, "2", vec![wire::any(CDS, &breaking("one")), newer]);
+    let mut dropping = wire::assignment("one", &[wire::addr(1)]);
+    dropping
+        .policy
+        .get_or_insert_default()
+        .weighted_priority_health = true;
+    rig.deliver(EDS, "2", vec![wire::any(EDS, &dropping)]);
+    let told = |rig: &Rig| {
+        rig.machine
+            .status()
+            .ignored
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&rig),
+        [
+            "cluster \"one\" and 1 other clusters: circuit_breakers has no effect yet",
+            "cluster \"two\": fields that this version does not know have no effect",
+            "endpoints \"one\": weighted_priority_health has no effect yet",
+            "responses of type \"type.googleapis.com/no.Such\", which was not asked for: 3",
+        ]
+    );
+    heals(&mut rig, 3);
+    assert_eq!(told(&rig).len(), 1, "the rest is mended: {:?}", told(&rig));
+}
+
+/// A server that never tires of new types fills no memory.
+#[test]
+fn unknown_types_do_not_pile_up() {
+    let mut rig = Rig::configured();
+    for at in 0..1000 {
+        let response = DiscoveryResponse {
+            type_url: format!("type.googleapis.com/no.Such{at}{}", "x".repeat(10_000)),
+            ..DiscoveryResponse::default()
+        };
+        rig.machine.received(response);
+    }
+    let ignored = &rig.machine.status().ignored;
+    assert_eq!(ignored.len(), 17);
+    assert!(ignored.iter().all(|text| text.len() < 400), "{ignored:?}");
+    assert!(ignored[16].ends_with(": 984"), "{}", ignored[16]);
 }
 
 /// Nothing that is refused may stay in memory, and a text must not grow with every response.

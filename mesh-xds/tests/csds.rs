@@ -418,6 +418,7 @@ fn a_folder_is_told_as_a_control_plane_is() {
         clusters: named("one", wire::cluster("one")).into(),
         endpoints: named("one", wire::endpoints("one", 1)).into(),
         routes: named("9080", wire::routes("9080", hosts)).into(),
+        ..Resources::default()
     };
     resources
         .clusters

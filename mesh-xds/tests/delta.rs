@@ -1,40 +1,28 @@
 //! The incremental protocol, request by request, without a runtime; and that a history ends in the same
 //! configuration whichever variant tells it. `MESH_XDS_SEED` sets the seed.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
 };
-use envoy_types::pb::google::protobuf::{self, Any};
+use envoy_types::pb::google::protobuf::Any;
+use histories::{difference, machine};
 use mesh_core::snapshot::{Missing, Snapshot, TableKey};
-use mesh_xds::ads::{Machine, Peer, Variant};
-use mesh_xds::{Node, ResourceType};
-use model::{Model, Response, State};
+use mesh_xds::ResourceType;
+use mesh_xds::ads::{Machine, Variant};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use wire::{CDS, EDS, RDS};
 
+#[path = "support/histories.rs"]
+mod histories;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/model.rs"]
 mod model;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/wire.rs"]
 mod wire;
-
-const TABLES: [&str; 3] = ["9080", "9081", "http.80"];
-
-fn machine(variant: Variant) -> Machine {
-    let peer = Peer {
-        variant,
-        ..Peer::from("plane:15010")
-    };
-    Machine::new(Node::sidecar("reviews", "default"), peer)
-}
 
 /// A machine on an incremental stream that the test plays by hand.
 struct Rig {
@@ -255,242 +243,16 @@ fn a_resource_under_another_name_or_without_content_is_refused() {
     assert_eq!(rig.port(), Some(1));
 }
 
-/// What both variants are told, in the same order.
-#[derive(Debug, Clone)]
-enum Step {
-    Become(Box<State>),
-    Want(TableKey),
-    Break,
-    /// Requests go out, and responses come in by type in this order.
-    Round([ResourceType; 3]),
-    /// Rounds until nothing moves and all clocks have run out.
-    Settle,
-}
-
-/// No cluster is bad here: what a bad one leaves in force depends on whether the server repeats it while
-/// nobody refers to it, and only a state-of-the-world server does.
-fn state(rng: &mut StdRng) -> State {
-    let mut state = State::default();
-    for at in 0..5 {
-        let name = format!("c{at}");
-        if rng.random_bool(0.7) {
-            let service = match at < 2 {
-                true => format!("s{}", rng.random_range(0..2)),
-                false => name.clone(),
-            };
-            let mut message = wire::cluster_message(&name, &service);
-            message.connect_timeout = Some(protobuf::Duration {
-                seconds: rng.random_range(1..4),
-                nanos: 0,
-            });
-            state[CDS as usize].insert(name, wire::any(CDS, &message));
-        }
-    }
-    for name in ["c2", "c3", "c4", "s0", "s1"] {
-        if rng.random_bool(0.8) {
-            let mut message = wire::assignment(name, &[wire::addr(rng.random_range(1..5))]);
-            if rng.random_bool(0.1) {
-                // An endpoint without an address is refused.
-                message.endpoints[0].lb_endpoints.push(Default::default());
-            }
-            state[EDS as usize].insert(name.to_owned(), wire::any(EDS, &message));
-        }
-    }
-    for name in TABLES {
-        if rng.random_bool(0.8) {
-            let hosts = (0..rng.random_range(0..4)).map(|at| host(at, rng));
-            let any = wire::routes(name, hosts.collect());
-            state[RDS as usize].insert(name.to_owned(), any);
-        }
-    }
-    state
-}
-
-fn host(at: u8, rng: &mut StdRng) -> VirtualHost {
-    let clusters: BTreeSet<String> = (0..rng.random_range(1..4))
-        .map(|_| format!("c{}", rng.random_range(0..5)))
-        .collect();
-    let clusters: Vec<&str> = clusters.iter().map(|name| &**name).collect();
-    wire::host(&format!("h{at}"), &clusters)
-}
-
-fn script(seed: u64) -> Vec<Step> {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut steps = vec![Step::Want(TableKey::Port(9080))];
-    for _ in 0..rng.random_range(3..8) {
-        steps.push(Step::Become(Box::new(state(&mut rng))));
-        for _ in 0..rng.random_range(0..4) {
-            steps.push(match rng.random_range(0..6) {
-                0 => Step::Break,
-                1 => {
-                    let table = TABLES[rng.random_range(0..TABLES.len())];
-                    Step::Want(table.parse().expect("a table"))
-                }
-                _ => {
-                    let mut order = ResourceType::ALL;
-                    order.shuffle(&mut rng);
-                    Step::Round(order)
-                }
-            });
-        }
-        if rng.random_bool(0.6) {
-            steps.push(Step::Settle);
-        }
-    }
-    steps.push(Step::Settle);
-    steps
-}
-
-/// One client and its server.
-struct Side {
-    variant: Variant,
-    machine: Machine,
-    model: Model,
-    now: Instant,
-    rng: StdRng,
-    snapshot: Snapshot,
-}
-
-impl Side {
-    fn new(variant: Variant, hides_removals: bool) -> Self {
-        let mut machine = machine(variant);
-        machine.connected();
-        let mut model = Model::default();
-        model.hides_removals = hides_removals;
-        Self {
-            variant,
-            machine,
-            model,
-            now: Instant::now(),
-            rng: StdRng::seed_from_u64(1),
-            snapshot: Snapshot::default(),
-        }
-    }
-
-    fn is_delta(&self) -> bool {
-        self.variant == Variant::Delta
-    }
-
-    fn write(&mut self) {
-        while let Some(request) = self.machine.request(self.now) {
-            self.model.read(wire::read(&request));
-        }
-        while let Some(request) = self.machine.at(0).request_delta(self.now) {
-            self.model.read_delta(request);
-        }
-        self.model.push(self.is_delta());
-    }
-
-    /// Returns whether anything arrived.
-    fn round(&mut self, order: [ResourceType; 3]) -> bool {
-        self.write();
-        let mut arrived = false;
-        for of in order {
-            while let Some(response) = self.model.pending(of) {
-                arrived = true;
-                match response {
-                    Response::StateOfTheWorld(response) => self.machine.received(response),
-                    Response::Delta(response) => self.machine.at(0).received_delta(response),
-                }
-                self.assemble();
-            }
-        }
-        self.write();
-        arrived
-    }
-
-    fn assemble(&mut self) {
-        if let Some(assembled) = self.machine.assemble(self.now) {
-            self.snapshot = assembled.snapshot;
-        }
-    }
-
-    fn play(&mut self, step: &Step) -> Option<String> {
-        match step {
-            Step::Become(state) => self.model.state = (**state).clone(),
-            Step::Want(table) => drop(self.machine.want(*table)),
-            Step::Break => {
-                self.model.break_off();
-                self.machine.disconnected("gone", self.now, &mut self.rng);
-                self.machine.connected();
-            }
-            Step::Round(order) => drop(self.round(*order)),
-            Step::Settle => {
-                // Twice: what the clocks let go of may need something new.
-                for _ in 0..3 {
-                    while self.round(ResourceType::ALL) {}
-                    self.now += Duration::from_secs(20);
-                    self.assemble();
-                }
-                assert!(!self.model.has_unanswered(), "each response is answered");
-                return Some(self.described());
-            }
-        }
-        None
-    }
-
-    /// What is published and what is subscribed, but for texts and versions.
-    fn described(&self) -> String {
-        let mut text = format!("{:?}\n", self.model.names());
-        for name in TABLES {
-            let key: TableKey = name.parse().expect("a table");
-            let Some(table) = self.snapshot.tables.get(&key) else {
-                continue;
-            };
-            text.push_str(&format!("{name} missing {}\n", table.missing.is_some()));
-            let mut hosts: Vec<String> = table
-                .targets()
-                .map(|target| {
-                    let cluster = |cluster: &Option<Arc<mesh_core::cluster::Cluster>>| {
-                        cluster.as_ref().map(|cluster| {
-                            let ports = cluster.endpoints.iter().map(|e| e.address.port());
-                            let fault = cluster.fault.is_some();
-                            let timeout = cluster.connect_timeout;
-                            (
-                                Arc::clone(&cluster.name),
-                                fault,
-                                timeout,
-                                ports.collect::<Vec<_>>(),
-                            )
-                        })
-                    };
-                    let clusters: Vec<_> = target.clusters.iter().map(cluster).collect();
-                    let name = target.host.name();
-                    format!("  {name} waits {:?}: {clusters:?}\n", target.waiting_for)
-                })
-                .collect();
-            hosts.sort();
-            text.extend(hosts);
-        }
-        text
-    }
-}
-
-/// The first difference between the variants over one script, and how many resources were refused.
-fn difference(seed: u64, hides_removals: bool) -> (Option<String>, usize) {
-    let steps = script(seed);
-    let mut world = Side::new(Variant::StateOfTheWorld, false);
-    let mut delta = Side::new(Variant::Delta, hides_removals);
-    for (at, step) in steps.iter().enumerate() {
-        let (one, other) = (world.play(step), delta.play(step));
-        if one != other {
-            let text = format!(
-                "at step {at}\nstate of the world: {}\ndelta: {}",
-                one.unwrap_or_default(),
-                other.unwrap_or_default()
-            );
-            return (Some(text), 0);
-        }
-    }
-    (None, delta.model.nacks)
-}
-
 fn seed() -> u64 {
     let seed = std::env::var("MESH_XDS_SEED").map_or(0x6465_6c74, |text| {
         text.parse().expect("MESH_XDS_SEED is a number")
     });
     eprintln!("MESH_XDS_SEED={seed}");
     seed
+}
+
+fn of_seed(seed: u64, hides_removals: bool) -> (Option<String>, usize) {
+    difference(&mut StdRng::seed_from_u64(seed), hides_removals)
 }
 
 const CASES: u64 = 400;
@@ -500,7 +262,7 @@ fn state_of_the_world_and_delta_are_equal() {
     let first = seed();
     let mut refused = 0;
     for seed in first..first + CASES {
-        let (difference, nacks) = difference(seed, false);
+        let (difference, nacks) = of_seed(seed, false);
         if let Some(text) = difference {
             panic!("MESH_XDS_SEED={seed}: {text}");
         }
@@ -513,7 +275,7 @@ fn state_of_the_world_and_delta_are_equal() {
 #[test]
 fn a_delta_server_that_hides_removals_is_seen() {
     let first = seed();
-    let seen = (first..first + 200).filter(|seed| difference(*seed, true).0.is_some());
+    let seen = (first..first + 200).filter(|seed| of_seed(*seed, true).0.is_some());
     let seen = seen.count();
     assert!(seen > 100, "{seen} of 200");
 }

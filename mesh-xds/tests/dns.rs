@@ -40,6 +40,7 @@ fn named(kind: DiscoveryType, hosts: &[&str]) -> Cluster {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         eds_cluster_config: None,
         load_assignment: Some(ClusterLoadAssignment {
+            cluster_name: "outside".to_owned(),
             endpoints: vec![LocalityLbEndpoints {
                 lb_endpoints: endpoints.collect(),
                 ..LocalityLbEndpoints::default()

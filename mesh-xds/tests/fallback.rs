@@ -341,7 +341,7 @@ fn an_error_in_a_resource_s_place_ends_the_waiting() {
     rig.take(0, refusal(EDS, "one", 14));
     assert_eq!(rig.port(), Some(0), "told, without endpoints");
     rig.answer(0, EDS, vec![wire::endpoints("one", 4)]);
-    for of in ResourceType::ALL {
+    for of in wire::SIDECAR {
         let name = if of == RDS { "9080" } else { "one" };
         rig.take(0, refusal(of, name, 5));
         let told = rig.machine.status().rejected.iter();

@@ -11,7 +11,7 @@ use envoy_types::pb::google::protobuf::Any;
 use mesh_core::snapshot::{Snapshot, TableKey};
 use mesh_xds::ads::{self, Control, Machine, Server, Status, Variant};
 use mesh_xds::dns::Lookups;
-use mesh_xds::{Node, ResourceType};
+use mesh_xds::{Node, ResourceType, Wanted};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use server::{Conversation, DeltaConversation, Plane, bind, soon};
@@ -32,7 +32,7 @@ const TABLE: TableKey = TableKey::Port(9080);
 
 /// A running client, and what it shows.
 struct Client {
-    wanted: mpsc::UnboundedSender<TableKey>,
+    wanted: mpsc::UnboundedSender<Wanted>,
     status: watch::Receiver<Status>,
     published: watch::Receiver<Snapshot>,
     task: JoinHandle<()>,
@@ -55,11 +55,11 @@ impl Client {
         let machine = Machine::with_fallback(Node::sidecar("a", "default"), first, peers);
         let (wanted, tables) = mpsc::unbounded_channel();
         for table in more {
-            wanted.send(*table).expect("a receiver");
+            wanted.send((*table).into()).expect("a receiver");
         }
         let (tell, status) = watch::channel(Status::default());
         let (publish, published) = watch::channel(Snapshot::default());
-        wanted.send(TABLE).expect("a receiver");
+        wanted.send(TABLE.into()).expect("a receiver");
         let control = Control {
             wanted: tables,
             status: tell,
@@ -113,6 +113,7 @@ fn resources(of: ResourceType, port: u16) -> Vec<Any> {
         ResourceType::Cluster => wire::clusters(&["one"]),
         ResourceType::Endpoints => vec![wire::endpoints("one", port)],
         ResourceType::Route => vec![wire::routes("9080", vec![wire::host("a", &["one"])])],
+        ResourceType::Listener => Vec::new(),
     }
 }
 
@@ -181,7 +182,7 @@ async fn a_table_that_is_wanted_later_is_asked_for() {
     client.serves("a", 1).await;
     client
         .wanted
-        .send(TableKey::Gateway(8080))
+        .send(TableKey::Gateway(8080).into())
         .expect("a client");
     let request = stream.read().await;
     assert_eq!(
@@ -207,6 +208,7 @@ async fn a_half_duplex_server_needs_two_requests_of_each_type() {
                 let hosts = names.iter().map(|name| wire::host(name, &[name]));
                 vec![wire::routes("9080", hosts.collect())]
             }
+            ResourceType::Listener => Vec::new(),
         }
     };
     let mut plane = Plane::start(true).await;
@@ -278,7 +280,7 @@ async fn a_stream_that_ends_is_opened_again_and_nothing_is_lost() {
             .find(|request| type_of(request) == of)
             .expect("a request")
     };
-    for of in ResourceType::ALL {
+    for of in wire::SIDECAR {
         assert_eq!(
             (&*first(of).version_info, &*first(of).response_nonce),
             ("1", "")
@@ -451,6 +453,26 @@ async fn a_large_response_is_taken() {
     client.end().await;
 }
 
+/// A response above 256 MiB is not read: the error tells both sizes, and what is in force stays.
+#[tokio::test]
+async fn a_response_that_is_too_large_is_refused_with_its_size() {
+    let mut plane = Plane::start(false).await;
+    let mut client = Client::start(plane.address);
+    let mut stream = plane.accept().await;
+    configure(&mut stream, 1).await;
+    client.serves("a", 1).await;
+    let nonce = "x".repeat(256 * 1024 * 1024);
+    stream.write(wire::response(CDS, "2", &nonce, Vec::new()));
+    drop(nonce);
+    let error = client.error().await;
+    assert!(
+        error.contains("too large") && error.contains("268435456"),
+        "{error}"
+    );
+    client.serves("a", 1).await;
+    client.end().await;
+}
+
 /// Answers a delta stream half-duplex until all types are acknowledged; returns the requests by type.
 async fn configure_delta(
     stream: &mut DeltaConversation,
@@ -506,11 +528,12 @@ async fn a_half_duplex_delta_server_needs_two_requests_of_each_type() {
                     (name.clone(), wire::routes(name, vec![host]))
                 })
                 .collect(),
+            ResourceType::Listener => Default::default(),
         }
     })
     .await;
     client.serves("a", 7).await;
-    for of in ResourceType::ALL {
+    for of in wire::SIDECAR {
         assert_eq!(requests[&of].len(), 2, "{of}");
     }
     assert_eq!(requests[&RDS][0].resource_names_subscribe.len(), 1000);

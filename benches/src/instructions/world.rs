@@ -80,6 +80,7 @@ impl World {
             clusters: clusters.collect(),
             endpoints: endpoints.collect(),
             routes: [routes].into(),
+            ..Resources::default()
         }
     }
 

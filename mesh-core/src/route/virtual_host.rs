@@ -40,6 +40,19 @@ impl VirtualHost {
         }
     }
 
+    /// The same routes under another name, for one host: gRPC's clients choose the virtual host once, for their
+    /// target (gRPC A27).
+    #[must_use]
+    pub fn serving(&self, name: Arc<str>, domain: Domain) -> Self {
+        Self {
+            name,
+            domains: Box::new([domain]),
+            clusters: self.clusters.clone(),
+            routes: self.routes.clone(),
+            index: RouteIndex::new(self.routes.iter().map(|route| &route.matches.path)),
+        }
+    }
+
     /// Its name.
     pub const fn name(&self) -> &Arc<str> {
         &self.name

@@ -1,6 +1,7 @@
 //! Chooses the route and the cluster. The snapshot is loaded once and let go before anything waits.
 
 mod asked;
+mod by_listener;
 mod change;
 mod decide;
 mod outside;

@@ -6,7 +6,9 @@ use std::task::{Context, Poll};
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use mesh_core::request::split_port;
 use mesh_core::snapshot::TableKey;
+use mesh_xds::{Dialect, ListenerName};
 use tower_service::Service;
 
 use super::target::{InvalidTarget, Target};
@@ -96,10 +98,22 @@ impl Mesh {
     /// When the target is of another form. `xds://authority/...` is for federation, which is not served.
     pub fn channel(&self, target: &str) -> Result<MeshChannel, InvalidTarget> {
         let Target { authority, port } = Target::parse(target)?;
-        self.shared.want(TableKey::Port(port));
+        match (
+            self.shared.dialect,
+            ListenerName::new(host(&authority), port),
+        ) {
+            (Dialect::Sidecar, _) => self.shared.want(TableKey::Port(port)),
+            (Dialect::Grpc, Ok(name)) => self.shared.want_of_channel(name),
+            // Calls say so.
+            (Dialect::Grpc, Err(_)) => {}
+        }
         let client = MeshClient::for_grpc(Arc::clone(&self.shared));
         Ok(MeshChannel { client, authority })
     }
+}
+
+fn host(authority: &Authority) -> &str {
+    split_port(authority.as_str()).0
 }
 
 impl MeshChannel {

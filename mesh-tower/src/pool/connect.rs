@@ -12,6 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use super::stream::Stream;
+use crate::error::BoxError;
 use crate::outside::{Dial, DialError};
 
 /// How long nothing may come from an endpoint of the mesh before it is asked whether it is there.
@@ -49,7 +50,7 @@ pub(crate) enum ConnectError {
     #[error("cannot connect to {0} within {1:?}")]
     Timeout(Peer, Duration),
     #[error("no HTTP connection to {0}: {1}")]
-    Http(SocketAddr, #[source] hyper::Error),
+    Http(SocketAddr, #[source] BoxError),
     #[error(transparent)]
     Outside(#[from] DialError),
 }

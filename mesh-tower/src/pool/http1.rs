@@ -60,7 +60,7 @@ impl Pool {
         let mut sender = introduced(open).await?;
         // Only what is ready counts as idle.
         let ready = sender.http.ready().await;
-        ready.map_err(|error| ConnectError::Http(sender.address, error))?;
+        ready.map_err(|error| ConnectError::Http(sender.address, error.into()))?;
         self.put(sender);
         Ok(())
     }
@@ -171,7 +171,7 @@ async fn introduced(open: Open) -> Result<Sender, ConnectError> {
     let Open { io, address } = open;
     let (http, connection) = handshake(io)
         .await
-        .map_err(|error| ConnectError::Http(address, error))?;
+        .map_err(|error| ConnectError::Http(address, error.into()))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "HTTP/1.1 connection ended");

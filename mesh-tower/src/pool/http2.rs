@@ -1,33 +1,32 @@
 //! HTTP/2 with prior knowledge: connections are chosen by counting open streams against the peer's
 //! limit, because h2 reports no saturation and requests beyond the limit would hang unseen.
+//!
+//! It stands on h2 itself, not on hyper's client: hyper starts a task for each request and hands request and response
+//! over by channels, which costs as much as all that the mesh does.
 
-use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+mod connection;
+mod head;
+mod received;
+mod upload;
+
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use http::{Request, Version};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::Request;
+use http_body::Body as _;
 use mesh_core::route::is_grpc;
 
+use self::connection::{Reserved, Shared, introduced};
+use self::upload::Upload;
 use super::connect::{ConnectError, Open, Peer};
-use super::lease::{Connection, Counted};
+use super::lease::{Connection, Counted, Lease};
 use super::tether::Tether;
-use super::{Failed, Sending, connect_failed, response};
+use super::{Failed, Sending, broken, connect_failed, refused};
 use crate::body::Body;
-use crate::error::Place;
+use crate::client::Answered;
+use crate::error::{Error, Kind, Place, Sent};
+pub(crate) use connection::Stream;
+pub(crate) use received::Received;
 
-/// How half-open connections to hosts outside of the mesh are found: by what gRPC servers bear that were set up for
-/// nothing. They close connections on which pings come more often than every five minutes, or without open streams
-/// (gRPC A8). Inside of the mesh it is TCP that asks ([`Peer::open`]): pings of HTTP/2 cost a lock and a look at the
-/// clock for each frame that is read.
-const PING_INTERVAL: Duration = Duration::from_secs(5 * 60);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many streams a connection may carry before the peer has told its limit.
-const FIRST_STREAMS: usize = 10;
 /// How many connections one endpoint gets at most.
 const MOST_CONNECTIONS: usize = 100;
 
@@ -37,30 +36,6 @@ pub(crate) struct Pool {
     open: Mutex<Vec<Shared>>,
     /// One connection is opened at a time; whoever waited looks again before opening another.
     connecting: tokio::sync::Mutex<()>,
-}
-
-/// A connection that several requests use.
-#[derive(Debug, Clone)]
-struct Shared {
-    sender: SendRequest<Body>,
-    /// Where it leads.
-    address: SocketAddr,
-    streams: Arc<AtomicUsize>,
-    /// The peer's limit, as the connection's task last saw it.
-    limit: Arc<AtomicUsize>,
-}
-
-/// A connection with room, where it leads, and the place on it.
-type Reserved = (SendRequest<Body>, SocketAddr, Stream);
-
-/// One open stream; counts until it is dropped.
-#[derive(Debug)]
-pub(super) struct Stream(Arc<AtomicUsize>);
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 impl Pool {
@@ -88,18 +63,15 @@ impl Pool {
 
     pub(crate) fn send(
         self: &Arc<Self>,
-        mut request: Request<Body>,
+        request: Request<Body>,
         counted: Counted,
-        mut place: Place,
+        place: Place,
     ) -> Sending {
-        *request.version_mut() = Version::HTTP_2;
-        // What names the host is :authority; a second name for it would only invite disagreement.
-        request.headers_mut().remove(http::header::HOST);
-        if let Some((mut sender, address, stream)) = self.reserve() {
-            place.endpoint = Some(address);
-            let connection = Connection::Http2(stream, tether(&mut request));
-            let sending = sender.try_send_request(request);
-            return Box::pin(response(sending, connection, counted, place));
+        if let Some(reserved) = self.reserve() {
+            return match Exchange::begin(request, reserved, counted, place) {
+                Ok(exchange) => Box::pin(exchange.response()),
+                Err(error) => refused(error),
+            };
         }
         let pool = Arc::clone(self);
         Box::pin(async move {
@@ -109,19 +81,16 @@ impl Pool {
                 Ok(opened) => opened,
                 Err(_) => Err(ConnectError::Timeout(pool.peer.clone(), limit)),
             };
-            let (mut sender, address, stream) = match opened {
-                Ok(stream) => stream,
-                Err(error) => {
-                    return Err(Failed {
-                        error: connect_failed(error, place),
-                        unsent: Some(request),
-                    });
+            match opened {
+                Ok(reserved) => {
+                    let exchange = Exchange::begin(request, reserved, counted, place)?;
+                    exchange.response().await
                 }
-            };
-            place.endpoint = Some(address);
-            let connection = Connection::Http2(stream, tether(&mut request));
-            let sending = sender.try_send_request(request);
-            response(sending, connection, counted, place).await
+                Err(error) => Err(Failed {
+                    error: connect_failed(error, place),
+                    unsent: Some(request),
+                }),
+            }
         })
     }
 
@@ -132,6 +101,7 @@ impl Pool {
         }
         let shared = introduced(self.peer.open().await?, &self.peer).await?;
         let found = shared.reserve();
+        let found = found.map_err(|error| ConnectError::Http(shared.address(), error.into()))?;
         self.keep(shared);
         Ok(found)
     }
@@ -140,70 +110,97 @@ impl Pool {
     /// on the connection with the fewest: a peer that allows no streams must not get ever more connections.
     fn reserve(&self) -> Option<Reserved> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|shared| !shared.sender.is_closed());
-        let streams = |shared: &Shared| shared.streams.load(Relaxed);
-        let roomy = |shared: &&Shared| streams(shared) < shared.limit.load(Relaxed);
-        let fewest = || {
-            open.iter()
-                .min_by_key(|shared| streams(shared))
-                .filter(|_| open.len() >= MOST_CONNECTIONS)
-        };
-        open.iter().find(roomy).or_else(fewest).map(Shared::reserve)
-    }
-}
-
-impl Shared {
-    fn reserve(&self) -> Reserved {
-        self.streams.fetch_add(1, Relaxed);
-        let stream = Stream(Arc::clone(&self.streams));
-        (self.sender.clone(), self.address, stream)
-    }
-}
-
-/// Ties the upload of gRPC to the call: there, the end of the response is the end of all. In HTTP, an
-/// upload may go on after its response.
-fn tether(request: &mut Request<Body>) -> Option<Tether> {
-    if !request.body().is_stream() || !is_grpc(request.headers()) {
-        return None;
-    }
-    let (tether, tied) = Tether::new();
-    request.body_mut().tie(tied);
-    Some(tether)
-}
-
-/// Begins HTTP on an open connection.
-async fn introduced(open: Open, peer: &Peer) -> Result<Shared, ConnectError> {
-    let Open { io, address } = open;
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_max_send_streams(FIRST_STREAMS);
-    if !peer.is_ours() {
-        builder
-            .keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT);
-    }
-    let (sender, connection) = builder
-        .handshake(io)
-        .await
-        .map_err(|error| ConnectError::Http(address, error))?;
-    let limit = Arc::new(AtomicUsize::new(FIRST_STREAMS));
-    let seen = Arc::clone(&limit);
-    tokio::spawn(async move {
-        let mut connection = pin!(connection);
-        let running = poll_fn(|cx| {
-            let polled = connection.as_mut().poll(cx);
-            seen.store(connection.current_max_send_streams(), Relaxed);
-            polled
-        });
-        if let Err(error) = running.await {
-            tracing::debug!(%address, %error, "HTTP/2 connection ended");
+        loop {
+            let roomy = open.iter().position(Shared::has_room);
+            let fewest = || {
+                let all = open.iter().enumerate();
+                all.min_by_key(|(_, shared)| shared.streams())
+                    .filter(|_| open.len() >= MOST_CONNECTIONS)
+                    .map(|(at, _)| at)
+            };
+            let at = roomy.or_else(fewest)?;
+            match open.get(at)?.reserve() {
+                Ok(reserved) => return Some(reserved),
+                // What has ended goes when it is met; there are few of them.
+                Err(_) => drop(open.remove(at)),
+            }
         }
-    });
-    Ok(Shared {
-        sender,
-        address,
-        streams: Arc::default(),
-        limit,
-    })
+    }
+}
+
+/// A request that is on its way.
+struct Exchange {
+    response: h2::client::ResponseFuture,
+    stream: Stream,
+    tether: Option<Tether>,
+    /// Whether the end of the response is the end of the upload: in gRPC it is, in HTTP an upload may go on.
+    ends_upload: bool,
+    counted: Counted,
+    place: Place,
+}
+
+impl Exchange {
+    fn begin(
+        mut request: Request<Body>,
+        (mut sender, stream): Reserved,
+        counted: Counted,
+        mut place: Place,
+    ) -> Result<Self, Error> {
+        place.endpoint = Some(stream.address());
+        head::adapt(&mut request);
+        let (head, mut body) = request.into_parts();
+        let ends_upload = is_grpc(&head.headers);
+        let request = Request::from_parts(head, ());
+        let (response, upstream) = match sender.send_request(request, body.is_end_stream()) {
+            Ok(begun) => begun,
+            Err(cause) => return Err(unsendable(cause, place)),
+        };
+        counted.handed_over();
+        let mut tether = None;
+        if let Some(bytes) = body.take_bytes() {
+            upload::whole(bytes, upstream);
+        } else if !body.is_end_stream() {
+            let (held, tied) = Tether::new();
+            body.tie(tied);
+            stream.spawn(Upload::new(body, upstream));
+            tether = Some(held);
+        }
+        Ok(Self {
+            response,
+            stream,
+            tether,
+            ends_upload,
+            counted,
+            place,
+        })
+    }
+
+    async fn response(self) -> Result<Answered, Failed> {
+        let response = match self.response.await {
+            Ok(response) => response,
+            Err(error) => return Err(broken(error, self.place)),
+        };
+        let mut tether = self.tether;
+        if let Some(tether) = tether.take_if(|_| !self.ends_upload) {
+            tether.let_go();
+        }
+        let endpoint = self.place.endpoint;
+        let counted = self.counted.answered(response.status());
+        let connection = Connection::Http2(self.stream, tether);
+        let lease = Lease::new(connection, counted, self.place);
+        let (head, stream) = response.into_parts();
+        let body = Received::new(stream, &head.headers);
+        Ok(Answered {
+            response: http::Response::from_parts(head, Body::received(body, lease)),
+            endpoint,
+            attempts: 1,
+        })
+    }
+}
+
+/// The error of a request that h2 does not take: one that HTTP/2 cannot say, or the connection has ended since it was
+/// chosen.
+fn unsendable(cause: h2::Error, place: Place) -> Error {
+    let reason = format!("the request could not be sent: {cause}");
+    Error::new(Kind::Reset, place, reason).caused(Sent::NotSent, cause)
 }

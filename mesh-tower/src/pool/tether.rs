@@ -1,4 +1,4 @@
-//! Ties the upload of a gRPC call to the call: HTTP/2 resets a stream only when neither side of it is
+//! Ties the upload of a call to the call: HTTP/2 resets a stream only when neither side of it is
 //! held any more, and a caller that drops its responses may keep the request's stream of messages open.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use futures_util::task::AtomicWaker;
 
 /// The call's end. Dropping it ends the upload.
 #[derive(Debug)]
-pub(crate) struct Tether(Arc<Line>);
+pub(crate) struct Tether(Option<Arc<Line>>);
 
 /// The upload's end.
 #[derive(Debug)]
@@ -24,14 +24,21 @@ struct Line {
 impl Tether {
     pub(super) fn new() -> (Self, Tied) {
         let line = Arc::<Line>::default();
-        (Self(Arc::clone(&line)), Tied(line))
+        (Self(Some(Arc::clone(&line))), Tied(line))
+    }
+
+    /// Lets the upload go on without the call.
+    pub(super) fn let_go(mut self) {
+        self.0 = None;
     }
 }
 
 impl Drop for Tether {
     fn drop(&mut self) {
-        self.0.over.store(true, Ordering::Release);
-        self.0.uploader.wake();
+        if let Some(line) = &self.0 {
+            line.over.store(true, Ordering::Release);
+            line.uploader.wake();
+        }
     }
 }
 

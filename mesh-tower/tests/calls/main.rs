@@ -11,12 +11,14 @@ mod broken_off;
 mod call_options;
 mod control_plane;
 mod csds;
+mod dialect;
 mod go_control_plane;
 mod hostile;
 mod one_call;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+mod uploads;
 
 #[path = "../support/mod.rs"]
 mod support;

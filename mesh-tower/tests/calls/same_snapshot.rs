@@ -62,7 +62,7 @@ async fn with_control_plane(folder: &Folder) -> BTreeMap<String, String> {
     let machine = Machine::new(node(), "control plane");
     let (want, wanted) = mpsc::unbounded_channel();
     for table in TABLES {
-        want.send(table).unwrap();
+        want.send(table.into()).unwrap();
     }
     let (published, mut snapshots) = mpsc::unbounded_channel();
     let control = Control {

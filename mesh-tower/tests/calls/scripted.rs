@@ -133,6 +133,7 @@ async fn updates_in_any_order_never_show_a_request_two_versions() {
                 ResourceType::Cluster => held.clusters = next.clusters.clone(),
                 ResourceType::Endpoints => held.endpoints = next.endpoints.clone(),
                 ResourceType::Route => held.routes = next.routes.clone(),
+                ResourceType::Listener => {}
             });
             for _ in 0..rng.random_range(0..4) {
                 let now = one(&client, &backends).await;

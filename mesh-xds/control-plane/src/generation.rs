@@ -45,7 +45,6 @@ impl Generation {
         let compile = || {
             Arc::new(Compiled {
                 dialect: Dialect::of(node),
-                listeners: self.config.listeners(node),
                 resources: self.config.resources(node),
             })
         };

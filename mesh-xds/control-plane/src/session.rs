@@ -25,8 +25,6 @@ use mesh_xds::{Node, ResourceType, Resources};
 
 /// How many types one stream may ask for; Envoy knows about a dozen.
 const MAX_TYPES: usize = 32;
-/// `envoy.config.listener.v3.Listener`
-const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 /// How much of a client's error text is kept.
 const MAX_MESSAGE: usize = 4096;
 
@@ -78,8 +76,6 @@ pub(crate) struct View {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Compiled {
     pub(crate) dialect: Dialect,
-    /// Empty but in gRPC's dialect.
-    pub(crate) listeners: BTreeMap<String, Any>,
     pub(crate) resources: Resources,
 }
 
@@ -88,7 +84,6 @@ impl View {
     fn of(&self, kind: &Kind) -> Option<&BTreeMap<String, Any>> {
         match kind {
             Kind::Served(served) => Some(self.compiled.resources.of(*served)),
-            Kind::Listener => Some(&self.compiled.listeners),
             Kind::Empty(_) => None,
         }
     }
@@ -149,12 +144,11 @@ pub(crate) enum SessionError {
     TooManyNames(String),
 }
 
-/// The types in the order in which they are pushed: `ResourceType` is ordered make before break.
+/// The types in the order in which they are pushed: `ResourceType` is ordered make before break, listeners last, as they
+/// lead to routes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Served(ResourceType),
-    /// Asked for by gRPC's clients; after routes, as a listener leads to them.
-    Listener,
     /// A type that we have nothing of, by its `type_url`.
     Empty(String),
 }
@@ -163,7 +157,6 @@ impl Kind {
     fn of(type_url: String) -> Self {
         match ResourceType::from_type_url(&type_url) {
             Some(served) => Self::Served(served),
-            None if type_url == LISTENER => Self::Listener,
             None => Self::Empty(type_url),
         }
     }
@@ -171,7 +164,6 @@ impl Kind {
     fn type_url(&self) -> &str {
         match self {
             Self::Served(served) => served.type_url(),
-            Self::Listener => LISTENER,
             Self::Empty(url) => url,
         }
     }

@@ -1,45 +1,80 @@
 //! From the registry to the resources of one node, in the names and shapes of istiod's two dialects.
 
 mod cluster;
-mod dialect;
 mod endpoints;
 mod gateway;
 mod grpc;
+mod hash;
+mod locality;
 mod matcher;
+mod policy;
 mod proto;
 mod route;
+mod scope;
 mod sidecar;
 
 use std::collections::BTreeMap;
 
+use envoy_types::pb::envoy::config::cluster::v3::cluster::DiscoveryType;
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Node, NodeType, ResourceType, Resources};
+use mesh_xds::{Dialect, Node, NodeType, ResourceType, Resources};
 
 use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
+use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Resolution;
-use crate::registry::{Named, Registry, Service};
+use crate::registry::{Named, Registry, Service, ServicePort};
 
-pub use dialect::Dialect;
+use locality::Place;
+use scope::Scope;
 
 /// The configuration as one node sees it.
 pub(crate) struct View<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) namespace: &'a str,
     pub(crate) labels: &'a Labels,
+    pub(crate) place: Place<'a>,
     pub(crate) services: Vec<&'a Service>,
-    pub(crate) node_type: NodeType,
+    pub(crate) scope: Option<Scope<'a>>,
+    /// What becomes of calls to hosts that the node does not know.
+    pub(crate) outbound: OutboundPolicy,
 }
 
 impl<'a> View<'a> {
     fn new(registry: &'a Registry, node: &'a Node) -> Self {
+        let (scope, services) = match Scope::of(registry, node) {
+            Some((scope, services)) => (Some(scope), services),
+            None => (None, registry.services(&node.namespace).collect()),
+        };
+        let outbound = scope::chosen(registry, node).and_then(|sidecar| sidecar.outbound);
         Self {
             registry,
+            scope,
+            services,
+            outbound: outbound.unwrap_or(registry.mesh.outbound),
             namespace: &node.namespace,
             labels: &node.labels,
-            services: registry.services(&node.namespace).collect(),
-            node_type: node.node_type,
+            place: Place::of(node),
         }
+    }
+
+    /// The ports of a service that the node knows.
+    pub(crate) fn ports<'s>(&self, service: &'s Service) -> impl Iterator<Item = &'s ServicePort> {
+        let known = |port: &&ServicePort| {
+            let scope = self.scope.as_ref();
+            scope.is_none_or(|scope| scope.has_port(service, port.number))
+        };
+        service.ports.iter().filter(known)
+    }
+
+    /// The service of a full host name.
+    pub(crate) fn service(&self, host: &str) -> Option<&'a Service> {
+        self.registry.service(host, self.namespace)
+    }
+
+    /// The rules for calls to a service, most important first.
+    pub(crate) fn rules(&self, service: &Service) -> Vec<&'a Named<DestinationRule>> {
+        self.registry.rules(service, self.namespace, self.labels)
     }
 }
 
@@ -51,12 +86,13 @@ pub(crate) fn cluster_name(port: u32, subset: &str, host: &str) -> String {
 /// Everything that istiod would send to this node.
 pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     let view = View::new(registry, node);
-    let dialect = Dialect::of(node);
+    let dialect = node.dialect();
     let mut out = Resources::default();
     if dialect == Dialect::Sidecar {
+        let mesh = &registry.mesh;
         // A gateway passes nothing on that it has no route for.
-        let passthrough = (node.node_type == NodeType::Sidecar).then(cluster::passthrough);
-        for cluster in [cluster::black_hole()].into_iter().chain(passthrough) {
+        let passthrough = (node.node_type == NodeType::Sidecar).then(|| cluster::passthrough(mesh));
+        for cluster in [cluster::black_hole(mesh)].into_iter().chain(passthrough) {
             out.clusters.insert(
                 cluster.name.clone(),
                 proto::pack(ResourceType::Cluster, &cluster),
@@ -64,34 +100,9 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
         }
     }
     for service in &view.services {
-        let rules = registry.rules(service, view.namespace, view.labels);
-        for port in &service.ports {
-            for (subset, labels) in subsets(&rules) {
-                let name = cluster_name(port.number, subset, &service.host);
-                let packed = match dialect {
-                    Dialect::Sidecar => {
-                        cluster::outbound(&name, service, port, (subset, labels), &rules)
-                    }
-                    Dialect::Grpc => {
-                        let balancer = cluster::balancer(port.number, subset, &rules);
-                        proto::pack(ResourceType::Cluster, &grpc::cluster(&name, balancer))
-                    }
-                };
-                out.clusters.insert(name.clone(), packed);
-                let is_static = service.resolution == Resolution::Static;
-                if dialect == Dialect::Sidecar && !is_static {
-                    continue;
-                }
-                let assignment = match is_static {
-                    true => endpoints::assignment(&name, port, labels),
-                    // gRPC takes addresses only, and istiod sends it no other clusters than these.
-                    false => endpoints::nobody(&name),
-                };
-                out.endpoints
-                    .insert(name, proto::pack(ResourceType::Endpoints, &assignment));
-            }
-        }
+        clusters(&view, dialect, service, &mut out);
     }
+    out.listeners = listeners(registry, node);
     let routes = match (dialect, node.node_type) {
         (Dialect::Grpc, _) => grpc::routes(&view),
         (Dialect::Sidecar, NodeType::Sidecar) => sidecar::routes(&view),
@@ -99,14 +110,48 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     };
     for route in routes {
         out.routes
-            .insert(route.name.clone(), proto::pack(ResourceType::Route, &route));
+            .insert(route.name.clone(), proto::pack_routes(route));
     }
     out
 }
 
+/// The clusters of a service, and the endpoints of those that ask for them.
+fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Resources) {
+    let rules = view.rules(service);
+    for port in view.ports(service) {
+        for (subset, labels) in subsets(&rules) {
+            let name = cluster_name(port.number, subset, &service.host);
+            let policy = cluster::effective(port.number, subset, &rules);
+            let eds = cluster::discovery(service, policy) == DiscoveryType::Eds;
+            let packed = match dialect {
+                Dialect::Sidecar => {
+                    let (of, part) = ((service, port), (subset, labels));
+                    cluster::outbound(view, &name, of, part, &rules, policy)
+                }
+                Dialect::Grpc => {
+                    let cluster = grpc::cluster(&name, policy);
+                    Some(proto::pack(ResourceType::Cluster, &cluster))
+                }
+            };
+            let Some(packed) = packed else { continue };
+            out.clusters.insert(name.clone(), packed);
+            let assignment = match (dialect, service.resolution) {
+                (Dialect::Sidecar, _) if !eds => continue,
+                (_, Resolution::Static | Resolution::None) => {
+                    endpoints::assignment(view, &name, port, labels, policy)
+                }
+                // gRPC takes addresses only, and istiod sends it no other clusters than these.
+                _ => endpoints::nobody(&name),
+            };
+            let packed = proto::pack(ResourceType::Endpoints, &assignment);
+            out.endpoints.insert(name, packed);
+        }
+    }
+}
+
 /// The listeners of a node: only those of gRPC's dialect begin with them.
 pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, Any> {
-    if Dialect::of(node) == Dialect::Sidecar {
+    if node.dialect() == Dialect::Sidecar {
         return BTreeMap::new();
     }
     let listeners = grpc::listeners(&View::new(registry, node));

@@ -11,7 +11,8 @@ use crate::compile;
 use crate::decode::Sink;
 use crate::diagnostic::{Diagnostic, Rejected};
 use crate::folder::{self, Content};
-use crate::kinds::{self, Spec, header};
+use crate::kinds::header::{self, Header};
+use crate::kinds::{self, Spec, mesh_config};
 use crate::object::Object;
 use crate::registry::Registry;
 use crate::yaml;
@@ -68,7 +69,7 @@ impl Config {
             objects,
             specs,
             errors,
-            notes,
+            mut notes,
             ..
         } = parsed;
         if !errors.is_empty() {
@@ -76,7 +77,8 @@ impl Config {
                 diagnostics: errors,
             });
         }
-        let registry = Registry::build(specs);
+        let mut registry = Registry::build(specs);
+        notes.append(&mut registry.notes);
         Ok(Loaded {
             config: Self {
                 inner: Arc::new(Inner { objects, registry }),
@@ -138,7 +140,12 @@ impl Parsed {
         if document.data == yaml::Data::Null {
             return;
         }
-        let Some(header) = header::decode(&document, sink) else {
+        let plain = mesh_config::is_plain(file, &document);
+        let header = if plain {
+            Header::of_mesh(document.at)
+        } else if let Some(header) = header::decode(&document, sink) {
+            header
+        } else {
             return;
         };
         let place = format!("{}:{}", file.display(), header.at.line);
@@ -150,7 +157,13 @@ impl Parsed {
         } else {
             self.seen.insert(header.key(), place);
         }
-        let Some(spec) = kinds::decode(&header, &document, sink) else {
+        let spec = if plain {
+            mesh_config::decode(&document, "mesh", sink)
+                .map(|mesh| Spec::MeshConfig(Box::new(mesh)))
+        } else {
+            kinds::decode(&header, &document, sink)
+        };
+        let Some(spec) = spec else {
             return;
         };
         self.objects.push(Object {

@@ -47,6 +47,11 @@ impl Sink {
             .push(self.diagnostic(Severity::NotSupported, at, message.into()));
     }
 
+    /// A note for later, when other documents are known; its message is still to be written.
+    pub(crate) fn later(&self, at: Position) -> Diagnostic {
+        self.diagnostic(Severity::NotSupported, at, String::new())
+    }
+
     /// Refuses what would secure a call.
     pub(crate) fn refuse(&mut self, at: Position, what: &str, demand: &str) {
         let message = format!(
@@ -69,17 +74,6 @@ pub(crate) struct Fields<'a> {
     pub(crate) path: String,
     pub(crate) at: Position,
     value: &'a Value,
-}
-
-/// What happens to calls because a field is not served.
-fn consequence(field: &str) -> &'static str {
-    match field {
-        "redirect" => "is not served yet: calls that match it fail with 503",
-        "queryParams" | "delegate" => {
-            "is not served yet: the route is left out, and the next one that matches is taken"
-        }
-        _ => "has no effect in this version",
-    }
 }
 
 impl<'a> Fields<'a> {
@@ -105,7 +99,10 @@ impl<'a> Fields<'a> {
         for Entry { key, at, value, .. } in entries {
             if schema.unserved.contains(&key.as_str()) {
                 if value.data != Data::Null {
-                    sink.note(*at, format!("{}.{key} {}", this.path, consequence(key)));
+                    sink.note(
+                        *at,
+                        format!("{}.{key} has no effect in this version", this.path),
+                    );
                 }
             } else if !schema.served.contains(&key.as_str()) {
                 let mut allowed: Vec<&str> = schema
@@ -290,6 +287,57 @@ impl<'a> Fields<'a> {
             );
         }
         found.copied()
+    }
+
+    /// Opens the mapping under a key; nothing where it is absent.
+    pub(crate) fn sub(&self, key: &str, schema: Schema, sink: &mut Sink) -> Option<Self> {
+        Self::open(self.get(key)?, self.path_of(key), schema, sink)
+    }
+
+    /// Of the fields of a `oneof`, more than one is an error.
+    pub(crate) fn at_most_one(&self, keys: &[&str], sink: &mut Sink) {
+        let mut given = keys.iter().filter(|key| self.get(key).is_some());
+        if let (Some(first), Some(second)) = (given.next(), given.next()) {
+            let message = format!("{} may have {first} or {second}, not both", self.path);
+            sink.error(self.place(second), message);
+        }
+    }
+
+    /// `true` or `false`, where it is said.
+    pub(crate) fn flag(&self, key: &str, sink: &mut Sink) -> Option<bool> {
+        self.get(key)?;
+        Some(self.bool(key, sink))
+    }
+
+    /// A number in a range, with or without a fraction.
+    pub(crate) fn number(&self, key: &str, low: f64, high: f64, sink: &mut Sink) -> Option<f64> {
+        let value = self.get(key)?;
+        let number = match value.data {
+            // What is lost of larger integers lies outside of every range.
+            Data::Integer(i) => i32::try_from(i).ok().map(f64::from),
+            Data::Float(f) => Some(f),
+            _ => None,
+        };
+        let number = number.filter(|number| (low..=high).contains(number));
+        if number.is_none() {
+            let expected = match high < f64::MAX {
+                true => format!("a number from {low} to {high}"),
+                false => format!("a number from {low}"),
+            };
+            self.wrong(key, value, &expected, sink);
+        }
+        number
+    }
+
+    /// A duration of whole milliseconds, one at least: what istiod takes for most of them.
+    pub(crate) fn milliseconds(&self, key: &str, sink: &mut Sink) -> Option<Duration> {
+        let duration = self.duration(key, sink)?;
+        if duration.is_zero() || duration.subsec_nanos() % 1_000_000 != 0 {
+            let path = self.path_of(key);
+            let message = format!("{path} must be 1ms or more, in whole milliseconds");
+            sink.error(self.place(key), message);
+        }
+        Some(duration)
     }
 
     /// A duration of Istio: `1h`, `1m30s`, `0.5s`, `10ms`.

@@ -1,12 +1,18 @@
 //! The kinds of Istio as typed, checked specs, and what becomes of the other kinds.
 
+pub(crate) mod connection_pool;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
 pub(crate) mod header;
 pub(crate) mod http_match;
 pub(crate) mod http_route;
+pub(crate) mod kubernetes;
+pub(crate) mod load_balancer;
+pub(crate) mod locality;
 pub(crate) mod mesh_config;
 pub(crate) mod service_entry;
+pub(crate) mod sidecar;
+pub(crate) mod traffic_policy;
 pub(crate) mod unserved;
 pub(crate) mod virtual_service;
 pub(crate) mod workload_entry;
@@ -20,10 +26,13 @@ use header::Header;
 pub(crate) enum Spec {
     ServiceEntry(service_entry::ServiceEntry),
     WorkloadEntry(workload_entry::Endpoint),
-    DestinationRule(destination_rule::DestinationRule),
+    DestinationRule(Box<destination_rule::DestinationRule>),
     VirtualService(virtual_service::VirtualService),
     Gateway(gateway::Gateway),
-    MeshConfig(mesh_config::MeshConfig),
+    MeshConfig(Box<mesh_config::MeshConfig>),
+    Sidecar(sidecar::Sidecar),
+    Kubernetes(kubernetes::Service),
+    Endpoints(kubernetes::Endpoints),
     /// Accepted, without effect.
     Unserved,
 }
@@ -33,6 +42,19 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
     match unserved::classify(header, document, sink)? {
         unserved::Class::Unserved => return Some(Spec::Unserved),
         unserved::Class::Served => {}
+    }
+    match (header.group(), header.kind.as_str()) {
+        ("", "Service") => {
+            return kubernetes::service(header, document, sink).map(Spec::Kubernetes);
+        }
+        ("", "Endpoints") => {
+            return kubernetes::endpoints(header, document, sink).map(Spec::Endpoints);
+        }
+        ("discovery.k8s.io", _) => {
+            let slice = kubernetes::slice(header, document, sink).map(Spec::Endpoints);
+            return slice.or(Some(Spec::Unserved));
+        }
+        _ => {}
     }
     let Some(spec) = document.get("spec") else {
         sink.error(header.at, "spec is missing");
@@ -44,10 +66,15 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
             workload_entry::decode(spec, "spec", workload_entry::Addresses::Ips, sink)
                 .map(Spec::WorkloadEntry)
         }
-        "DestinationRule" => destination_rule::decode(spec, sink).map(Spec::DestinationRule),
+        "DestinationRule" => {
+            destination_rule::decode(spec, sink).map(|spec| Spec::DestinationRule(Box::new(spec)))
+        }
         "VirtualService" => virtual_service::decode(spec, sink).map(Spec::VirtualService),
         "Gateway" => gateway::decode(spec, sink).map(Spec::Gateway),
-        "MeshConfig" => mesh_config::decode(spec, sink).map(Spec::MeshConfig),
+        "Sidecar" => sidecar::decode(spec, sink).map(Spec::Sidecar),
+        "MeshConfig" => {
+            mesh_config::decode(spec, "spec", sink).map(|mesh| Spec::MeshConfig(Box::new(mesh)))
+        }
         _ => None,
     }
 }
@@ -58,11 +85,25 @@ pub(crate) struct ExportTo(Vec<String>);
 
 impl ExportTo {
     pub(crate) fn decode(fields: &Fields<'_>, sink: &mut Sink) -> Self {
+        Self::decode_from(fields, "exportTo", sink)
+    }
+
+    /// The same from an annotation: names with commas between them.
+    pub(crate) fn of(text: &str) -> Self {
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        Self(names.map(str::to_owned).collect())
+    }
+
+    /// The same from a field of another name.
+    pub(crate) fn decode_from(fields: &Fields<'_>, key: &str, sink: &mut Sink) -> Self {
         let mut out = Vec::new();
-        for (name, at) in fields.strings("exportTo", sink) {
+        for (name, at) in fields.strings(key, sink) {
             if !matches!(name.as_str(), "*" | "." | "~") && crate::host::check_label(&name).is_err()
             {
-                let path = fields.path_of("exportTo");
+                let path = fields.path_of(key);
                 sink.error(
                     at,
                     format!("{path} may hold '*', '.', '~' or namespaces, not {name:?}"),
@@ -71,6 +112,23 @@ impl ExportTo {
             out.push(name);
         }
         Self(out)
+    }
+
+    /// Its entries, as written.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Whether it is visible in its own namespace only.
+    pub(crate) fn is_private(&self, own: &str) -> bool {
+        matches!(self.0.as_slice(), [only] if only == "." || only == own)
+    }
+
+    /// Takes the mesh's default where it says nothing.
+    pub(crate) fn or(&mut self, default: &Self) {
+        if self.0.is_empty() {
+            self.0.clone_from(&default.0);
+        }
     }
 
     /// Whether an object of namespace `from` is visible in namespace `to`.

@@ -42,8 +42,8 @@ mod registry;
 pub mod watch;
 mod yaml;
 
-pub use compile::Dialect;
 pub use config::{Config, Loaded};
 pub use diagnostic::{Diagnostic, Rejected, Severity};
 pub use edit::{Action, Applied, apply, delete};
+pub use mesh_xds::Dialect;
 pub use object::Object;

@@ -1,20 +1,24 @@
 //! Services and rules by name and namespace: what the compiler looks things up in (istiod's push context).
 
+mod delegates;
+mod rules;
+mod workloads;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::decode::{Labels, selects};
+use crate::diagnostic::Diagnostic;
 use crate::host;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
+use crate::kinds::kubernetes;
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
-use crate::kinds::virtual_service::VirtualService;
+use crate::kinds::sidecar::Sidecar;
+use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
-
-/// Where rules for all namespaces live.
-const ROOT_NAMESPACE: &str = "istio-system";
+use workloads::Workloads;
 
 /// A spec with the name of its object.
 #[derive(Debug)]
@@ -33,6 +37,12 @@ pub(crate) struct Service {
     /// How its addresses are found.
     pub(crate) resolution: Resolution,
     export_to: ExportTo,
+    /// Addresses under which it is called.
+    pub(crate) addresses: Vec<String>,
+    /// Whether names below its own are its endpoints.
+    pub(crate) headless: bool,
+    /// Other hosts that stand for it (`ExternalName`).
+    pub(crate) aliases: Vec<String>,
 }
 
 /// A port of a service with the instances behind it.
@@ -50,7 +60,7 @@ pub(crate) struct Instance {
     pub(crate) port: u32,
 }
 
-/// A workload with its name; inline endpoints have neither name nor namespace.
+/// A workload with its name; those that Kubernetes lists have neither name nor namespace.
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) name: String,
@@ -59,6 +69,16 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
+    /// An endpoint that Kubernetes lists.
+    fn nameless(endpoint: Endpoint) -> Self {
+        let (name, namespace) = (String::new(), String::new());
+        Self {
+            name,
+            namespace,
+            endpoint,
+        }
+    }
+
     /// An endpoint in the ServiceEntry itself: istiod names its workload by the entry and its place.
     fn inline(entry: &str, namespace: &str, (place, endpoint): (usize, Endpoint)) -> Self {
         Self {
@@ -66,52 +86,6 @@ impl Workload {
             namespace: namespace.to_owned(),
             endpoint,
         }
-    }
-}
-
-/// The workloads of all namespaces, so that a selector need not look at each.
-#[derive(Default)]
-struct Workloads {
-    by_namespace: HashMap<String, Vec<Arc<Workload>>>,
-    /// By namespace, label and value.
-    by_label: HashMap<(String, String, String), Vec<Arc<Workload>>>,
-}
-
-impl Workloads {
-    fn add(&mut self, workload: Workload) {
-        let workload = Arc::new(workload);
-        for (key, value) in &workload.endpoint.labels {
-            let label = (workload.namespace.clone(), key.clone(), value.clone());
-            self.by_label
-                .entry(label)
-                .or_default()
-                .push(Arc::clone(&workload));
-        }
-        self.by_namespace
-            .entry(workload.namespace.clone())
-            .or_default()
-            .push(workload);
-    }
-
-    fn selected(&self, namespace: &str, selector: &Labels) -> Vec<Arc<Workload>> {
-        let with = |(key, value): (&String, &String)| {
-            let found = self
-                .by_label
-                .get(&(namespace.to_owned(), key.clone(), value.clone()));
-            found.map_or(&[][..], Vec::as_slice)
-        };
-        let all = || {
-            self.by_namespace
-                .get(namespace)
-                .map_or(&[][..], Vec::as_slice)
-        };
-        let candidates = selector
-            .iter()
-            .map(with)
-            .min_by_key(|list| list.len())
-            .unwrap_or_else(all);
-        let fits = |workload: &&Arc<Workload>| selects(selector, &workload.endpoint.labels);
-        candidates.iter().filter(fits).cloned().collect()
     }
 }
 
@@ -128,7 +102,9 @@ impl Service {
             names || matches!(workload.endpoint.address, Address::Ip(_))
         };
         let instances = members.iter().filter(fits).map(|workload| {
-            let own = workload.endpoint.ports.get(&port.name).copied();
+            let ports = &workload.endpoint.ports;
+            let by_target = || ports.get(port.target_name.as_ref()?);
+            let own = ports.get(&port.name).or_else(by_target).copied();
             let number = own.or(port.target).unwrap_or(port.number);
             Instance {
                 workload: Arc::clone(workload),
@@ -154,6 +130,52 @@ impl Service {
     }
 }
 
+impl<T> Named<T> {
+    fn new(name: String, namespace: String, spec: T) -> Self {
+        Self {
+            name,
+            namespace,
+            spec,
+        }
+    }
+}
+
+/// What services are put together from.
+#[derive(Default)]
+struct Parts {
+    entries: Vec<Named<ServiceEntry>>,
+    workloads: Workloads,
+    /// Kubernetes' lists of endpoints, by host.
+    listed: HashMap<String, Vec<Arc<Workload>>>,
+    /// Hosts that stand for others.
+    aliases: Vec<(String, String)>,
+}
+
+impl Parts {
+    fn add(&mut self, name: String, namespace: String, spec: Spec) {
+        match spec {
+            Spec::ServiceEntry(spec) | Spec::Kubernetes(kubernetes::Service::Own(spec)) => {
+                self.entries.push(Named::new(name, namespace, spec));
+            }
+            Spec::Kubernetes(kubernetes::Service::Alias(of)) => {
+                self.aliases.push((host::resolve(&name, &namespace), of));
+            }
+            Spec::WorkloadEntry(endpoint) => self.workloads.add(Workload {
+                name,
+                namespace,
+                endpoint,
+            }),
+            Spec::Endpoints(of) => {
+                let host = host::resolve(&of.service, &namespace);
+                let known = self.listed.entry(host).or_default();
+                let endpoints = of.endpoints.into_iter();
+                known.extend(endpoints.map(Workload::nameless).map(Arc::new));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Everything of a folder that has an effect.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -162,8 +184,11 @@ pub(crate) struct Registry {
     /// By full host.
     rules: HashMap<String, Vec<Named<DestinationRule>>>,
     /// In the order of namespace and name.
-    pub(crate) virtual_services: Vec<Named<VirtualService>>,
+    pub(crate) virtual_services: Vec<Named<Merged>>,
+    /// What only all objects together tell.
+    pub(crate) notes: Vec<Diagnostic>,
     pub(crate) gateways: Vec<Named<Gateway>>,
+    pub(crate) sidecars: Vec<Named<Sidecar>>,
     pub(crate) mesh: MeshConfig,
 }
 
@@ -172,51 +197,65 @@ impl Registry {
         let mut specs: Vec<_> = specs.into_iter().collect();
         // Without creation times, which files do not have, the order of names decides between rules.
         specs.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        let mut this = Self::default();
-        let mut entries = Vec::new();
-        let mut workloads = Workloads::default();
+        let mesh = specs.iter().find_map(|(_, _, spec)| match spec {
+            Spec::MeshConfig(mesh) => Some((**mesh).clone()),
+            _ => None,
+        });
+        let mut this = Self {
+            mesh: mesh.unwrap_or_default(),
+            ..Self::default()
+        };
+        let mut parts = Parts::default();
+        let mut virtual_services = Vec::new();
         for (namespace, name, spec) in specs {
             match spec {
-                Spec::ServiceEntry(spec) => entries.push(Named {
-                    name,
-                    namespace,
-                    spec,
-                }),
-                Spec::WorkloadEntry(endpoint) => workloads.add(Workload {
-                    name,
-                    namespace,
-                    endpoint,
-                }),
-                Spec::DestinationRule(spec) => {
+                Spec::DestinationRule(mut spec) => {
+                    spec.export_to.or(&this.mesh.export.destination_rules);
                     let host = host::resolve(&spec.host, &namespace);
-                    this.rules.entry(host).or_default().push(Named {
-                        name,
-                        namespace,
-                        spec,
-                    });
+                    let rules = this.rules.entry(host).or_default();
+                    rules.push(Named::new(name, namespace, *spec));
                 }
-                Spec::VirtualService(spec) => this.virtual_services.push(Named {
-                    name,
-                    namespace,
-                    spec,
-                }),
-                Spec::Gateway(spec) => this.gateways.push(Named {
-                    name,
-                    namespace,
-                    spec,
-                }),
-                Spec::MeshConfig(spec) => this.mesh = spec,
-                Spec::Unserved => {}
+                Spec::VirtualService(mut spec) => {
+                    spec.export_to.or(&this.mesh.export.virtual_services);
+                    virtual_services.push(Named::new(name, namespace, spec));
+                }
+                Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
+                Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
+                of_services => parts.add(name, namespace, of_services),
             }
         }
+        this.virtual_services = delegates::merge(virtual_services, &mut this.notes);
         let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::DynamicDns;
-        for entry in entries.into_iter().filter(served) {
-            this.add_service(entry, &workloads);
+        for mut entry in parts.entries.into_iter().filter(served) {
+            entry.spec.export_to.or(&this.mesh.export.services);
+            this.add_service(entry, &parts.workloads, &parts.listed);
         }
+        this.add_aliases(&parts.aliases);
         this
     }
 
-    fn add_service(&mut self, entry: Named<ServiceEntry>, workloads: &Workloads) {
+    /// `ExternalName`s become further names of the services that they stand for, through each other too; one that
+    /// stands for no service of the mesh has no routes.
+    fn add_aliases(&mut self, aliases: &[(String, String)]) {
+        for (name, first) in aliases {
+            let mut target = first;
+            for _ in aliases {
+                let next = aliases.iter().find(|(name, _)| name == target);
+                let Some((_, of)) = next else { break };
+                target = of;
+            }
+            for service in self.services.get_mut(target).into_iter().flatten() {
+                service.aliases.push(name.clone());
+            }
+        }
+    }
+
+    fn add_service(
+        &mut self,
+        entry: Named<ServiceEntry>,
+        workloads: &Workloads,
+        listed: &HashMap<String, Vec<Arc<Workload>>>,
+    ) {
         let Named {
             name,
             namespace,
@@ -229,6 +268,8 @@ impl Registry {
             selector,
             export_to,
             resolution,
+            addresses,
+            headless,
         } = spec;
         let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         let itself = named && selector.is_none() && endpoints.is_empty();
@@ -254,6 +295,9 @@ impl Registry {
                         ports: Vec::new(),
                         resolution,
                         export_to,
+                        addresses: addresses.clone(),
+                        headless,
+                        aliases: Vec::new(),
                     });
                     of_host.len() - 1
                 });
@@ -265,6 +309,10 @@ impl Registry {
             let own: Vec<_> = own.into_iter().map(Arc::new).collect();
             for port in &ports {
                 of_host[at].add_port(port, if itself { &own } else { &members });
+                // Listed endpoints count only for the ports that they name.
+                let listed = listed.get(&host).map_or(&[][..], Vec::as_slice).iter();
+                let named = listed.filter(|w| w.endpoint.ports.contains_key(&port.name));
+                of_host[at].add_port(port, &named.cloned().collect::<Vec<_>>());
             }
         }
     }
@@ -276,42 +324,18 @@ impl Registry {
             .filter_map(move |list| visible(list, namespace))
     }
 
+    /// All services that a namespace may see, those of one host one after the other.
+    pub(crate) fn all_services<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Service> {
+        let seen = move |s: &&Service| s.export_to.visible(&s.namespace, namespace);
+        self.services.values().flatten().filter(seen)
+    }
+
     /// The service of a full host name, as a namespace sees it.
     pub(crate) fn service(&self, host: &str, namespace: &str) -> Option<&Service> {
         visible(self.services.get(host)?, namespace)
-    }
-
-    /// The rules for a service that hold for a client, most important first: those of the client's namespace,
-    /// then of the service's, then of the root namespace; in each, those of the most specific host.
-    pub(crate) fn rules(
-        &self,
-        service: &Service,
-        namespace: &str,
-        labels: &Labels,
-    ) -> Vec<&Named<DestinationRule>> {
-        let candidates = [namespace, service.namespace.as_str(), ROOT_NAMESPACE];
-        for owner in candidates {
-            for pattern in patterns(&service.host) {
-                let Some(rules) = self.rules.get(&pattern) else {
-                    continue;
-                };
-                let matching = rules.iter().filter(|rule| {
-                    rule.namespace == owner
-                        && rule.spec.export_to.visible(owner, namespace)
-                        // A rule for some clients only is looked at in their own namespace only.
-                        && rule.spec.selector.as_ref().is_none_or(|s| owner == namespace && selects(s, labels))
-                });
-                let mut found: Vec<_> = matching.collect();
-                // A rule that names its clients stands alone, before those for everyone.
-                if let Some(chosen) = found.iter().position(|rule| rule.spec.selector.is_some()) {
-                    found = vec![found[chosen]];
-                }
-                if !found.is_empty() {
-                    return found;
-                }
-            }
-        }
-        Vec::new()
     }
 }
 
@@ -321,16 +345,4 @@ fn visible<'a>(list: &'a [Service], namespace: &str) -> Option<&'a Service> {
         .filter(|s| s.namespace == namespace)
         .find(seen)
         .or_else(|| list.iter().find(seen))
-}
-
-/// The host itself, then the wildcards that cover it, the narrowest first.
-fn patterns(host: &str) -> Vec<String> {
-    let mut patterns = vec![host.to_owned()];
-    let mut rest = host.strip_prefix("*.").map_or(host, |suffix| suffix);
-    while let Some((_, suffix)) = rest.split_once('.') {
-        patterns.push(format!("*.{suffix}"));
-        rest = suffix;
-    }
-    patterns.push("*".to_owned());
-    patterns
 }

@@ -73,7 +73,10 @@ fn the_policy_stands_at_the_end_of_every_table() {
 
 #[test]
 fn fields_of_istio_are_noted_and_others_refused() {
-    let loaded = parse(&mesh_config("{ trustDomain: example.com }")).expect("accepted");
+    let loaded = parse(&mesh_config(
+        "{ trustDomain: example.com, enableTracing: true }",
+    ))
+    .expect("accepted");
     assert_eq!(loaded.notes.len(), 1, "{:?}", loaded.notes);
     for (spec, wanted) in [
         (
@@ -130,5 +133,100 @@ fn a_host_without_addresses_is_dialled_by_its_callers() {
     assert_eq!(
         (host.name.as_str(), &*host.domains[0]),
         ("api.example.com:9080", "api.example.com")
+    );
+}
+
+/// The file `mesh.yaml` as istiod's `--meshConfig` takes it; a file of another name is no such thing.
+#[test]
+fn a_file_of_its_own_without_a_kind() {
+    let files = |name: &str, text: &str| {
+        Config::parse([
+            ("reviews.yaml".into(), REVIEWS.to_owned()),
+            (name.into(), text.to_owned()),
+        ])
+        .map_err(|rejected| rejected.to_string())
+    };
+    let text = "# the mesh\nrootNamespace: istio-system\ntrustDomain: cluster.local\noutboundTrafficPolicy: { mode: REGISTRY_ONLY }\n";
+    let loaded = files("folder/mesh.yaml", text).expect("accepted");
+    let resources = loaded.config.resources(&Node::sidecar("a", "default"));
+    assert_eq!(last(&resources, "9080").0, "block_all");
+    let said = files("mesh.yaml", "rootNamespac: a\nconnectTimeout: 0s\n").expect_err("refused");
+    assert!(
+        said.contains("unknown field \"rootNamespac\" in mesh"),
+        "{said}"
+    );
+    assert!(
+        said.contains("mesh.connectTimeout must be 1ms or more"),
+        "{said}"
+    );
+    let said = files("other.yaml", text).expect_err("refused");
+    assert!(said.contains("kind is missing"), "{said}");
+}
+
+#[test]
+fn what_holds_for_all_clusters() {
+    let mesh = mesh_config(
+        "{ connectTimeout: 3s, h2UpgradePolicy: UPGRADE, tcpKeepalive: { probes: 4 }, defaultServiceExportTo: ['.'] }",
+    );
+    let config = parse(&format!("{REVIEWS}{mesh}")).expect("accepted").config;
+    let own = config.resources(&Node::sidecar("a", "default"));
+    let name = "outbound|9080||reviews.default.svc.cluster.local";
+    let cluster = Cluster::decode(&*own.clusters[name].value).expect("a cluster");
+    assert_eq!(cluster.connect_timeout.map(|d| d.seconds), Some(3));
+    assert_eq!(cluster.typed_extension_protocol_options.len(), 1);
+    let keepalive = cluster
+        .upstream_connection_options
+        .and_then(|o| o.tcp_keepalive);
+    assert_eq!(
+        keepalive.and_then(|k| k.keepalive_probes).map(|n| n.value),
+        Some(4)
+    );
+    let other = config.resources(&Node::sidecar("a", "other"));
+    assert!(!other.clusters.contains_key(name));
+}
+
+#[test]
+fn retries_that_routes_do_not_say() {
+    let mesh = mesh_config("{ defaultHttpRetryPolicy: { attempts: 7, retryOn: '503' } }");
+    let service = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: reviews }\nspec:\n  hosts: [reviews]\n  \
+                   http: [ { match: [ { uri: { prefix: /own } } ], retries: { attempts: 1 }, route: [ { destination: { host: reviews } } ] }, { route: [ { destination: { host: reviews } } ] } ]\n";
+    let counts = |text: &str| {
+        let table =
+            RouteConfiguration::decode(&*resources(text).routes["9080"].value).expect("a table");
+        let routes = table.virtual_hosts[0].routes.clone().into_iter();
+        let counts = routes.map(|route| match route.action {
+            Some(Action::Route(action)) => action
+                .retry_policy
+                .and_then(|r| r.num_retries)
+                .map(|n| n.value),
+            other => panic!("{other:?}"),
+        });
+        counts.collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&format!("{REVIEWS}{mesh}")), [Some(7)]);
+    assert_eq!(
+        counts(&format!("{REVIEWS}{service}{mesh}")),
+        [Some(1), Some(7)]
+    );
+    assert_eq!(counts(&format!("{REVIEWS}{service}")), [Some(1), Some(2)]);
+    let none = mesh_config("{ defaultHttpRetryPolicy: { attempts: 0 } }");
+    assert_eq!(counts(&format!("{REVIEWS}{none}")), [None]);
+}
+
+#[test]
+fn rules_of_the_root_namespace_and_their_default_visibility() {
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: all, namespace: roots }\nspec: { host: '*', trafficPolicy: { loadBalancer: { simple: RANDOM } } }\n";
+    let of = |mesh: &str| {
+        let resources = resources(&format!("{REVIEWS}{rule}{}", mesh_config(mesh)));
+        let name = "outbound|9080||reviews.default.svc.cluster.local";
+        Cluster::decode(&*resources.clusters[name].value)
+            .expect("a cluster")
+            .lb_policy()
+    };
+    assert_eq!(of("{ rootNamespace: roots }"), LbPolicy::Random);
+    assert_eq!(of("{}"), LbPolicy::LeastRequest);
+    assert_eq!(
+        of("{ rootNamespace: roots, defaultDestinationRuleExportTo: ['.'] }"),
+        LbPolicy::LeastRequest
     );
 }

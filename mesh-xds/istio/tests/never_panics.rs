@@ -34,7 +34,64 @@ spec:
     - destination: { host: reviews, subset: v1 }
       weight: 10
     timeout: 1.5s
-  - directResponse: { status: 404 }
+  - directResponse: { status: 404, body: { bytes: AAEC } }
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: ratings }
+spec:
+  hosts: [ratings]
+  http:
+  - name: all
+    match:
+    - name: one
+      scheme: { exact: http }
+      authority: { prefix: r }
+      withoutHeaders: { x-a: {} }
+      queryParams: { a: { regex: 'b+' } }
+      statPrefix: s
+    headers:
+      request:
+        set: { x-a: '%REQ(b)%' }
+        remove: [x-b]
+    rewrite:
+      authority: a.b
+      uriRegexRewrite:
+        match: '/(.*)'
+        rewrite: '/\\1'
+    retries:
+      attempts: 3
+      retryOn: 5xx,503
+      backoff: 10ms
+    fault:
+      delay: { fixedDelay: 1s, percentage: { value: 0.1 } }
+      abort:
+        grpcStatus: UNAVAILABLE
+        percentage:
+          value: 50
+    corsPolicy:
+      maxAge: 24h
+      allowOrigins: [ { exact: 'https://a.b' } ]
+      allowMethods: [GET]
+    mirrors: [ { destination: { host: reviews }, percentage: { value: 1 } } ]
+    route: [ { destination: { host: reviews } } ]
+  - match: [ { uri: { prefix: /d } } ]
+    mirror: { host: reviews }
+    mirrorPercent: 30
+    delegate:
+      name: leaf
+  - redirect:
+      uri: /x
+      port: 80
+      redirectCode: 308
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: leaf }
+spec:
+  http:
+  - match: [ { uri: { prefix: /d/e } } ]
+    route: [ { destination: { host: reviews } } ]
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -76,10 +133,12 @@ fn runner() -> Runner {
 
 #[test]
 fn every_truncation() {
-    let text = all();
-    for (at, _) in text.char_indices() {
-        everything(&text[..at]);
+    for text in [REVIEWS, RULES] {
+        for (at, _) in text.char_indices() {
+            everything(&text[..at]);
+        }
     }
+    let text = all();
     everything(&text);
     assert!(Config::parse([("a.yaml".into(), text)]).is_ok());
 }

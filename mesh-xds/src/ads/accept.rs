@@ -9,7 +9,7 @@ use envoy_types::pb::google::rpc::Status;
 use mesh_core::snapshot::Missing;
 
 use crate::assemble::Assembler;
-use crate::decode::{self, Invalid, Rejected, cluster, endpoints, route};
+use crate::decode::{self, Invalid, Rejected, cluster, endpoints, listener, route};
 use crate::resource::{ResourceType, Resources};
 
 /// One response, whichever variant of the protocol brought it.
@@ -146,6 +146,11 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
             }
         }
         rejected.extend(assembler.take_cluster_faults());
+    } else if resource_type == ResourceType::Listener
+        && let Scope::State { keep, errors } = &batch.scope
+    {
+        let is_told = |name: &Arc<str>| taken.contains_key(name) || errors.contains(name);
+        only_listeners(assembler, &rejected, *keep, is_told);
     } else if let Scope::Changes { removed } = &batch.scope {
         removed
             .iter()
@@ -161,17 +166,31 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
     }
 }
 
+/// The listeners that a whole state does not hold are gone, as far as all of it could be read.
+fn only_listeners(
+    assembler: &mut Assembler,
+    rejected: &[Rejected],
+    keep: bool,
+    is_told: impl Fn(&Arc<str>) -> bool,
+) {
+    let unreadable = rejected.iter().any(|rejected| rejected.name.is_empty());
+    if !keep && !unreadable {
+        let is_bad = |name: &Arc<str>| rejected.iter().any(|it| it.name == *name);
+        assembler.only_listeners(|name| is_told(name) || is_bad(name));
+    }
+}
+
 /// A named resource that the control plane has taken away, or never had. What we have of it stays, as in
 /// Envoy: it lives as long as what refers to it, and only that something does not exist ends the waiting.
 fn remove(assembler: &mut Assembler, resource_type: ResourceType, name: &Arc<str>) {
-    match (resource_type, name.parse()) {
-        (ResourceType::Route, Ok(table)) if !assembler.is_answered(table) => {
+    match resource_type {
+        ResourceType::Listener => assembler.listener_gone(name),
+        ResourceType::Route | ResourceType::Endpoints
+            if !assembler.is_answered(resource_type, name) =>
+        {
             let reason =
                 format!("the control plane says that {resource_type} {name:?} does not exist");
-            assembler.table_absent(table, Missing::NotReceived(reason.into()));
-        }
-        (ResourceType::Endpoints, _) if !assembler.has_endpoints(name) => {
-            assembler.endpoints_absent(Arc::clone(name));
+            assembler.missing(resource_type, name, Missing::NotReceived(reason.into()));
         }
         _ => {}
     }
@@ -181,12 +200,13 @@ fn remove(assembler: &mut Assembler, resource_type: ResourceType, name: &Arc<str
 /// last good version, that one stays.
 fn refuse(assembler: &mut Assembler, rejected: &Rejected) {
     let fault: Arc<str> = rejected.to_string().into();
-    match (rejected.resource_type, rejected.name.parse()) {
-        (ResourceType::Endpoints, _) => assembler.endpoints_refused(&rejected.name, fault),
-        (ResourceType::Route, Ok(table)) => {
-            assembler.table_absent(table, Missing::NotReceived(fault))
+    match rejected.resource_type {
+        ResourceType::Endpoints => assembler.endpoints_refused(&rejected.name, fault),
+        of @ (ResourceType::Route | ResourceType::Listener) => {
+            assembler.missing(of, &rejected.name, Missing::NotReceived(fault));
         }
-        _ => {}
+        // One that can be named is found out when a route names it.
+        ResourceType::Cluster => {}
     }
 }
 
@@ -210,11 +230,11 @@ pub(super) fn errors(
         let name: Arc<str> = error.resource_name.unwrap_or_default().name.into();
         let status = error.error_detail.unwrap_or_default();
         let text: Arc<str> = format!("{resource_type} {name:?}: {}", instead(&status)).into();
-        match (resource_type, name.parse()) {
-            (ResourceType::Route, Ok(table)) if !assembler.has_table(table) => {
-                assembler.table_absent(table, Missing::NotReceived(Arc::clone(&text)));
+        match resource_type {
+            ResourceType::Endpoints => assembler.endpoints_refused(&name, Arc::clone(&text)),
+            of if !assembler.has(of, &name) => {
+                assembler.missing(of, &name, Missing::NotReceived(Arc::clone(&text)));
             }
-            (ResourceType::Endpoints, _) => assembler.endpoints_refused(&name, Arc::clone(&text)),
             _ => {}
         }
         texts.push(text);
@@ -257,9 +277,19 @@ fn one(
             Ok(name)
         }
         ResourceType::Route => {
-            let decoded = route::decode(&bytes)?;
+            let decoded = route::decode(&bytes, assembler.timing())?;
             let name = same(Arc::clone(&decoded.name))?;
-            assembler.set_route(&version, decoded);
+            assembler.set_route(&version, decoded, &bytes);
+            Ok(name)
+        }
+        ResourceType::Listener => {
+            let name = listener::name(&bytes).map_err(|reason| (called.into(), reason))?;
+            let name = same(name)?;
+            if assembler.is_listener_wanted(&name) {
+                let decoded = listener::decode(&bytes);
+                let decoded = decoded.map_err(|reason| (Arc::clone(&name), reason))?;
+                assembler.set_listener(&name, decoded);
+            }
             Ok(name)
         }
     }

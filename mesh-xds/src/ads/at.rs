@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::accept::{Batch, Scope, accept, errors};
 use super::link::{Link, Subscriptions};
-use super::machine::{Machine, is_answered};
+use super::machine::Machine;
 use super::peer::Variant;
 use super::request::Request;
 use super::sotw::{Due, Names};
@@ -52,8 +52,11 @@ impl At<'_> {
     pub fn connected(&mut self) {
         self.link().open();
         if self.is_active() {
-            let names = self.machine.assembler.endpoint_names();
-            self.machine.assembler.endpoints_requested(names);
+            let assembler = &mut self.machine.assembler;
+            for of in ResourceType::ALL {
+                let names = assembler.names(of).unwrap_or_default();
+                assembler.requested(of, names);
+            }
         }
     }
 
@@ -116,9 +119,7 @@ impl At<'_> {
             let subscription = &mut all[resource_type as usize];
             removed.iter().for_each(|name| subscription.removed(name));
         }
-        if resource_type == ResourceType::Cluster
-            && self.link().peer.features.ignore_resource_deletion
-        {
+        if resource_type.is_full_state() && self.link().peer.features.ignore_resource_deletion {
             removed.clear();
         }
         let batch = Batch::changes(resource_type, &version, response.resources, removed);
@@ -139,6 +140,8 @@ impl At<'_> {
             .filter(|of| link.variant() == variant && link.is_open(*of));
         if resource_type.is_none() {
             tracing::debug!(type_url, "response of a type that was not asked for");
+            self.machine.strays.add(type_url);
+            self.machine.tell_ignored();
         }
         resource_type
     }
@@ -186,8 +189,8 @@ impl At<'_> {
         }
         rejected.insert(resource_type, texts);
         status.rejected = rejected.values().flatten().cloned().collect();
-        if resource_type == ResourceType::Route {
-            status.ignored = assembler.ignored();
+        if matches!(resource_type, ResourceType::Route | ResourceType::Listener) {
+            self.machine.tell_ignored();
         }
         (accepted.taken, faults)
     }
@@ -198,7 +201,7 @@ impl At<'_> {
         } = &mut *self.machine;
         links[self.server]
             .deadlines
-            .retain(|(of, name), _| *of != resource_type || !is_answered(assembler, *of, name));
+            .retain(|(of, name), _| *of != resource_type || !assembler.is_answered(*of, name));
     }
 
     /// The next request to send on a state-of-the-world stream, if there is one and the stream is open.
@@ -257,11 +260,11 @@ impl At<'_> {
         let Machine {
             assembler, links, ..
         } = &mut *self.machine;
-        if resource_type == ResourceType::Endpoints && is_active {
-            assembler.endpoints_requested(Arc::clone(names));
+        if is_active {
+            assembler.requested(resource_type, Arc::clone(names));
         }
         links[self.server].start_deadlines(resource_type, names, now, |name| {
-            is_answered(assembler, resource_type, name)
+            assembler.is_answered(resource_type, name)
         });
     }
 

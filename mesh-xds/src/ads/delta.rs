@@ -19,6 +19,8 @@ pub(super) struct Subscription {
     resource_type: ResourceType,
     /// The names that the server knows of on this stream. `None`: nothing was sent.
     sent: Option<Names>,
+    /// Whether these are all.
+    is_wildcard: bool,
     /// Of the accepted resources, as this server numbers them; kept over streams.
     versions: BTreeMap<Arc<str>, Arc<str>>,
     /// Responses that have not been answered, each with the reasons if it was not wholly accepted.
@@ -30,6 +32,7 @@ impl Subscription {
         Self {
             resource_type,
             sent: None,
+            is_wildcard: false,
             versions: BTreeMap::new(),
             unanswered: VecDeque::new(),
         }
@@ -58,7 +61,7 @@ impl Subscription {
     /// Whether the server was asked for a resource of this name.
     pub(super) fn is_asked(&self, name: &str) -> bool {
         let named = |sent: &Names| sent.contains(name);
-        self.resource_type.is_wildcard() || self.sent.as_ref().is_some_and(named)
+        self.is_wildcard || self.sent.as_ref().is_some_and(named)
     }
 
     /// Records a resource that was taken. One that was not asked for is not kept, so neither is its version.
@@ -92,6 +95,7 @@ impl Subscription {
         cached: impl FnOnce() -> Vec<Arc<str>>,
     ) -> Option<Due<DeltaDiscoveryRequest>> {
         let wildcard = names.is_none();
+        self.is_wildcard = wildcard;
         let names = names.unwrap_or_default();
         let first = self.sent.is_none();
         // The first request of a type with no names would mean "everything".

@@ -146,6 +146,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::Dialect;
 
     fn named(names: impl IntoIterator<Item = u32>) -> Accepted {
         let taken = names.into_iter();
@@ -159,7 +160,7 @@ mod tests {
 
     /// A cache that lists these clusters.
     fn listing(names: std::ops::Range<u32>) -> Assembler {
-        let mut assembler = Assembler::new("default");
+        let mut assembler = Assembler::new("default", Dialect::Sidecar);
         let clusters = names.map(|name| (name.to_string().into(), Vec::new()));
         assembler.set_clusters(&"1".into(), clusters.collect(), false);
         assembler

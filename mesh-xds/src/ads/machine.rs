@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use envoy_types::pb::envoy::service::status::v3::ClientConfig;
-use mesh_core::snapshot::{Missing, TableKey};
+use mesh_core::snapshot::Missing;
 use rand::Rng;
 
 use super::accept::accept_all;
@@ -19,9 +19,11 @@ use super::link::Link;
 use super::peer::Peer;
 use super::request::Request;
 use super::sotw::Names;
+use super::strays::Strays;
 use crate::assemble::{Assembled, Assembler};
 use crate::csds::client_config;
 use crate::dns::{Answer, Lookup};
+use crate::listener_name::Wanted;
 use crate::node::Node;
 use crate::resource::{ResourceType, Resources};
 
@@ -38,7 +40,8 @@ pub struct Status {
     pub last_error: Option<Arc<str>>,
     /// The faults of the last response of each type that had any.
     pub rejected: Vec<Arc<str>>,
-    /// What the route configurations in force ask for and do not get, each kind once: how often, and where first.
+    /// What the resources in force ask for and do not get, each kind once: how often, and where first. After it
+    /// the responses of types that were not asked for.
     pub ignored: Vec<Arc<str>>,
 }
 
@@ -54,10 +57,11 @@ pub struct Machine {
     pub(super) status: Status,
     pub(super) rejected: BTreeMap<ResourceType, Vec<Arc<str>>>,
     pub(super) history: History,
+    pub(super) strays: Strays,
 }
 
 impl Machine {
-    /// A machine that has not connected yet. `server` is what errors call the other side.
+    /// A machine that has not connected yet, in the dialect of its node. `server` is what errors call the other side.
     pub fn new(node: Node, server: impl Into<Peer>) -> Self {
         Self::with_fallback(node, server.into(), [])
     }
@@ -71,13 +75,14 @@ impl Machine {
         };
         let all = std::iter::once(first).chain(others);
         Self {
-            assembler: Assembler::new(&node.namespace),
+            assembler: Assembler::new(&node.namespace, node.dialect()),
             node,
             links: all.map(Link::new).collect(),
             active: 0,
             status,
             rejected: BTreeMap::new(),
             history: History::default(),
+            strays: Strays::default(),
         }
     }
 
@@ -86,9 +91,10 @@ impl Machine {
         &self.status
     }
 
-    /// Asks for a table; returns whether it is new.
-    pub fn want(&mut self, table: TableKey) -> bool {
-        let is_new = self.assembler.want(table);
+    /// Asks for a table, or in gRPC's dialect for a listener; returns whether it is new. What the dialect has no word
+    /// for is not asked for.
+    pub fn want(&mut self, wanted: impl Into<Wanted>) -> bool {
+        let is_new = self.assembler.want(wanted.into());
         self.fall_back();
         is_new
     }
@@ -166,8 +172,10 @@ impl Machine {
             let name = Arc::clone(&self.links[server].peer.name);
             tracing::info!(server = %name, "a preferred control plane is back");
             self.status.server = name;
-            let names = self.links[server].sent(ResourceType::Endpoints);
-            self.assembler.endpoints_requested(names);
+            for of in ResourceType::ALL {
+                let names = self.links[server].sent(of);
+                self.assembler.requested(of, names);
+            }
         }
         self.status.connected = true;
         self.assembler.resume();
@@ -182,7 +190,7 @@ impl Machine {
                 .heard(&self.assembler, *resource_type, accepted);
         }
         self.status.connected = true;
-        self.status.ignored = self.assembler.ignored();
+        self.tell_ignored();
         self.status.rejected = accepted
             .iter()
             .flat_map(|(_, accepted)| &accepted.rejected)
@@ -207,20 +215,23 @@ impl Machine {
 
     /// What is subscribed; `None` is a wildcard.
     pub(super) fn names(&mut self, resource_type: ResourceType) -> Option<Names> {
-        match resource_type {
-            ResourceType::Cluster => None,
-            ResourceType::Endpoints => Some(self.assembler.endpoint_names()),
-            ResourceType::Route => {
-                let names = self.assembler.wanted().map(|key| key.to_string().into());
-                Some(Arc::new(names.collect()))
-            }
-        }
+        self.assembler.names(resource_type)
     }
 
     /// Publishes what has become complete by now. `None` when nothing changed.
     pub fn assemble(&mut self, now: Instant) -> Option<Assembled> {
         self.expire(now);
-        self.assembler.assemble(now)
+        let assembled = self.assembler.assemble(now);
+        // Clusters are looked into when a route first names them.
+        if self.assembler.take_ignored_changed() {
+            self.tell_ignored();
+        }
+        assembled
+    }
+
+    pub(super) fn tell_ignored(&mut self) {
+        self.status.ignored = self.assembler.ignored();
+        self.status.ignored.extend(self.strays.told());
     }
 
     /// When to call [`Self::assemble`] although nothing has arrived.
@@ -245,26 +256,12 @@ impl Machine {
             if is_slow {
                 self.history.timed_out(resource_type, &name);
             }
-            match (resource_type, name.parse()) {
-                (ResourceType::Route, Ok(table)) => {
-                    let Status { node, server, .. } = &self.status;
-                    let reason = format!(
-                        "{server} did not send {resource_type} {name:?} to node {node:?} in {patience} s"
-                    );
-                    self.assembler
-                        .table_absent(table, Missing::NotReceived(reason.into()));
-                }
-                (ResourceType::Endpoints, _) => self.assembler.endpoints_absent(name),
-                _ => {}
-            }
+            let Status { node, server, .. } = &self.status;
+            let reason = format!(
+                "{server} did not send {resource_type} {name:?} to node {node:?} in {patience} s"
+            );
+            self.assembler
+                .missing(resource_type, &name, Missing::NotReceived(reason.into()));
         }
-    }
-}
-
-pub(super) fn is_answered(assembler: &Assembler, resource_type: ResourceType, name: &str) -> bool {
-    match resource_type {
-        ResourceType::Cluster => true,
-        ResourceType::Endpoints => assembler.has_endpoints(name),
-        ResourceType::Route => name.parse().is_ok_and(|table| assembler.is_answered(table)),
     }
 }

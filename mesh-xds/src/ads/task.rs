@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use mesh_core::snapshot::TableKey;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
@@ -16,12 +15,13 @@ use super::stream::{Event, Stream};
 use crate::assemble::Assembled;
 use crate::csds::Questions;
 use crate::dns::Lookups;
+use crate::listener_name::Wanted;
 
 /// What the other side of [`run`] holds: asks for tables, sees how the link stands.
 #[derive(Debug)]
 pub struct Control {
-    /// Tables that calls have asked for.
-    pub wanted: mpsc::UnboundedReceiver<TableKey>,
+    /// What calls have asked for: tables, or listeners in gRPC's dialect.
+    pub wanted: mpsc::UnboundedReceiver<Wanted>,
     /// Where the link's state is told.
     pub status: watch::Sender<Status>,
     /// Looks up the names that clusters of DNS types have.

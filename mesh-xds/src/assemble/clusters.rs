@@ -2,7 +2,9 @@
 
 mod arrival;
 mod build;
+mod by_name;
 mod entries;
+mod ignored;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,6 +18,8 @@ use crate::decode::endpoints::EndpointsResource;
 use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use build::{cluster_of, passing_through};
+use by_name::ByName;
+use ignored::Tally;
 use names::LookedUp;
 
 /// What a route finds behind a cluster's name.
@@ -72,6 +76,12 @@ pub(super) struct Clusters {
     dirty: BTreeSet<Arc<str>>,
     /// By cluster, so that one that is looked at again and again is told once.
     faults: BTreeMap<Arc<str>, Rejected>,
+    /// What clusters that are in use hold without effect.
+    ignored: Tally,
+    /// The same of load assignments.
+    ignored_endpoints: Tally,
+    /// In gRPC's dialect, where the clusters are asked for by name.
+    by_name: Option<ByName>,
 }
 
 #[derive(Debug)]
@@ -97,11 +107,6 @@ impl Clusters {
         self.wire.as_ref()?.get(name)
     }
 
-    /// Whether the clusters have been sent once.
-    pub(super) const fn is_known(&self) -> bool {
-        self.wire.is_some()
-    }
-
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
         self.endpoints.contains_key(name)
     }
@@ -119,9 +124,31 @@ impl Clusters {
         std::mem::take(&mut self.faults).into_values()
     }
 
+    /// What clusters and load assignments hold without effect, each kind once.
+    pub(super) fn ignored(&self) -> impl Iterator<Item = Arc<str>> {
+        let clusters = self.ignored.told(["cluster", "clusters"]);
+        clusters.chain(
+            self.ignored_endpoints
+                .told(["endpoints", "load assignments"]),
+        )
+    }
+
+    /// Whether that differs from when this was asked last.
+    pub(super) fn take_ignored_changed(&mut self) -> bool {
+        // Both are asked, so that neither is asked for nothing later.
+        self.ignored.take_changed() | self.ignored_endpoints.take_changed()
+    }
+
     /// Records which load assignments the control plane is now asked for.
     pub(super) fn endpoints_requested(&mut self, names: Arc<BTreeSet<Arc<str>>>) {
-        self.endpoints.retain(|name, _| names.contains(name));
+        let tally = &mut self.ignored_endpoints;
+        self.endpoints.retain(|name, _| {
+            let stays = names.contains(name);
+            if !stays {
+                tally.remove(name);
+            }
+            stays
+        });
         self.requested = names;
     }
 
@@ -143,6 +170,10 @@ impl Clusters {
             return;
         }
         self.dirty.extend(users.into_iter().flatten().cloned());
+        match &endpoints {
+            Assignment::Known(known) => self.ignored_endpoints.set(&name, &known.ignored),
+            _ => self.ignored_endpoints.remove(&name),
+        }
         self.endpoints.insert(name, endpoints);
     }
 
@@ -171,6 +202,9 @@ impl Clusters {
                 resolution,
             },
         );
+        if let Some(by_name) = &mut self.by_name {
+            by_name.names = None;
+        }
         self.resolve_again(name);
     }
 
@@ -184,6 +218,11 @@ impl Clusters {
             self.unlink(name);
             self.referenced.remove(name);
             self.dirty.remove(name);
+            self.ignored.remove(name);
+            if let Some(by_name) = &mut self.by_name {
+                by_name.gone.remove(name);
+                by_name.names = None;
+            }
         }
     }
 
@@ -217,10 +256,10 @@ impl Clusters {
     }
 
     fn resolved(&mut self, name: &Arc<str>) -> Resolution {
-        let Some(wire) = &self.wire else {
-            return Resolution::Waiting("the clusters (CDS)".into());
-        };
-        let Some(bytes) = wire.get(name) else {
+        let Some(bytes) = self.wire.as_ref().and_then(|wire| wire.get(name)) else {
+            if let Some(what) = self.awaited(name) {
+                return Resolution::Waiting(what);
+            }
             self.unlink(name);
             return Resolution::Absent;
         };
@@ -310,6 +349,10 @@ impl Clusters {
             users.insert(Arc::clone(name));
         }
         self.looked_up.link(name, names_of(&resource));
+        match &resource {
+            Ok(resource) => self.ignored.set(name, &resource.ignored),
+            Err(_) => self.ignored.remove(name),
+        }
         if let Some(referenced) = self.referenced.get_mut(name) {
             referenced.resource = Some(resource.clone());
             referenced.service = service;
@@ -331,6 +374,7 @@ impl Clusters {
                 self.by_service.remove(&service);
                 self.names = None;
                 if !self.requested.contains(&service) {
+                    self.ignored_endpoints.remove(&service);
                     self.endpoints.remove(&service);
                 }
             }

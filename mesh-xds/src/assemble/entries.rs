@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use mesh_core::snapshot::TableKey;
+use mesh_core::snapshot::{Missing, TableKey};
 
 use super::Assembler;
 use super::hosts::TableState;
+use super::listeners::Stated;
 use crate::decode::Rejected;
 use crate::resource::ResourceType;
 
@@ -37,6 +38,13 @@ impl Assembler {
     pub(crate) fn entries(&self) -> Vec<Entry<'_>> {
         let mut entries = self.clusters.cluster_entries();
         entries.extend(self.clusters.endpoints_entries());
+        if let Some(listeners) = &self.listeners {
+            let routes = listeners.routes();
+            let listeners = listeners.listeners();
+            entries.extend(routes.map(|it| named_entry(ResourceType::Route, it)));
+            entries.extend(listeners.map(|it| named_entry(ResourceType::Listener, it)));
+            return entries;
+        }
         let tables = self.hosts.tables();
         entries.extend(tables.map(|(key, state)| table_entry(*key, state)));
         entries
@@ -44,11 +52,29 @@ impl Assembler {
 
     /// Whether a resource of this name is among [`Self::entries`].
     pub(crate) fn knows(&self, resource_type: ResourceType, name: &str) -> bool {
-        match resource_type {
-            ResourceType::Cluster => self.clusters.knows_cluster(name),
-            ResourceType::Endpoints => self.clusters.knows_endpoints(name),
-            ResourceType::Route => name.parse().is_ok_and(|key| self.is_wanted(key)),
+        match (resource_type, &self.listeners) {
+            (ResourceType::Cluster, _) => self.clusters.knows_cluster(name),
+            (ResourceType::Endpoints, _) => self.clusters.knows_endpoints(name),
+            (ResourceType::Route, Some(listeners)) => listeners.knows_route(name),
+            (ResourceType::Listener, _) => self.is_listener_wanted(name),
+            (ResourceType::Route, None) => name.parse().is_ok_and(|key| self.is_wanted(key)),
         }
+    }
+}
+
+fn named_entry<'a, T>(
+    resource_type: ResourceType,
+    (name, state): (&Arc<str>, &'a Stated<T>),
+) -> Entry<'a> {
+    Entry {
+        resource_type,
+        name: Arc::clone(name),
+        held: match state {
+            Stated::Waiting => Held::Waiting,
+            Stated::Known(_) => Held::Usable,
+            Stated::Missing(Missing::NoSuch(_) | Missing::NotReceived(_)) => Held::Absent,
+        },
+        wire: None,
     }
 }
 

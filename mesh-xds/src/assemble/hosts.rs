@@ -78,6 +78,11 @@ impl Hosts {
         self.tables.get(&table)
     }
 
+    /// Something of a table differs that its hosts do not show.
+    pub(super) fn touch(&mut self, table: TableKey) {
+        self.changed_tables.insert(table);
+    }
+
     pub(super) fn take_changed_tables(&mut self) -> Vec<TableKey> {
         std::mem::take(&mut self.changed_tables)
             .into_iter()

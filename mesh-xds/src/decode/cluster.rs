@@ -3,31 +3,36 @@
 //! On arrival only the name and the wire form are looked at: a sidecar's CDS holds every service of
 //! the mesh. The content is decoded when a route first refers to the cluster.
 
+mod constraints;
 mod dns;
+mod ignored;
 mod lb;
+mod options;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
-use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
-use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
+use envoy_types::pb::envoy::config::core::v3::{
+    ConfigSource, TransportSocket, config_source::ConfigSourceSpecifier,
+    transport_socket::ConfigType,
+};
 use envoy_types::pb::google::protobuf::{Struct, value::Kind};
-use http::http_protocol_options::{UpstreamProtocolOptions, explicit_http_config::ProtocolConfig};
 use mesh_core::cluster::{Protocol, Transport};
 use prost::Message;
 
 pub(crate) use dns::{Host, Names};
 pub(crate) use lb::LbRules;
+use options::{HTTP_OPTIONS, Options};
 
 use super::endpoints::{self, EndpointsResource};
-use super::{Invalid, message};
+use super::ignored::Ignored;
+use super::{Faults, Invalid, message};
 
 /// Envoy's default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RAW_BUFFER: &str = "/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A cluster without its endpoints.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(crate) struct ClusterResource {
     pub(crate) connect_timeout: Duration,
     pub(crate) lb: LbRules,
     pub(crate) transport: TransportRules,
+    /// What is in it and has no effect here, in words, each kind once.
+    pub(crate) ignored: Vec<Box<str>>,
 }
 
 /// Where a cluster's endpoints come from.
@@ -97,12 +104,25 @@ pub(crate) fn name(bytes: &[u8]) -> Result<Arc<str>, Invalid> {
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
     let cluster: pb::Cluster = message(bytes)?;
+    let mut ignored = Ignored::default();
+    ignored.unknown_fields(&cluster, bytes);
+    ignored.cluster(&cluster);
+    let mut faults = Faults::default();
+    let options = faults.take(options::decode(&cluster)).unwrap_or_default();
+    let discovery = faults.take(discovery(&cluster, options, &mut ignored));
+    let connect_timeout = faults.take(connect_timeout(&cluster));
+    let lb = faults.take(lb::rules(&cluster, &mut ignored));
+    let transport = faults.take(transport(&cluster));
+    faults.take(constraints::check(&cluster));
+    let all = discovery.zip(connect_timeout).zip(lb.zip(transport));
+    let ((discovery, connect_timeout), (lb, transport)) = faults.or(all)?;
     Ok(ClusterResource {
-        discovery: discovery(&cluster)?,
-        protocol: protocol(&cluster)?,
-        connect_timeout: connect_timeout(&cluster)?,
-        lb: lb::rules(&cluster)?,
-        transport: transport(&cluster),
+        discovery,
+        protocol: options.protocol,
+        connect_timeout,
+        lb,
+        transport,
+        ignored: ignored.kinds(),
     })
 }
 
@@ -118,7 +138,11 @@ fn connect_timeout(cluster: &pb::Cluster) -> Result<Duration, Invalid> {
         })
 }
 
-fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
+fn discovery(
+    cluster: &pb::Cluster,
+    options: Options,
+    ignored: &mut Ignored,
+) -> Result<Discovery, Invalid> {
     use pb::cluster::{ClusterDiscoveryType, DiscoveryType};
     let kind = match &cluster.cluster_discovery_type {
         None => DiscoveryType::Static,
@@ -132,78 +156,77 @@ fn discovery(cluster: &pb::Cluster) -> Result<Discovery, Invalid> {
         }
     };
     Ok(match kind {
-        DiscoveryType::Eds => {
-            let service = cluster
-                .eds_cluster_config
-                .as_ref()
-                .map(|eds| eds.service_name.as_str());
-            let service = service
-                .filter(|name| !name.is_empty())
-                .unwrap_or(&cluster.name);
-            Discovery::Eds {
-                service_name: service.into(),
-            }
-        }
+        DiscoveryType::Eds => eds(cluster),
         DiscoveryType::Static => Discovery::Static(match &cluster.load_assignment {
             None => EndpointsResource::default(),
-            Some(assignment) => endpoints::from_proto(assignment, endpoints::socket_addr)
+            Some(assignment) => endpoints::from_proto(assignment, endpoints::socket_addr, ignored)
                 .map_err(|e| e.within("load_assignment"))?,
         }),
-        DiscoveryType::StrictDns => Discovery::Dns(dns::strict(cluster)?),
-        DiscoveryType::LogicalDns => Discovery::Dns(dns::logical(cluster)?),
+        DiscoveryType::StrictDns => Discovery::Dns(dns::strict(cluster, ignored)?),
+        DiscoveryType::LogicalDns => Discovery::Dns(dns::logical(cluster, ignored)?),
         DiscoveryType::OriginalDst => Discovery::OriginalDestination {
-            callers_version: matches!(
-                http_options(cluster)?.and_then(|options| options.upstream_protocol_options),
-                Some(UpstreamProtocolOptions::UseDownstreamProtocolConfig(_))
-            ),
+            callers_version: options.callers_version,
         },
     })
 }
 
-fn http_options(cluster: &pb::Cluster) -> Result<Option<http::HttpProtocolOptions>, Invalid> {
-    let any = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS);
-    any.map(|any| message(&any.value).map_err(|e| e.within("typed_extension_protocol_options")))
-        .transpose()
+fn eds(cluster: &pb::Cluster) -> Discovery {
+    let config = cluster.eds_cluster_config.as_ref();
+    if let Some(source) = config.and_then(|config| foreign(config.eds_config.as_ref()?)) {
+        return Discovery::Unsupported(format!(
+            "eds_cluster_config.eds_config: endpoints from {source} are not supported, only those of the control plane's own stream"
+        ));
+    }
+    let service = config.map(|eds| eds.service_name.as_str());
+    let service = service
+        .filter(|name| !name.is_empty())
+        .unwrap_or(&cluster.name);
+    Discovery::Eds {
+        service_name: service.into(),
+    }
 }
 
-fn protocol(cluster: &pb::Cluster) -> Result<Protocol, Invalid> {
-    #[allow(deprecated, reason = "the older form is still sent")]
-    let old = cluster.http2_protocol_options.is_some();
-    let Some(options) = http_options(cluster)? else {
-        return Ok(if old {
-            Protocol::Http2
-        } else {
-            Protocol::Http1
-        });
-    };
-    let explicit = match options.upstream_protocol_options {
-        Some(UpstreamProtocolOptions::ExplicitHttpConfig(explicit)) => explicit.protocol_config,
-        // The caller's own version, or TLS negotiation: over plaintext HTTP/1.1 is what is understood.
-        _ => None,
-    };
-    Ok(match explicit {
-        Some(ProtocolConfig::Http2ProtocolOptions(_)) => Protocol::Http2,
-        _ => Protocol::Http1,
-    })
+/// What a source is that is not the stream which the cluster came by. gRPC A27 refuses the cluster, Envoy follows
+/// the source.
+#[allow(deprecated, reason = "the older form may still be sent")]
+const fn foreign(source: &ConfigSource) -> Option<&'static str> {
+    match &source.config_source_specifier {
+        Some(ConfigSourceSpecifier::Path(_) | ConfigSourceSpecifier::PathConfigSource(_)) => {
+            Some("a file")
+        }
+        Some(ConfigSourceSpecifier::ApiConfigSource(_)) => Some("another server"),
+        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) | None => None,
+    }
 }
 
-fn transport(cluster: &pb::Cluster) -> TransportRules {
-    let matches = cluster.transport_socket_matches.iter().map(|entry| {
+fn transport(cluster: &pb::Cluster) -> Result<TransportRules, Invalid> {
+    let mut faults = Faults::default();
+    let mut matches = Vec::with_capacity(cluster.transport_socket_matches.len());
+    for (at, entry) in cluster.transport_socket_matches.iter().enumerate() {
+        let within = |e: Invalid| e.within(format_args!("transport_socket_matches[{at}]"));
+        faults.take(constraints::named(&entry.name).map_err(within));
+        faults.take(is_named(entry.transport_socket.as_ref()).map_err(within));
         let labels = entry.r#match.as_ref().map(labels).unwrap_or_default();
         let who = format!(
             "transport socket match {:?} of cluster {:?}",
             entry.name, cluster.name
         );
-        (labels, socket(entry.transport_socket.as_ref(), &who))
-    });
+        matches.push((labels, socket(entry.transport_socket.as_ref(), &who)));
+    }
+    faults.take(is_named(cluster.transport_socket.as_ref()));
     let who = format!("transport socket of cluster {:?}", cluster.name);
-    TransportRules {
-        matches: matches.collect(),
+    faults.or(Some(TransportRules {
+        matches,
         otherwise: cluster
             .transport_socket
             .as_ref()
             .map(|own| socket(Some(own), &who)),
-    }
+    }))
+}
+
+fn is_named(socket: Option<&TransportSocket>) -> Result<(), Invalid> {
+    let name = socket.map_or("-", |socket| &socket.name);
+    constraints::named(name).map_err(|e| e.within("transport_socket"))
 }
 
 fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {

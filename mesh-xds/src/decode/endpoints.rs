@@ -1,7 +1,9 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fmt;
+mod ignored;
+mod policy;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use mesh_core::lb::Overprovisioning;
 use mesh_core::lb::locality::{Locality, LocalityWeights};
 
 use super::cluster::labels;
-use super::{Invalid, message};
+use super::ignored::Ignored;
+use super::{Faults, Invalid, message};
 
 /// Envoy's bound of `LocalityLbEndpoints.priority`.
 const LOWEST_PRIORITY: u32 = 128;
@@ -27,6 +30,9 @@ pub(crate) struct EndpointsResource<A = SocketAddr> {
     /// They count only if the cluster says so.
     pub(crate) locality_weights: LocalityWeights,
     pub(crate) overprovisioning: Overprovisioning,
+    /// What is in it and has no effect here, in words, each kind once. Of a cluster's own endpoints the
+    /// cluster tells it.
+    pub(crate) ignored: Vec<Box<str>>,
 }
 
 impl<A> Default for EndpointsResource<A> {
@@ -35,6 +41,7 @@ impl<A> Default for EndpointsResource<A> {
             endpoints: Vec::new(),
             locality_weights: LocalityWeights::default(),
             overprovisioning: Overprovisioning::default(),
+            ignored: Vec::new(),
         }
     }
 }
@@ -57,8 +64,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc
     if name.is_empty() {
         return Err((name, Invalid::new("cluster_name", "is empty")));
     }
-    match from_proto(&assignment, socket_addr) {
-        Ok(endpoints) => Ok((name, endpoints)),
+    let mut ignored = Ignored::default();
+    ignored.unknown_fields(&assignment, bytes);
+    match from_proto(&assignment, socket_addr, &mut ignored) {
+        Ok(endpoints) => Ok((
+            name,
+            EndpointsResource {
+                ignored: ignored.kinds(),
+                ..endpoints
+            },
+        )),
         Err(error) => Err((name, error)),
     }
 }
@@ -67,46 +82,82 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc
 pub(crate) fn from_proto<A: Clone + Eq + Hash>(
     assignment: &pb::ClusterLoadAssignment,
     read: fn(&SocketAddress) -> Result<A, Invalid>,
+    ignored: &mut Ignored,
 ) -> Result<EndpointsResource<A>, Invalid> {
+    let mut faults = Faults::default();
+    if assignment.cluster_name.is_empty() {
+        faults.add(Invalid::new("cluster_name", "is empty"));
+    }
+    if let Some(policy) = &assignment.policy {
+        ignored.assignment_policy(policy);
+    }
+    let policy = faults.take(policy::decode(assignment).map_err(|e| e.within("policy")));
     let mut resource = EndpointsResource {
-        overprovisioning: overprovisioning(assignment).map_err(|e| e.within("policy"))?,
+        overprovisioning: policy.unwrap_or_default(),
         ..EndpointsResource::default()
     };
     let mut seen = HashSet::new();
+    let mut sums = Sums::default();
     for (at, group) in assignment.endpoints.iter().enumerate() {
-        let within = format!("endpoints[{at}]");
-        if group.priority > LOWEST_PRIORITY {
-            let reason = format_args!("{} is above {LOWEST_PRIORITY}", group.priority);
-            return Err(Invalid::new("priority", reason).within(within));
-        }
+        let within = |e: Invalid| e.within(format_args!("endpoints[{at}]"));
+        ignored.group(group);
+        faults.take(sums.add(group).map_err(within));
         let locality = locality(group);
-        if let Some(weight) = locality_weight(group).map_err(|e| e.within(&within))? {
-            let weights = &mut resource.locality_weights;
-            weights.insert(group.priority, locality.clone(), weight);
+        if let Some(Some(weight)) = faults.take(locality_weight(group).map_err(within)) {
+            resource
+                .locality_weights
+                .insert(group.priority, locality.clone(), weight);
         }
         for (index, endpoint) in group.lb_endpoints.iter().enumerate() {
+            ignored.lb_endpoint(endpoint);
             let endpoint = one(endpoint, read, group.priority, locality.clone())
-                .map_err(|e| e.within(format_args!("{within}.lb_endpoints[{index}]")))?;
+                .map_err(|e| within(e.within(format_args!("lb_endpoints[{index}]"))));
             // The same address twice would be picked twice as often, yet it is one process.
-            if seen.insert(endpoint.address.clone()) {
+            if let Some(endpoint) = faults.take(endpoint)
+                && seen.insert(endpoint.address.clone())
+            {
                 resource.endpoints.push(endpoint);
             }
         }
     }
-    Ok(resource)
+    faults.or(Some(resource))
 }
 
-fn overprovisioning(assignment: &pb::ClusterLoadAssignment) -> Result<Overprovisioning, Invalid> {
-    let policy = assignment.policy.as_ref();
-    match policy.and_then(|policy| policy.overprovisioning_factor) {
-        None => Ok(Overprovisioning::default()),
-        Some(factor) if factor.value == 0 => Err(Invalid::new(
-            "overprovisioning_factor",
-            "must be at least 1 (percent)",
-        )),
-        Some(factor) => Ok(Overprovisioning::Envoy {
-            factor: factor.value,
-        }),
+/// The weights of the localities so far, by priority.
+#[derive(Default)]
+struct Sums(HashMap<u32, u64>);
+
+impl Sums {
+    /// Envoy counts weights in 32 bits: those of a priority's localities together, and those of a locality's
+    /// endpoints.
+    fn add(&mut self, group: &pb::LocalityLbEndpoints) -> Result<(), Invalid> {
+        let mut faults = Faults::default();
+        if group.priority > LOWEST_PRIORITY {
+            let reason = format_args!("{} is above {LOWEST_PRIORITY}", group.priority);
+            faults.add(Invalid::new("priority", reason));
+        }
+        let all = group.lb_endpoints.iter();
+        let weights = all.map(|one| u64::from(one.load_balancing_weight.map_or(1, |w| w.value)));
+        if weights.sum::<u64>() > u32::MAX.into() {
+            let reason = "the weights of its endpoints are more than 4294967295 together";
+            faults.add(Invalid::new("lb_endpoints", reason));
+        }
+        if let Some(weight) = group.load_balancing_weight
+            && !group.lb_endpoints.is_empty()
+        {
+            let sum = self.0.entry(group.priority).or_default();
+            let before = *sum;
+            *sum += u64::from(weight.value);
+            let most = u64::from(u32::MAX);
+            if *sum > most && before <= most {
+                let reason = format_args!(
+                    "the weights of the localities of priority {} are more than 4294967295 together",
+                    group.priority
+                );
+                faults.add(Invalid::new("load_balancing_weight", reason));
+            }
+        }
+        faults.or(Some(()))
     }
 }
 
@@ -141,17 +192,29 @@ fn one<A>(
     let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else {
         return Err(Invalid::new("endpoint", "is missing"));
     };
+    let mut faults = Faults::default();
     let address = match host.address.as_ref().and_then(|a| a.address.as_ref()) {
-        Some(address::Address::SocketAddress(socket)) => read(socket)?,
-        Some(_) => return Err(Invalid::new("endpoint.address", "is not a socket address")),
-        None => return Err(Invalid::new("endpoint.address", "is missing")),
+        Some(address::Address::SocketAddress(socket)) => {
+            read(socket).map_err(|e| e.within("endpoint.address.socket_address"))
+        }
+        Some(_) => Err(Invalid::new("endpoint.address", "is not a socket address")),
+        None => Err(Invalid::new("endpoint.address", "is missing")),
     };
+    let address = faults.take(address);
+    let checked = host.health_check_config.as_ref();
+    if let Some(port) = checked.map(|config| config.port_value)
+        && port > u16::MAX.into()
+    {
+        let path = "endpoint.health_check_config.port_value";
+        faults.add(Invalid::new(path, format_args!("{port} is above 65535")));
+    }
     let weight = endpoint
         .load_balancing_weight
         .map_or(1, |weight| weight.value);
     if weight == 0 {
-        return Err(Invalid::new("load_balancing_weight", "must be at least 1"));
+        faults.add(Invalid::new("load_balancing_weight", "must be at least 1"));
     }
+    let address = faults.or(address)?;
     let metadata = endpoint
         .metadata
         .as_ref()
@@ -178,21 +241,22 @@ fn health(status: i32) -> Health {
 }
 
 pub(crate) fn socket_addr(socket: &SocketAddress) -> Result<SocketAddr, Invalid> {
-    let ip: IpAddr = socket.address.parse().map_err(|_| {
+    let mut faults = Faults::default();
+    let ip = socket.address.parse().map_err(|_| {
         Invalid::new(
-            "endpoint.address",
+            "address",
             format_args!("{:?} is not an IP address", socket.address),
         )
-    })?;
-    Ok(SocketAddr::new(ip, port(socket)?))
+    });
+    let ip: Option<IpAddr> = faults.take(ip);
+    let port = faults.take(port(socket));
+    faults.or(ip.zip(port)).map(SocketAddr::from)
 }
 
 pub(crate) fn port(socket: &SocketAddress) -> Result<u16, Invalid> {
-    let invalid = |reason: fmt::Arguments<'_>| Invalid::new("endpoint.address", reason);
     match socket.port_specifier {
-        Some(socket_address::PortSpecifier::PortValue(port)) => {
-            u16::try_from(port).map_err(|_| invalid(format_args!("port {port} is above 65535")))
-        }
-        _ => Err(invalid(format_args!("has no port number"))),
+        Some(socket_address::PortSpecifier::PortValue(port)) => u16::try_from(port)
+            .map_err(|_| Invalid::new("port_value", format_args!("{port} is above 65535"))),
+        _ => Err(Invalid::new("port_specifier", "has no port number")),
     }
 }

@@ -26,12 +26,13 @@ use super::{Faults, Invalid, message};
 use clusters::Clusters;
 use headers::Changes;
 use ignored::Ignored;
+pub(crate) use timeout::Timing;
 
 /// `max_direct_response_body_size_bytes` when it is not set.
 const LARGEST_BODY: usize = 4096;
 
 /// A route configuration, host by host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RouteResource {
     pub(crate) name: Arc<str>,
     pub(crate) ignore_port: bool,
@@ -47,21 +48,25 @@ struct Common {
     /// `most_specific_header_mutations_wins`
     most_specific_wins: bool,
     largest_body: usize,
+    timing: Timing,
     /// The wire form of all this: with another, every host is another.
     wire: Vec<u8>,
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<RouteResource, (Arc<str>, Invalid)> {
+/// With these rules of time, in which the dialects differ.
+pub(crate) fn decode(bytes: &[u8], timing: Timing) -> Result<RouteResource, (Arc<str>, Invalid)> {
     let mut configuration: pb::RouteConfiguration =
         message(bytes).map_err(|error| ("".into(), error))?;
     let name: Arc<str> = configuration.name.as_str().into();
     if name.is_empty() {
         return Err((name, Invalid::new("name", "is empty")));
     }
-    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
     let mut ignored = Ignored::default();
+    ignored.at("the route configuration");
+    ignored.unknown_fields(&configuration, bytes);
+    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
     let mut faults = Faults::default();
-    let common = faults.take(common(&configuration, &mut ignored));
+    let common = faults.take(common(&configuration, timing, &mut ignored));
     let Some(common) = common else {
         return Err((name, faults.or(None::<()>).err().unwrap_or_else(nothing)));
     };
@@ -93,6 +98,7 @@ fn nothing() -> Invalid {
 
 fn common(
     configuration: &pb::RouteConfiguration,
+    timing: Timing,
     ignored: &mut Ignored,
 ) -> Result<Common, Invalid> {
     ignored.configuration(configuration);
@@ -114,6 +120,7 @@ fn common(
         )?,
         most_specific_wins: configuration.most_specific_header_mutations_wins,
         largest_body: largest,
+        timing,
         wire: pb::RouteConfiguration {
             name: String::new(),
             ..configuration.clone()

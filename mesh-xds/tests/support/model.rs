@@ -112,7 +112,7 @@ impl Model {
 
     /// Sends what the streams do not have.
     pub(crate) fn push(&mut self, delta: bool) {
-        for of in ResourceType::ALL {
+        for of in wire::SIDECAR {
             match delta {
                 true => self.push_delta(of),
                 false => self.push_state(of),

@@ -182,6 +182,7 @@ impl Configuration {
                 let table = wire::routes(TABLE_NAME, hosts.collect());
                 BTreeMap::from([(TABLE_NAME.to_owned(), table)])
             }
+            ResourceType::Listener => BTreeMap::new(),
         }
     }
 
@@ -225,7 +226,7 @@ pub(crate) struct Plane {
 impl Plane {
     pub(crate) fn new(history: &[Configuration]) -> Self {
         let all = |configuration: &Configuration| {
-            ResourceType::ALL.map(|resource_type| configuration.resources(resource_type))
+            wire::SIDECAR.map(|resource_type| configuration.resources(resource_type))
         };
         Self {
             history: history.iter().map(all).collect(),
@@ -243,7 +244,7 @@ impl Plane {
             return false;
         }
         self.current += 1;
-        ResourceType::ALL
+        wire::SIDECAR
             .into_iter()
             .for_each(|resource_type| self.push(resource_type));
         true

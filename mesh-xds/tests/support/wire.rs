@@ -24,6 +24,9 @@ use prost::Message;
 pub(crate) const CDS: ResourceType = ResourceType::Cluster;
 pub(crate) const EDS: ResourceType = ResourceType::Endpoints;
 pub(crate) const RDS: ResourceType = ResourceType::Route;
+pub(crate) const LDS: ResourceType = ResourceType::Listener;
+/// The types of the dialect of sidecars.
+pub(crate) const SIDECAR: [ResourceType; 3] = [CDS, EDS, RDS];
 
 pub(crate) fn any(of: ResourceType, message: &impl Message) -> Any {
     Any {

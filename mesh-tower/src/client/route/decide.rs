@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use http::request::Parts;
 use mesh_core::route::{Action, Limits};
-use mesh_core::snapshot::{Missing, TableKey};
+use mesh_core::snapshot::Missing;
+use mesh_xds::{Dialect, Wanted};
 
 use super::asked::Asked;
+use super::by_listener;
 use super::change::Change;
 use super::outside::{self, CatchAll};
 use super::subset;
@@ -26,16 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) enum Decision {
     To(Chosen),
     Fail(Error),
-    /// It says nothing yet; what is missing belongs to this table, and the text names it.
-    Wait(TableKey, String),
+    /// It says nothing yet; what is missing belongs to this, and the text names it.
+    Wait(Wanted, String),
 }
 
 impl Decision {
-    pub(super) fn waiting_for(table: TableKey) -> Self {
-        Self::Wait(
-            table,
-            format!("route configuration {:?} (RDS)", table.to_string()),
-        )
+    pub(super) fn waiting_for(wanted: impl Into<Wanted>) -> Self {
+        let wanted = wanted.into();
+        let text = wanted.to_string();
+        Self::Wait(wanted, text)
     }
 }
 
@@ -77,7 +78,15 @@ pub(super) fn decide(
         generation: snapshot.generation,
         ..Place::default()
     };
-    let Some(table) = snapshot.tables.get(&key) else {
+    let table = snapshot.tables.get(&key);
+    if shared.dialect == Dialect::Grpc {
+        let found = table.and_then(|table| table.find_split(authority, asked.host(head)));
+        return match found.filter(|_| !asked.secure) {
+            Some(target) => to_target(shared, target, asked, head, subset, snapshot.generation),
+            None => by_listener::unserved(table, asked, head, place()),
+        };
+    }
+    let Some(table) = table else {
         return Decision::waiting_for(key);
     };
     if asked.secure {
@@ -110,14 +119,26 @@ pub(super) fn decide(
         };
         return Decision::Fail(Error::new(kind, place(), reason));
     };
+    to_target(shared, target, asked, head, subset, snapshot.generation)
+}
+
+fn to_target(
+    shared: &Shared,
+    target: &LiveTarget,
+    asked: Asked,
+    head: Head<'_>,
+    subset: Option<&str>,
+    generation: u64,
+) -> Decision {
     if let Some(missing) = &target.waiting_for {
-        return Decision::Wait(key, missing.to_string());
+        // It was asked for, or it would not be there.
+        return Decision::Wait(asked.table.into(), missing.to_string());
     }
-    match routed(shared, target, asked, head, subset, snapshot.generation) {
+    match routed(shared, target, asked, head, subset, generation) {
         Ok(chosen) => Decision::To(chosen),
         Err((kind, place_of_route, reason)) => {
             let place = Place {
-                authority: Some(authority.into()),
+                authority: Some(head.authority().into()),
                 ..place_of_route
             };
             Decision::Fail(Error::new(kind, place, reason))
@@ -202,8 +223,8 @@ pub(super) async fn wait(
         let missing = match decide(shared, asked, head, subset) {
             Decision::To(chosen) => return Ok(chosen),
             Decision::Fail(error) => return Err(error),
-            Decision::Wait(table, missing) => {
-                shared.want(table);
+            Decision::Wait(wanted, missing) => {
+                shared.want(wanted);
                 missing
             }
         };

@@ -98,7 +98,7 @@ pub(super) fn secure(
         CatchAll::Nothing => return by_ourselves(shared, asked, head, place),
     };
     if let Some(missing) = &target.waiting_for {
-        return Decision::Wait(asked.table, missing.to_string());
+        return Decision::Wait(asked.table.into(), missing.to_string());
     }
     let chosen = match routed(shared, target, asked, head, None, snapshot.generation) {
         Ok(chosen) => chosen,

@@ -5,22 +5,24 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_xds::ResourceType;
 use prost::Message;
 
 use crate::decode::Labels;
-use crate::kinds::destination_rule::{Balancer, DestinationRule};
-use crate::kinds::service_entry::{Protocol, Resolution};
+use crate::kinds::destination_rule::DestinationRule;
+use crate::kinds::load_balancer::Algorithm;
+use crate::kinds::mesh_config::MeshConfig;
+use crate::kinds::service_entry::Resolution;
+use crate::kinds::traffic_policy::Effective;
 use crate::registry::{Named, Service, ServicePort};
 
-use super::endpoints;
+use super::policy::{self, HttpOptions};
 use super::proto::{self, OrderedKind, OrderedList, OrderedStruct};
+use super::{View, endpoints};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The default of `MeshConfig.dnsRefreshRate`.
-const DNS_REFRESH: Duration = Duration::from_secs(60);
 /// istiod's `PILOT_DNS_JITTER_DURATION`.
 const DNS_JITTER: Duration = Duration::from_millis(100);
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
@@ -29,51 +31,61 @@ const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 /// Where requests for hosts outside of the mesh go.
 pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
 
-/// One cluster of a service's port.
+/// One cluster of a service's port. Nothing where Envoy would refuse it: one whose names the caller looks up, and that
+/// has none.
 pub(super) fn outbound(
+    view: &View<'_>,
     name: &str,
-    service: &Service,
-    port: &ServicePort,
+    (service, port): (&Service, &ServicePort),
     (subset, labels): (&str, Option<&Labels>),
     rules: &[&Named<DestinationRule>],
-) -> Any {
-    let lb_policy = match balancer(port.number, subset, rules).unwrap_or_default() {
-        _ if service.resolution == Resolution::None => pb::cluster::LbPolicy::ClusterProvided,
-        Balancer::LeastRequest => pb::cluster::LbPolicy::LeastRequest,
-        Balancer::RoundRobin => pb::cluster::LbPolicy::RoundRobin,
-        Balancer::Random => pb::cluster::LbPolicy::Random,
-    };
-    let cluster = match service.resolution {
-        Resolution::Static => discovered(name),
-        Resolution::Dns => named(name, pb::cluster::DiscoveryType::StrictDns, port, labels),
-        Resolution::DnsRoundRobin => {
-            named(name, pb::cluster::DiscoveryType::LogicalDns, port, labels)
-        }
-        Resolution::None | Resolution::DynamicDns => {
-            base(name, pb::cluster::DiscoveryType::OriginalDst)
-        }
-    };
-    let cluster = pb::Cluster {
-        lb_policy: lb_policy.into(),
-        typed_extension_protocol_options: match port.protocol {
-            Protocol::Http2 => {
-                HashMap::from([(HTTP_OPTIONS.to_owned(), proto::any(&explicit_http2()))])
-            }
-            _ => HashMap::new(),
+    policy: Effective<'_>,
+) -> Option<Any> {
+    let mesh = &view.registry.mesh;
+    let mut cluster = match discovery(service, policy) {
+        pb::cluster::DiscoveryType::OriginalDst => pb::Cluster {
+            lb_policy: pb::cluster::LbPolicy::ClusterProvided.into(),
+            ..base(name, pb::cluster::DiscoveryType::OriginalDst, mesh)
         },
-        common_lb_config: Some(pb::cluster::CommonLbConfig::default()),
-        ..cluster
+        pb::cluster::DiscoveryType::Eds => discovered(name, mesh),
+        dns => {
+            let assignment = endpoints::assignment(view, name, port, labels, policy);
+            if assignment.endpoints.is_empty() {
+                return None;
+            }
+            named(name, dns, assignment, mesh)
+        }
     };
+    policy::apply(&mut cluster, policy, mesh);
+    let options = HttpOptions::of(port.protocol, policy.pool, mesh).build();
+    cluster.typed_extension_protocol_options = options
+        .iter()
+        .map(|options| (HTTP_OPTIONS.to_owned(), proto::any(options)))
+        .collect();
     let mut packed = proto::pack(ResourceType::Cluster, &cluster);
     // A message may be written in parts: the bytes of its fields one after the other.
     packed
         .value
         .extend(metadata(service, subset, rules).encode_to_vec());
-    packed
+    Some(packed)
+}
+
+/// How the addresses of a cluster are found.
+pub(super) fn discovery(service: &Service, policy: Effective<'_>) -> pb::cluster::DiscoveryType {
+    let passthrough = policy
+        .balancer
+        .is_some_and(|lb| matches!(lb.algorithm, Algorithm::Passthrough));
+    match service.resolution {
+        _ if passthrough => pb::cluster::DiscoveryType::OriginalDst,
+        Resolution::Static => pb::cluster::DiscoveryType::Eds,
+        Resolution::Dns => pb::cluster::DiscoveryType::StrictDns,
+        Resolution::DnsRoundRobin => pb::cluster::DiscoveryType::LogicalDns,
+        Resolution::None | Resolution::DynamicDns => pb::cluster::DiscoveryType::OriginalDst,
+    }
 }
 
 /// A cluster whose endpoints the control plane names.
-fn discovered(name: &str) -> pb::Cluster {
+fn discovered(name: &str, mesh: &MeshConfig) -> pb::Cluster {
     let ads =
         core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource::default());
     pb::Cluster {
@@ -86,7 +98,7 @@ fn discovered(name: &str) -> pb::Cluster {
             }),
             service_name: name.to_owned(),
         }),
-        ..base(name, pb::cluster::DiscoveryType::Eds)
+        ..base(name, pb::cluster::DiscoveryType::Eds, mesh)
     }
 }
 
@@ -94,43 +106,36 @@ fn discovered(name: &str) -> pb::Cluster {
 fn named(
     name: &str,
     discovery: pb::cluster::DiscoveryType,
-    port: &ServicePort,
-    labels: Option<&Labels>,
+    assignment: ClusterLoadAssignment,
+    mesh: &MeshConfig,
 ) -> pb::Cluster {
     #[allow(deprecated, reason = "it is what istiod sends")]
     pb::Cluster {
-        load_assignment: Some(endpoints::assignment(name, port, labels)),
-        dns_refresh_rate: Some(proto::duration(DNS_REFRESH)),
+        load_assignment: Some(assignment),
+        dns_refresh_rate: Some(proto::duration(mesh.dns_refresh)),
         dns_lookup_family: pb::cluster::DnsLookupFamily::V4Only.into(),
         dns_jitter: Some(proto::duration(DNS_JITTER)),
         respect_dns_ttl: true,
-        ..base(name, discovery)
+        ..base(name, discovery, mesh)
     }
 }
 
 /// The cluster that answers nothing.
-pub(super) fn black_hole() -> pb::Cluster {
+pub(super) fn black_hole(mesh: &MeshConfig) -> pb::Cluster {
     pb::Cluster {
         circuit_breakers: None,
-        ..base("BlackHoleCluster", pb::cluster::DiscoveryType::Static)
+        ..base("BlackHoleCluster", pb::cluster::DiscoveryType::Static, mesh)
     }
 }
 
 /// The cluster of what is outside of the mesh: the address that the caller asked for.
-pub(super) fn passthrough() -> pb::Cluster {
-    let options = http::http_protocol_options::UseDownstreamHttpConfig {
-        http_protocol_options: Some(core::Http1ProtocolOptions::default()),
-        http2_protocol_options: Some(core::Http2ProtocolOptions::default()),
-        ..Default::default()
-    };
-    let specifier =
-        http::http_protocol_options::UpstreamProtocolOptions::UseDownstreamProtocolConfig(options);
+pub(super) fn passthrough(mesh: &MeshConfig) -> pb::Cluster {
     let options = http::HttpProtocolOptions {
         common_http_protocol_options: Some(core::HttpProtocolOptions {
             idle_timeout: Some(proto::duration(PASSTHROUGH_IDLE)),
             ..Default::default()
         }),
-        upstream_protocol_options: Some(specifier),
+        upstream_protocol_options: Some(policy::downstream()),
         ..Default::default()
     };
     pb::Cluster {
@@ -139,67 +144,35 @@ pub(super) fn passthrough() -> pb::Cluster {
             HTTP_OPTIONS.to_owned(),
             proto::any(&options),
         )]),
-        ..base(PASSTHROUGH, pb::cluster::DiscoveryType::OriginalDst)
+        ..base(PASSTHROUGH, pb::cluster::DiscoveryType::OriginalDst, mesh)
     }
 }
 
-fn base(name: &str, discovery: pb::cluster::DiscoveryType) -> pb::Cluster {
-    let unlimited = Some(proto::uint32(u32::MAX));
-    let thresholds = pb::circuit_breakers::Thresholds {
-        max_connections: unlimited,
-        max_pending_requests: unlimited,
-        max_requests: unlimited,
-        max_retries: unlimited,
-        ..Default::default()
-    };
+fn base(name: &str, discovery: pb::cluster::DiscoveryType, mesh: &MeshConfig) -> pb::Cluster {
     pb::Cluster {
         name: name.to_owned(),
         // The semicolon ends the name in Envoy's statistics, where hosts have dots.
         alt_stat_name: format!("{name};"),
-        connect_timeout: Some(proto::duration(CONNECT_TIMEOUT)),
-        circuit_breakers: Some(pb::CircuitBreakers {
-            thresholds: vec![thresholds],
-            ..Default::default()
-        }),
+        connect_timeout: Some(proto::duration(mesh.connect_timeout)),
+        circuit_breakers: Some(policy::breakers(None, None)),
         cluster_discovery_type: Some(pb::cluster::ClusterDiscoveryType::Type(discovery.into())),
         ..pb::Cluster::default()
     }
 }
 
-fn explicit_http2() -> http::HttpProtocolOptions {
-    use http::http_protocol_options::explicit_http_config::ProtocolConfig;
-    use http::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
-
-    let options = core::Http2ProtocolOptions::default();
-    let config = ExplicitHttpConfig {
-        protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(options)),
-    };
-    http::HttpProtocolOptions {
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(config)),
-        ..Default::default()
-    }
-}
-
-/// The subset's policy before the rule's, in each the port's before the general one; nothing where none says it.
-pub(super) fn balancer(
+/// What holds for a port of a service or of a subset: of the rules, the first that has a policy counts, and the first
+/// that has the subset.
+pub(super) fn effective<'a>(
     port: u32,
     subset: &str,
-    rules: &[&Named<DestinationRule>],
-) -> Option<Balancer> {
+    rules: &[&'a Named<DestinationRule>],
+) -> Effective<'a> {
     let of_subset = rules
         .iter()
         .flat_map(|rule| &rule.spec.subsets)
         .find(|s| !subset.is_empty() && s.name == subset);
-    let of_subset = of_subset
-        .and_then(|s| s.policy.as_ref())
-        .and_then(|p| p.balancer(port));
-    let of_rule = || {
-        rules
-            .iter()
-            .find_map(|rule| rule.spec.policy.as_ref())
-            .and_then(|p| p.balancer(port))
-    };
-    of_subset.or_else(of_rule).flatten()
+    let policy = rules.iter().find_map(|rule| rule.spec.policy.as_ref());
+    Effective::of(policy, of_subset.and_then(|s| s.policy.as_ref()), port)
 }
 
 fn metadata(

@@ -1,49 +1,43 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`: the endpoints of a cluster by locality.
 
-use std::collections::BTreeMap;
-
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as pb;
 
 use crate::decode::{Labels, selects};
-use crate::kinds::workload_entry::Locality;
+use crate::kinds::traffic_policy::Effective;
 use crate::registry::{Instance, ServicePort, Workload};
 
-use super::proto;
+use super::{View, locality, proto};
 
 /// The cluster id of a mesh with one cluster, as in the metadata of nodes.
-const CLUSTER_ID: &str = "Kubernetes";
+pub(super) const CLUSTER_ID: &str = "Kubernetes";
 
 /// The load assignment of a cluster: of the whole service, or of the endpoints with these labels.
 pub(super) fn assignment(
+    view: &View<'_>,
     name: &str,
     port: &ServicePort,
     subset: Option<&Labels>,
+    policy: Effective<'_>,
 ) -> pb::ClusterLoadAssignment {
-    let mut localities: BTreeMap<&Locality, Vec<&Instance>> = BTreeMap::new();
-    for instance in &port.instances {
-        let endpoint = &instance.workload.endpoint;
-        if subset.is_none_or(|labels| selects(labels, &endpoint.labels)) {
-            localities
-                .entry(&endpoint.locality)
-                .or_default()
-                .push(instance);
-        }
-    }
-    let endpoints = localities.into_iter().map(|(locality, instances)| {
-        let total = instances.iter().fold(0_u32, |sum, i| {
-            sum.saturating_add(i.workload.endpoint.weight)
-        });
-        pb::LocalityLbEndpoints {
-            locality: Some(core::Locality {
-                region: locality.region.clone(),
-                zone: locality.zone.clone(),
-                sub_zone: locality.sub_zone.clone(),
-            }),
-            lb_endpoints: instances.into_iter().map(endpoint).collect(),
-            load_balancing_weight: Some(proto::uint32(total)),
-            ..pb::LocalityLbEndpoints::default()
-        }
+    let fits = |instance: &&Instance| {
+        subset.is_none_or(|labels| selects(labels, &instance.workload.endpoint.labels))
+    };
+    let instances = port.instances.iter().filter(fits);
+    let setting = view.registry.mesh.locality_for(policy.balancer);
+    // Without ejection a caller would never leave the first priority.
+    let failover = policy.outlier.is_some();
+    let groups = locality::groups(instances, setting, failover, &view.place);
+    let endpoints = groups.into_iter().map(|group| pb::LocalityLbEndpoints {
+        locality: Some(core::Locality {
+            region: group.locality.region.clone(),
+            zone: group.locality.zone.clone(),
+            sub_zone: group.locality.sub_zone.clone(),
+        }),
+        lb_endpoints: group.instances.into_iter().map(endpoint).collect(),
+        load_balancing_weight: Some(proto::uint32(group.weight)),
+        priority: group.priority,
+        ..pb::LocalityLbEndpoints::default()
     });
     pb::ClusterLoadAssignment {
         endpoints: endpoints.collect(),

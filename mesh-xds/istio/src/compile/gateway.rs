@@ -1,4 +1,4 @@
-//! The route configurations of a router: `http.PORT` for the HTTP servers of the `Gateway`s that select it.
+//! The route configurations of a router: `http.PORT`, or `http.PORT.BIND`, for the HTTP servers of the `Gateway`s that select it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use crate::decode::selects;
 use crate::host;
 use crate::kinds::gateway::{Gateway, ServerHost};
-use crate::kinds::virtual_service::VirtualService;
+use crate::kinds::virtual_service::Merged;
 use crate::registry::Named;
 
 use super::View;
@@ -17,7 +17,7 @@ use super::route::{self, Gateways};
 type Servers<'a> = Vec<(&'a Named<Gateway>, &'a [ServerHost])>;
 
 pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
-    let mut ports: BTreeMap<u32, Servers<'_>> = BTreeMap::new();
+    let mut ports: BTreeMap<(u32, &str), Servers<'_>> = BTreeMap::new();
     for gateway in view
         .registry
         .gateways
@@ -26,27 +26,31 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     {
         for server in &gateway.spec.servers {
             ports
-                .entry(server.port)
+                .entry((server.port, &server.bind))
                 .or_default()
                 .push((gateway, &server.hosts));
         }
     }
     ports
         .into_iter()
-        .map(|(port, servers)| of_port(view, port, &servers))
+        .map(|((port, bind), servers)| of_port(view, port, bind, &servers))
         .collect()
 }
 
-fn of_port(view: &View<'_>, port: u32, servers: &Servers<'_>) -> pb::RouteConfiguration {
+fn of_port(
+    view: &View<'_>,
+    port: u32,
+    bind: &str,
+    servers: &Servers<'_>,
+) -> pb::RouteConfiguration {
     let mut hosts: BTreeMap<String, Vec<pb::Route>> = BTreeMap::new();
-    let visible = |rule: &&Named<VirtualService>| {
-        rule.spec.export_to.visible(&rule.namespace, view.namespace)
-    };
+    let visible =
+        |rule: &&Named<Merged>| rule.spec.export_to.visible(&rule.namespace, view.namespace);
     for rule in view.registry.virtual_services.iter().filter(visible) {
         for (gateway, server_hosts) in servers {
             let name = [format!("{}/{}", gateway.namespace, gateway.name)];
             let gateways = Gateways(&name);
-            if !gateways.wanted(&rule.spec.gateways, &rule.namespace) {
+            if !gateways.wanted(&rule.spec.gateways) {
                 continue;
             }
             let domains = domains(rule, gateway, server_hosts);
@@ -87,15 +91,15 @@ fn of_port(view: &View<'_>, port: u32, servers: &Servers<'_>) -> pb::RouteConfig
             vec![answer],
         ));
     }
-    route::configuration(format!("http.{port}"), virtual_hosts)
+    let name = match bind {
+        "" => format!("http.{port}"),
+        bind => format!("http.{port}.{bind}"),
+    };
+    route::configuration(name, virtual_hosts)
 }
 
 /// The hosts that a rule and a server have in common, as narrow as either says.
-fn domains(
-    rule: &Named<VirtualService>,
-    gateway: &Named<Gateway>,
-    hosts: &[ServerHost],
-) -> Vec<String> {
+fn domains(rule: &Named<Merged>, gateway: &Named<Gateway>, hosts: &[ServerHost]) -> Vec<String> {
     let mut out = Vec::new();
     for name in &rule.spec.hosts {
         let name = host::resolve(name, &rule.namespace);

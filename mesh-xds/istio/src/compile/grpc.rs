@@ -11,19 +11,20 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::Any;
 
 use crate::host;
-use crate::kinds::destination_rule::Balancer;
+use crate::kinds::load_balancer::Algorithm;
 use crate::kinds::service_entry::Protocol;
+use crate::kinds::traffic_policy::Effective;
 use crate::registry::{Service, ServicePort};
 
 use super::route::{self, Gateways};
 use super::sidecar::{self, Rules};
-use super::{View, cluster_name, proto};
+use super::{View, cluster_name, policy, proto};
 
 /// The listeners of all services, under each name by which a workload of the namespace may call them.
 pub(super) fn listeners(view: &View<'_>) -> Vec<listener::Listener> {
     let mut out = Vec::new();
     for service in &view.services {
-        for port in routed(service) {
+        for port in routed(view, service) {
             let route = cluster_name(port.number, "", &service.host);
             for name in names(view, service) {
                 out.push(api_listener(
@@ -45,7 +46,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     let mut out = Vec::new();
     for service in &view.services {
         let rule = rules.of(&service.host);
-        for port in routed(service) {
+        for port in routed(view, service) {
             let routes = sidecar::service_routes(view, service, rule, &gateways, port.number);
             // gRPC compares the port too where the target has one.
             let domains = names(view, service)
@@ -55,7 +56,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
             let host = route::virtual_host(
                 format!("{}:{}", service.host, port.number),
                 domains,
-                routes.into_iter().map(with_stream_duration).collect(),
+                routes.into_iter().map(as_grpc_reads).collect(),
             );
             out.push(pb::RouteConfiguration {
                 name: cluster_name(port.number, "", &service.host),
@@ -67,15 +68,25 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     out
 }
 
-/// A cluster: always of endpoints by EDS, in turns unless a rule says least requests. istiod sends no other
-/// balancer in this dialect.
-pub(super) fn cluster(name: &str, balancer: Option<Balancer>) -> cluster::Cluster {
-    let lb_policy = match balancer {
-        Some(Balancer::LeastRequest) => cluster::cluster::LbPolicy::LeastRequest,
-        Some(Balancer::RoundRobin | Balancer::Random) | None => {
-            cluster::cluster::LbPolicy::RoundRobin
-        }
+/// A cluster: always of endpoints by EDS, in turns unless a rule says least requests or a hash, and with no limit but
+/// that of requests (gRFC A32). istiod sends no more in this dialect.
+pub(super) fn cluster(name: &str, policy: Effective<'_>) -> cluster::Cluster {
+    let (lb_policy, lb_config) = match policy.balancer.map(|lb| &lb.algorithm) {
+        Some(Algorithm::LeastRequest) => (cluster::cluster::LbPolicy::LeastRequest, None),
+        Some(Algorithm::Hash(hash)) => policy::hashed(hash.table),
+        _ => (cluster::cluster::LbPolicy::RoundRobin, None),
     };
+    let most = policy.pool.map(|pool| pool.http.max_requests);
+    let thresholds = |most| cluster::circuit_breakers::Thresholds {
+        max_requests: Some(proto::uint32(most)),
+        ..Default::default()
+    };
+    let circuit_breakers = most
+        .filter(|most| *most > 0)
+        .map(|most| cluster::CircuitBreakers {
+            thresholds: vec![thresholds(most)],
+            ..Default::default()
+        });
     cluster::Cluster {
         name: name.to_owned(),
         alt_stat_name: format!("{name};"),
@@ -84,6 +95,8 @@ pub(super) fn cluster(name: &str, balancer: Option<Balancer>) -> cluster::Cluste
             service_name: name.to_owned(),
         }),
         lb_policy: lb_policy.into(),
+        lb_config,
+        circuit_breakers,
         cluster_discovery_type: Some(cluster::cluster::ClusterDiscoveryType::Type(
             cluster::cluster::DiscoveryType::Eds.into(),
         )),
@@ -91,8 +104,8 @@ pub(super) fn cluster(name: &str, balancer: Option<Balancer>) -> cluster::Cluste
     }
 }
 
-fn routed(service: &Service) -> impl Iterator<Item = &ServicePort> {
-    let ports = service.ports.iter();
+fn routed<'a>(view: &View<'_>, service: &'a Service) -> impl Iterator<Item = &'a ServicePort> {
+    let ports = view.ports(service);
     ports.filter(|port| port.protocol != Protocol::Opaque)
 }
 
@@ -156,7 +169,9 @@ fn ads() -> core::ConfigSource {
 /// without a limit, as it is.
 // `max_grpc_timeout` is deprecated in Envoy, and what istiod sends to it.
 #[allow(deprecated)]
-fn with_stream_duration(mut route: pb::Route) -> pb::Route {
+fn as_grpc_reads(mut route: pb::Route) -> pb::Route {
+    // Of filters that it does not know, gRPC refuses the whole route configuration (gRFC A39).
+    route.typed_per_filter_config.remove(route::CORS);
     if route.metadata.is_some()
         && let Some(pb::route::Action::Route(action)) = &mut route.action
     {

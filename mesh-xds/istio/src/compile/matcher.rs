@@ -3,7 +3,7 @@
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 
-use crate::kinds::http_match::{HttpMatch, StringMatch};
+use crate::kinds::http_match::{Claim, HttpMatch, StringMatch};
 
 use super::proto;
 
@@ -44,10 +44,12 @@ pub(super) fn route_match(from: &HttpMatch) -> pb::RouteMatch {
                 ..header(name, value)
             }),
     );
+    // istiod's order, in which the request line comes last.
+    headers.sort_by(|a, b| a.name.cmp(&b.name));
     for (name, value) in [
-        (":scheme", &from.scheme),
         (":method", &from.method),
         (":authority", &from.authority),
+        (":scheme", &from.scheme),
     ] {
         headers.extend(value.as_ref().map(|value| header(name, value)));
     }
@@ -63,6 +65,7 @@ pub(super) fn route_match(from: &HttpMatch) -> pb::RouteMatch {
         case_sensitive: Some(proto::bool_value(!from.ignore_uri_case)),
         headers,
         query_parameters: query.collect(),
+        dynamic_metadata: from.claims.iter().filter_map(claim).collect(),
         path_specifier: Some(path),
         ..pb::RouteMatch::default()
     }
@@ -70,9 +73,41 @@ pub(super) fn route_match(from: &HttpMatch) -> pb::RouteMatch {
 
 /// Whether nothing can get past a route with this match.
 pub(super) fn is_catch_all(from: &pb::RouteMatch) -> bool {
-    from.headers.is_empty()
+    use pb::route_match::PathSpecifier;
+    let any_path = match &from.path_specifier {
+        Some(PathSpecifier::Prefix(path)) => path == "/",
+        Some(PathSpecifier::SafeRegex(path)) => path.regex == ".*",
+        _ => false,
+    };
+    any_path
+        && from.headers.is_empty()
         && from.query_parameters.is_empty()
-        && matches!(&from.path_specifier, Some(pb::route_match::PathSpecifier::Prefix(path)) if path == "/")
+        && from.dynamic_metadata.is_empty()
+}
+
+/// A condition on what the filter that verifies tokens has found: a text, or one of a list.
+fn claim(from: &Claim) -> Option<matcher::MetadataMatcher> {
+    use matcher::{list_matcher, metadata_matcher as parts, value_matcher::MatchPattern};
+    let key = |key: &str| parts::PathSegment {
+        segment: Some(parts::path_segment::Segment::Key(key.to_owned())),
+    };
+    let value = |pattern| matcher::ValueMatcher {
+        match_pattern: Some(pattern),
+    };
+    let text = value(MatchPattern::StringMatch(string(&from.value)?));
+    let list = matcher::ListMatcher {
+        match_pattern: Some(list_matcher::MatchPattern::OneOf(Box::new(text.clone()))),
+    };
+    let list = value(MatchPattern::ListMatch(Box::new(list)));
+    let path = from.path.iter().map(|claim| key(claim));
+    Some(matcher::MetadataMatcher {
+        filter: "envoy.filters.http.jwt_authn".to_owned(),
+        path: std::iter::once(key("payload")).chain(path).collect(),
+        value: Some(value(MatchPattern::OrMatch(matcher::OrMatcher {
+            value_matchers: vec![list, text],
+        }))),
+        invert: from.invert,
+    })
 }
 
 fn header(name: &str, value: &StringMatch) -> pb::HeaderMatcher {
@@ -86,7 +121,7 @@ fn header(name: &str, value: &StringMatch) -> pb::HeaderMatcher {
 }
 
 /// Nothing for a presence match.
-fn string(value: &StringMatch) -> Option<matcher::StringMatcher> {
+pub(super) fn string(value: &StringMatch) -> Option<matcher::StringMatcher> {
     use matcher::string_matcher::MatchPattern;
     let pattern = match value {
         StringMatch::Present => return None,
@@ -100,7 +135,7 @@ fn string(value: &StringMatch) -> Option<matcher::StringMatcher> {
     })
 }
 
-fn regex_matcher(regex: &str) -> matcher::RegexMatcher {
+pub(super) fn regex_matcher(regex: &str) -> matcher::RegexMatcher {
     matcher::RegexMatcher {
         regex: regex.to_owned(),
         ..matcher::RegexMatcher::default()

@@ -8,9 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use envoy_types::pb::google::protobuf::{self, Any, Struct, Value, value::Kind};
 use mesh_xds::ResourceType;
 use prost::{Message, Name};
+
+use crate::kinds::http_route::Share;
 
 /// Istio's key in filter metadata.
 pub(super) const ISTIO: &str = "istio";
@@ -44,6 +48,17 @@ pub(super) fn uint32(value: u32) -> protobuf::UInt32Value {
 
 pub(super) fn bool_value(value: bool) -> protobuf::BoolValue {
     protobuf::BoolValue { value }
+}
+
+pub(super) fn percent(share: Share) -> FractionalPercent {
+    let (numerator, denominator) = match share {
+        Share::Hundredths(n) => (n, DenominatorType::Hundred),
+        Share::Millionths(n) => (n, DenominatorType::Million),
+    };
+    FractionalPercent {
+        numerator,
+        denominator: denominator.into(),
+    }
 }
 
 /// Filter metadata of Istio with one key.
@@ -127,4 +142,54 @@ impl<'a> FromIterator<(&'a str, OrderedValue)> for OrderedStruct {
             fields: iter.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         }
     }
+}
+
+/// A route configuration, with the maps of its routes in order. Fields of a message may stand in any order, so each
+/// level is written without what it holds, and that after it.
+pub(super) fn pack_routes(mut from: route::RouteConfiguration) -> Any {
+    let hosts = std::mem::take(&mut from.virtual_hosts);
+    let holder = HostsOnly {
+        virtual_hosts: hosts.into_iter().map(host_bytes).collect(),
+    };
+    Any {
+        type_url: ResourceType::Route.type_url().to_owned(),
+        value: [from.encode_to_vec(), holder.encode_to_vec()].concat(),
+    }
+}
+
+fn host_bytes(mut host: route::VirtualHost) -> Vec<u8> {
+    let routes = std::mem::take(&mut host.routes);
+    let holder = RoutesOnly {
+        routes: routes.into_iter().map(route_bytes).collect(),
+    };
+    [host.encode_to_vec(), holder.encode_to_vec()].concat()
+}
+
+fn route_bytes(mut route: route::Route) -> Vec<u8> {
+    let filters = std::mem::take(&mut route.typed_per_filter_config);
+    let holder = FiltersOnly {
+        typed_per_filter_config: filters.into_iter().collect(),
+    };
+    [route.encode_to_vec(), holder.encode_to_vec()].concat()
+}
+
+/// The field `virtual_hosts` of a `RouteConfiguration` alone.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HostsOnly {
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    virtual_hosts: Vec<Vec<u8>>,
+}
+
+/// The field `routes` of a `VirtualHost` alone.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RoutesOnly {
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    routes: Vec<Vec<u8>>,
+}
+
+/// The field `typed_per_filter_config` of a `Route` alone, ordered.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FiltersOnly {
+    #[prost(btree_map = "string, message", tag = "13")]
+    typed_per_filter_config: BTreeMap<String, Any>,
 }

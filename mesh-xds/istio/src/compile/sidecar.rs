@@ -7,11 +7,11 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use crate::host;
 use crate::kinds::mesh_config::OutboundPolicy;
 use crate::kinds::service_entry::Protocol;
-use crate::kinds::virtual_service::{MESH, VirtualService};
-use crate::registry::{Named, Service};
+use crate::kinds::virtual_service::{MESH, Merged};
+use crate::registry::{Named, Service, ServicePort};
 
 use super::route::{self, Gateways};
-use super::{View, cluster};
+use super::{View, cluster, hash};
 
 /// The port on which hosts without a service have their routes.
 const DEFAULT_PORT: u32 = 80;
@@ -24,19 +24,19 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     let mut out = Vec::new();
     for service in &view.services {
         let rule = rules.of(&service.host);
-        for port in service
-            .ports
-            .iter()
-            .filter(|p| p.protocol != Protocol::Opaque)
-        {
+        let scope = view.scope.as_ref();
+        let routed = |port: &&ServicePort| {
+            port.protocol != Protocol::Opaque
+                && scope.is_none_or(|scope| scope.routes(service, port.number))
+        };
+        for port in view.ports(service).filter(routed) {
             let name = format!("{}:{}", service.host, port.number);
             let routes = service_routes(view, service, rule, &gateways, port.number);
             let alone = route::virtual_host(name.clone(), vec!["*".to_owned()], routes.clone());
             out.push(route::configuration(name.clone(), vec![alone]));
             // A port whose protocol is not said is detected per service, under that service's name only.
             if port.protocol != Protocol::Unset {
-                let mut domains = vec![service.host.clone()];
-                domains.extend(host::short_names(&service.host, view.namespace));
+                let domains = domains(view, service);
                 by_port
                     .entry(port.number)
                     .or_default()
@@ -54,13 +54,32 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
     // Also without a service on it: clients look there for what holds on ports that have no table.
     by_port.entry(DEFAULT_PORT).or_default();
     for (port, mut hosts) in by_port {
-        hosts.push(catch_all(view.registry.mesh.outbound));
+        hosts.push(catch_all(view.outbound));
         out.push(route::configuration(
             port.to_string(),
             unique_domains(hosts),
         ));
     }
     out
+}
+
+/// Everything by which a workload may call a service: its names and those that stand for it, the names below them where
+/// each endpoint has one, and its addresses.
+fn domains(view: &View<'_>, service: &Service) -> Vec<String> {
+    let mut domains = Vec::new();
+    for name in [&service.host].into_iter().chain(&service.aliases) {
+        domains.push(name.clone());
+        domains.extend(host::short_names(name, view.namespace));
+    }
+    if service.headless {
+        let below: Vec<_> = domains.iter().map(|name| format!("*.{name}")).collect();
+        domains.extend(below);
+    }
+    domains.extend(service.addresses.iter().map(|ip| match ip.contains(':') {
+        true => format!("[{ip}]"),
+        false => ip.clone(),
+    }));
+    domains
 }
 
 /// The gateways whose rules hold for workloads.
@@ -72,7 +91,7 @@ pub(super) fn mesh() -> [String; 1] {
 pub(super) fn service_routes(
     view: &View<'_>,
     service: &Service,
-    rule: Option<&Named<VirtualService>>,
+    rule: Option<&Named<Merged>>,
     gateways: &Gateways<'_>,
     port: u32,
 ) -> Vec<pb::Route> {
@@ -80,7 +99,9 @@ pub(super) fn service_routes(
         .map(|rule| route::routes(view, rule, gateways, port))
         .unwrap_or_default();
     if routes.is_empty() {
-        vec![route::default_route(&service.host, port)]
+        let mut route = route::default_route(&service.host, port);
+        hash::add_default(view, service, port, &mut route);
+        vec![route]
     } else {
         routes
     }
@@ -111,16 +132,18 @@ fn unique_domains(hosts: Vec<pb::VirtualHost>) -> Vec<pb::VirtualHost> {
 
 /// The `VirtualService`s of the mesh gateway by host.
 pub(super) struct Rules<'a> {
-    exact: HashMap<String, &'a Named<VirtualService>>,
+    exact: HashMap<String, &'a Named<Merged>>,
     /// In the order of the objects.
-    wildcard: Vec<(String, &'a Named<VirtualService>)>,
+    wildcard: Vec<(String, &'a Named<Merged>)>,
 }
 
 impl<'a> Rules<'a> {
     pub(super) fn new(view: &View<'a>, gateways: &Gateways<'_>) -> Self {
-        let visible = |rule: &&Named<VirtualService>| {
+        let visible = |rule: &&Named<Merged>| {
             let (spec, owner) = (&rule.spec, rule.namespace.as_str());
-            spec.export_to.visible(owner, view.namespace) && gateways.wanted(&spec.gateways, owner)
+            spec.export_to.visible(owner, view.namespace)
+                && gateways.wanted(&spec.gateways)
+                && view.scope.as_ref().is_none_or(|scope| scope.has_rule(rule))
         };
         let mut rules: Vec<_> = view
             .registry
@@ -148,7 +171,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The rule for a service: by its name, else by the narrowest wildcard that covers it.
-    pub(super) fn of(&self, host: &str) -> Option<&'a Named<VirtualService>> {
+    pub(super) fn of(&self, host: &str) -> Option<&'a Named<Merged>> {
         if let Some(rule) = self.exact.get(host) {
             return Some(rule);
         }
@@ -164,7 +187,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The hosts of rules that no service has, in order.
-    fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<VirtualService>> {
+    fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<Merged>> {
         let exact = self.exact.iter().map(|(name, rule)| (name, *rule));
         let wildcard = self.wildcard.iter().rev().map(|(name, rule)| (name, *rule));
         // A service on other ports only has no virtual host in this table.

@@ -18,6 +18,8 @@ pub(crate) struct Gateway {
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) port: u32,
+    /// The address that it listens on; empty where it is not said.
+    pub(crate) bind: String,
     pub(crate) hosts: Vec<ServerHost>,
 }
 
@@ -34,8 +36,8 @@ const SPEC: Schema = Schema {
     unserved: &[],
 };
 const SERVER: Schema = Schema {
-    served: &["port", "hosts", "tls", "name"],
-    unserved: &["bind", "defaultEndpoint"],
+    served: &["port", "hosts", "tls", "name", "bind"],
+    unserved: &["defaultEndpoint"],
 };
 const PORT: Schema = Schema {
     served: &["number", "name", "protocol"],
@@ -63,7 +65,8 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<Gateway> {
         if fields.get("tls").is_some() {
             sink.refuse(fields.place("tls"), &fields.path_of("tls"), "TLS");
         }
-        servers.extend(port.map(|port| Server { port, hosts }));
+        let bind = fields.string("bind", sink).unwrap_or_default();
+        servers.extend(port.map(|port| Server { port, bind, hosts }));
     }
     Some(Gateway { selector, servers })
 }

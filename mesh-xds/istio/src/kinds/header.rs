@@ -24,6 +24,19 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The header of the file `mesh.yaml`, which has none.
+    pub(crate) fn of_mesh(at: Position) -> Self {
+        Self {
+            api_version: "mesh.istio.io/v1alpha1".to_owned(),
+            kind: "MeshConfig".to_owned(),
+            name: "mesh".to_owned(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
+            at,
+            insert_namespace: None,
+            has_namespace: false,
+        }
+    }
+
     /// The API group; empty for Kubernetes' core.
     pub(crate) fn group(&self) -> &str {
         self.api_version

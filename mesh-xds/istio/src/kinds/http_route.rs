@@ -1,69 +1,111 @@
 //! `HTTPRoute`: what happens to the requests of some matches.
 
+mod cors;
+mod fault;
+mod headers;
+mod merge;
+mod mirror;
+mod redirect;
+pub(crate) mod retries;
+mod rewrite;
+mod values;
+
 use std::time::Duration;
 
 use crate::decode::{Fields, Schema, Sink};
+use crate::diagnostic::Diagnostic;
 use crate::host;
 use crate::yaml::Value;
 
 use super::http_match::{self, HttpMatch};
+use super::virtual_service::Scope;
 
-/// A checked `HTTPRoute`.
+pub(crate) use cors::Cors;
+pub(crate) use fault::{Fault, Status};
+pub(crate) use headers::{Headers, Operations, is_token};
+pub(crate) use merge::merge;
+pub(crate) use mirror::Mirrors;
+pub(crate) use redirect::{Body, DirectResponse, Redirect, RedirectPort};
+pub(crate) use retries::{Retries, is_status};
+pub(crate) use rewrite::{PathRewrite, Rewrite};
+pub(crate) use values::Share;
+
+/// A checked `HTTPRoute` that says itself what it does.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpRoute {
+    pub(crate) policy: Policy,
+    pub(crate) action: Action,
+}
+
+/// A checked `HTTPRoute` that hands its requests to another object.
+#[derive(Debug, Clone)]
+pub(crate) struct Delegation {
+    /// What the other object's routes inherit.
+    pub(crate) policy: Policy,
+    /// istiod lets a delegating route answer by itself, in the place of the destinations of the other object.
+    pub(crate) answer: Option<DirectResponse>,
+    pub(crate) name: String,
+    /// That of the delegating object where nothing is said.
+    pub(crate) namespace: Option<String>,
+    /// For what is found out once all objects are known.
+    pub(crate) note: Diagnostic,
+}
+
+/// An `HTTPRoute` as it stands in a file.
+#[derive(Debug, Clone)]
+pub(crate) enum Rule {
+    Own(Box<HttpRoute>),
+    Delegated(Box<Delegation>),
+}
+
+/// All of a route but where requests go.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policy {
     pub(crate) name: String,
     /// One of them must hold; none: every request.
     pub(crate) matches: Vec<HttpMatch>,
-    pub(crate) action: Action,
+    pub(crate) headers: Option<Headers>,
+    pub(crate) rewrite: Option<Rewrite>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: Option<Retries>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) cors: Option<Cors>,
 }
 
 /// What a route does.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
+    /// Never empty.
     Forward(Vec<Destination>),
     Redirect(Redirect),
-    DirectResponse {
-        status: u32,
-        body: Option<String>,
-    },
-    /// `delegate`: the routes of another object, which are not merged in yet.
-    Delegate,
+    Respond(DirectResponse),
 }
 
-/// `route[]`.
+/// `route[]`, and where a copy goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
     pub(crate) host: String,
     pub(crate) subset: String,
     pub(crate) port: Option<u32>,
     pub(crate) weight: u32,
+    pub(crate) headers: Option<Headers>,
 }
 
-/// `redirect`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Redirect {
-    pub(crate) uri: Option<String>,
-    pub(crate) authority: Option<String>,
-    pub(crate) scheme: Option<String>,
-    pub(crate) port: Option<u32>,
-    pub(crate) code: u32,
-}
-
-/// `retries`.
-#[derive(Debug, Clone)]
-pub(crate) struct Retries {
-    pub(crate) attempts: u32,
-    pub(crate) per_try_timeout: Option<Duration>,
-    pub(crate) retry_on: Option<String>,
-    pub(crate) backoff: Option<Duration>,
+impl Destination {
+    /// Writes a short name in full.
+    pub(crate) fn resolve(&mut self, namespace: &str) {
+        self.host = host::resolve(&self.host, namespace);
+    }
 }
 
 const ROUTE: Schema = Schema {
-    served: &["name", "match", "route", "directResponse"],
-    unserved: &[
+    served: &[
+        "name",
+        "match",
+        "route",
         "redirect",
+        "directResponse",
         "delegate",
         "rewrite",
         "timeout",
@@ -77,10 +119,11 @@ const ROUTE: Schema = Schema {
         "corsPolicy",
         "headers",
     ],
+    unserved: &[],
 };
 const DESTINATION: Schema = Schema {
-    served: &["destination", "weight"],
-    unserved: &["headers"],
+    served: &["destination", "weight", "headers"],
+    unserved: &[],
 };
 const HOST: Schema = Schema {
     served: &["host", "subset", "port"],
@@ -90,80 +133,111 @@ const PORT: Schema = Schema {
     served: &["number"],
     unserved: &[],
 };
-const REDIRECT: Schema = Schema {
-    served: &[
-        "uri",
-        "authority",
-        "scheme",
-        "port",
-        "derivePort",
-        "redirectCode",
-    ],
-    unserved: &["prefixRewrite"],
-};
-const DIRECT: Schema = Schema {
-    served: &["status", "body"],
+const DELEGATE: Schema = Schema {
+    served: &["name", "namespace"],
     unserved: &[],
 };
-const BODY: Schema = Schema {
-    served: &["string"],
-    unserved: &["bytes"],
-};
-const RETRIES: Schema = Schema {
-    served: &["attempts", "perTryTimeout", "retryOn", "backoff"],
-    unserved: &["retryRemoteLocalities", "retryIgnorePreviousHosts"],
-};
 
-pub(super) fn decode(value: &Value, index: usize, sink: &mut Sink) -> Option<HttpRoute> {
+pub(super) fn decode(value: &Value, index: usize, scope: Scope, sink: &mut Sink) -> Option<Rule> {
     let fields = Fields::open(value, format!("spec.http[{index}]"), ROUTE, sink)?;
-    let name = fields.string("name", sink).unwrap_or_default();
-    let mut matches = Vec::new();
-    for (i, item) in fields.list("match", sink).iter().enumerate() {
-        matches.extend(http_match::decode(
-            item,
-            format!("{}.match[{i}]", fields.path),
-            sink,
-        ));
-    }
-    let timeout = fields.duration("timeout", sink);
-    let retries = fields
-        .get("retries")
-        .and_then(|v| retries(v, &fields, sink));
-    let action = action(&fields, sink)?;
-    Some(HttpRoute {
-        name,
-        matches,
-        action,
-        timeout,
-        retries,
-    })
+    let policy = policy(&fields, scope, sink);
+    check_conflicts(&fields, &policy, sink);
+    let kinds = ["route", "redirect", "directResponse", "delegate"];
+    let given = kinds.into_iter().filter(|key| fields.get(key).is_some());
+    let action = match given.collect::<Vec<_>>()[..] {
+        ["route"] => Action::Forward(destinations(&fields, sink)),
+        ["redirect"] => {
+            let value = fields.get("redirect")?;
+            Action::Redirect(redirect::redirect(value, fields.path_of("redirect"), sink)?)
+        }
+        ["directResponse"] => Action::Respond(direct_response(&fields, sink)?),
+        ["delegate"] | ["directResponse", "delegate"] => {
+            return delegation(&fields, policy, scope, sink);
+        }
+        ref given => {
+            let (path, all) = (&fields.path, kinds.join(", "));
+            let message = format!("{path} must have one of {all}, not {}", given.len());
+            sink.error(fields.at, message);
+            return None;
+        }
+    };
+    Some(Rule::Own(Box::new(HttpRoute { policy, action })))
 }
 
-fn action(fields: &Fields<'_>, sink: &mut Sink) -> Option<Action> {
-    let kinds = ["route", "redirect", "directResponse", "delegate"];
-    let given: Vec<&str> = kinds
-        .into_iter()
-        .filter(|k| fields.get(k).is_some())
-        .collect();
-    let [key] = given[..] else {
-        let path = &fields.path;
+fn policy(fields: &Fields<'_>, scope: Scope, sink: &mut Sink) -> Policy {
+    let mut matches = Vec::new();
+    for (i, item) in fields.list("match", sink).iter().enumerate() {
+        let path = format!("{}.match[{i}]", fields.path);
+        matches.extend(http_match::decode(item, path, scope, sink));
+    }
+    let retries = |value| retries::decode(value, fields.path_of("retries"), sink);
+    let retries = fields.get("retries").and_then(retries);
+    Policy {
+        name: fields.string("name", sink).unwrap_or_default(),
+        matches,
+        headers: headers::decode(fields, sink),
+        rewrite: rewrite::decode(fields, sink),
+        timeout: values::duration(fields, "timeout", sink),
+        retries,
+        fault: fault::decode(fields, sink),
+        mirrors: mirror::decode(fields, sink),
+        cors: cors::decode(fields, sink),
+    }
+}
+
+/// Fields that exclude each other.
+fn check_conflicts(fields: &Fields<'_>, policy: &Policy, sink: &mut Sink) {
+    let path = &fields.path;
+    for answer in ["redirect", "directResponse"] {
+        for other in ["fault", "rewrite"] {
+            let both = fields.get(answer).is_some() && fields.get(other).is_some();
+            if both && fields.get("delegate").is_none() {
+                sink.error(
+                    fields.place(other),
+                    format!("{path} may have {answer} or {other}, not both"),
+                );
+            }
+        }
+    }
+    let rewritten = policy.rewrite.as_ref().and_then(|r| r.authority.as_ref());
+    let set = policy.headers.as_ref().and_then(|h| h.authority.as_ref());
+    if let (Some(first), Some(second)) = (rewritten, set) {
         sink.error(
-            fields.at,
+            fields.place("headers"),
+            format!("{path} writes the authority twice, as {first:?} in rewrite and as {second:?} in headers"),
+        );
+    }
+}
+
+fn direct_response(fields: &Fields<'_>, sink: &mut Sink) -> Option<DirectResponse> {
+    let value = fields.get("directResponse")?;
+    redirect::direct_response(value, fields.path_of("directResponse"), sink)
+}
+
+fn delegation(route: &Fields<'_>, policy: Policy, scope: Scope, sink: &mut Sink) -> Option<Rule> {
+    let answer = direct_response(route, sink);
+    let at = route.place("delegate");
+    let path = route.path_of("delegate");
+    if scope == Scope::Delegate {
+        sink.error(
+            at,
             format!(
-                "{path} must have one of {}, not {}",
-                kinds.join(", "),
-                given.len()
+                "{path}: an object without hosts is a delegate itself, and cannot name another"
             ),
         );
+    }
+    let fields = Fields::open(route.get("delegate")?, path, DELEGATE, sink)?;
+    let Some(name) = values::text(&fields, "name", sink) else {
+        sink.error(fields.at, format!("{}.name is missing", fields.path));
         return None;
     };
-    let value = fields.get(key)?;
-    match key {
-        "route" => Some(Action::Forward(destinations(fields, sink))),
-        "redirect" => redirect(value, fields.path_of(key), sink).map(Action::Redirect),
-        "directResponse" => direct_response(value, fields.path_of(key), sink),
-        _ => Some(Action::Delegate),
-    }
+    Some(Rule::Delegated(Box::new(Delegation {
+        policy,
+        answer,
+        name,
+        namespace: values::text(&fields, "namespace", sink),
+        note: sink.later(at),
+    })))
 }
 
 fn destinations(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Destination> {
@@ -178,11 +252,13 @@ fn destinations(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Destination> {
         let target = entry
             .get("destination")
             .and_then(|v| destination(v, entry.path_of("destination"), sink));
+        let headers = headers::decode(&entry, sink);
         if entry.get("destination").is_none() {
             sink.error(entry.at, format!("{}.destination is missing", entry.path));
         }
         out.extend(target.map(|d| Destination {
             weight: weight.unwrap_or(0),
+            headers,
             ..d
         }));
     }
@@ -212,7 +288,7 @@ fn destination(value: &Value, path: String, sink: &mut Sink) -> Option<Destinati
     let name = fields.string("host", sink).unwrap_or_default();
     if fields.get("host").is_none() {
         sink.error(fields.at, format!("{}.host is missing", fields.path));
-    } else if name.starts_with('*') {
+    } else if name == "*" {
         sink.error(
             fields.place("host"),
             format!("{}.host must be one host, not {name:?}", fields.path),
@@ -233,58 +309,6 @@ fn destination(value: &Value, path: String, sink: &mut Sink) -> Option<Destinati
         subset,
         port,
         weight: 0,
-    })
-}
-
-fn redirect(value: &Value, path: String, sink: &mut Sink) -> Option<Redirect> {
-    let fields = Fields::open(value, path, REDIRECT, sink)?;
-    let code = fields
-        .integer("redirectCode", 301, 308, sink)
-        .unwrap_or(301);
-    if !matches!(code, 301 | 302 | 303 | 307 | 308) {
-        let path = fields.path_of("redirectCode");
-        sink.error(
-            fields.place("redirectCode"),
-            format!("{path} must be one of 301, 302, 303, 307, 308, not {code}"),
-        );
-    }
-    fields.word(
-        "derivePort",
-        &["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"],
-        sink,
-    );
-    Some(Redirect {
-        uri: fields.string("uri", sink),
-        authority: fields.string("authority", sink),
-        scheme: fields.string("scheme", sink),
-        port: fields.port("port", sink),
-        code,
-    })
-}
-
-fn direct_response(value: &Value, path: String, sink: &mut Sink) -> Option<Action> {
-    let fields = Fields::open(value, path, DIRECT, sink)?;
-    if fields.get("status").is_none() {
-        sink.error(fields.at, format!("{}.status is missing", fields.path));
-    }
-    // Envoy's bounds of DirectResponseAction.status.
-    let status = fields.integer("status", 200, 599, sink)?;
-    let body = fields.get("body").and_then(|v| {
-        let body = Fields::open(v, fields.path_of("body"), BODY, sink)?;
-        body.string("string", sink)
-    });
-    Some(Action::DirectResponse { status, body })
-}
-
-fn retries(value: &Value, route: &Fields<'_>, sink: &mut Sink) -> Option<Retries> {
-    let fields = Fields::open(value, route.path_of("retries"), RETRIES, sink)?;
-    Some(Retries {
-        // protobuf's default of an absent int32; istiod then turns retries off.
-        attempts: fields
-            .integer("attempts", 0, i32::MAX as u32, sink)
-            .unwrap_or(0),
-        per_try_timeout: fields.duration("perTryTimeout", sink),
-        retry_on: fields.string("retryOn", sink),
-        backoff: fields.duration("backoff", sink),
+        headers: None,
     })
 }

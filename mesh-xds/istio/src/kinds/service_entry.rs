@@ -18,6 +18,10 @@ pub(crate) struct ServiceEntry {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) selector: Option<Labels>,
     pub(crate) export_to: ExportTo,
+    /// Addresses under which callers know it, besides its hosts.
+    pub(crate) addresses: Vec<String>,
+    /// A Kubernetes service without an address: its endpoints have names below its own.
+    pub(crate) headless: bool,
 }
 
 /// How the addresses of a service are found (`resolution`).
@@ -42,6 +46,8 @@ pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) protocol: Protocol,
     pub(crate) target: Option<u32>,
+    /// The name that endpoints give to the target (Kubernetes).
+    pub(crate) target_name: Option<String>,
 }
 
 /// What is spoken on a port, as far as routing goes.
@@ -109,8 +115,9 @@ const SPEC: Schema = Schema {
         "endpoints",
         "workloadSelector",
         "exportTo",
+        "addresses",
     ],
-    unserved: &["addresses", "subjectAltNames"],
+    unserved: &["subjectAltNames"],
 };
 const PORT: Schema = Schema {
     served: &["number", "name", "protocol", "targetPort"],
@@ -174,6 +181,8 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
         endpoints,
         selector,
         export_to,
+        addresses: addresses(&fields, sink),
+        headless: false,
     })
 }
 
@@ -199,6 +208,32 @@ fn hosts(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
         .into_iter()
         .map(|(name, _)| name.to_ascii_lowercase())
         .collect()
+}
+
+/// Those by which a service can be called; those of networks (`10.0.0.0/8`) are checked and left out.
+fn addresses(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
+    let mut out = Vec::new();
+    for (text, at) in fields.strings("addresses", sink) {
+        let (ip, length) = text.split_once('/').unwrap_or((&text, "0"));
+        match ip.parse::<std::net::IpAddr>() {
+            Ok(ip)
+                if length
+                    .parse()
+                    .is_ok_and(|n: u8| n <= if ip.is_ipv4() { 32 } else { 128 }) =>
+            {
+                if !text.contains('/') {
+                    out.push(text);
+                }
+            }
+            _ => {
+                let message = format!(
+                    "spec.addresses: {text:?} is no IP address and no network such as 10.0.0.0/8"
+                );
+                sink.error(at, message);
+            }
+        }
+    }
+    out
 }
 
 fn ports(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Port> {
@@ -246,6 +281,7 @@ fn ports(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Port> {
             name,
             protocol,
             target,
+            target_name: None,
         });
     }
     ports

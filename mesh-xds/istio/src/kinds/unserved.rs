@@ -18,8 +18,9 @@ const SERVED: &[&str] = &[
     "DestinationRule",
     "VirtualService",
     "Gateway",
+    "Sidecar",
 ];
-const NETWORKING: &[&str] = &["Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
+const NETWORKING: &[&str] = &["EnvoyFilter", "WorkloadGroup", "ProxyConfig"];
 const SECURITY: &[&str] = &[
     "PeerAuthentication",
     "AuthorizationPolicy",
@@ -56,6 +57,8 @@ pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Op
         "mesh.istio.io" if kind == "MeshConfig" => {
             return mesh_version(header, sink).then_some(Class::Served);
         }
+        "" if matches!(kind, "Service" | "Endpoints") => return Some(Class::Served),
+        "discovery.k8s.io" if kind == "EndpointSlice" => return Some(Class::Served),
         "security.istio.io" if SECURITY.contains(&kind) => return security(header, document, sink),
         "telemetry.istio.io" => kind == "Telemetry",
         "extensions.istio.io" => matches!(kind, "WasmPlugin" | "TrafficExtension"),

@@ -18,6 +18,8 @@ pub(crate) struct Endpoint {
     pub(crate) locality: Locality,
     /// The weight in load balancing; 1 where none is given.
     pub(crate) weight: u32,
+    /// `network`; empty where it is not said.
+    pub(crate) network: String,
 }
 
 /// Where an endpoint is.
@@ -46,6 +48,7 @@ impl Endpoint {
             labels: Labels::new(),
             locality: Locality::default(),
             weight: 1,
+            network: String::new(),
         }
     }
 }
@@ -78,8 +81,9 @@ const SPEC: Schema = Schema {
         "locality",
         "weight",
         "serviceAccount",
+        "network",
     ],
-    unserved: &["network"],
+    unserved: &[],
 };
 
 /// What an address may be.
@@ -124,6 +128,7 @@ pub(crate) fn decode(
         labels,
         locality,
         weight,
+        network: fields.string("network", sink).unwrap_or_default(),
     })
 }
 

@@ -16,6 +16,7 @@ impl Clusters {
         mut clusters: BTreeMap<Arc<str>, Vec<u8>>,
         keep: bool,
     ) -> bool {
+        clusters.retain(|name, _| self.is_of_use(name));
         if keep && let Some(wire) = &self.wire {
             for (name, former) in wire {
                 clusters
@@ -28,7 +29,10 @@ impl Clusters {
             .wire
             .as_ref()
             .is_none_or(|former| !former.keys().eq(clusters.keys()));
+        self.are_there(clusters.keys());
         let former = self.wire.replace(clusters);
+        let before = former.iter().flat_map(BTreeMap::keys).cloned();
+        before.for_each(|name| self.cluster_absent(&name));
         let names: Vec<Arc<str>> = self.referenced.keys().cloned().collect();
         for name in names {
             let before = former.as_ref().and_then(|former| former.get(&name));
@@ -41,9 +45,11 @@ impl Clusters {
     pub(in super::super) fn change(
         &mut self,
         version: &Arc<str>,
-        changed: BTreeMap<Arc<str>, Vec<u8>>,
+        mut changed: BTreeMap<Arc<str>, Vec<u8>>,
         removed: &[Arc<str>],
     ) -> bool {
+        changed.retain(|name, _| self.is_of_use(name));
+        self.are_there(changed.keys());
         self.version = Arc::clone(version);
         let first = self.wire.is_none();
         let wire = self.wire.get_or_insert_default();
@@ -64,6 +70,7 @@ impl Clusters {
             let all = self.referenced.keys().cloned();
             former.extend(all.map(|name| (name, None)));
         }
+        removed.iter().for_each(|name| self.cluster_absent(name));
         for (name, before) in former {
             self.renew(name, first, before.as_ref());
         }
@@ -97,7 +104,10 @@ impl Clusters {
                 self.faults.insert(name, fault);
                 return;
             }
-            (None, ..) => referenced.resource = None,
+            (None, ..) => {
+                referenced.resource = None;
+                self.ignored.remove(&name);
+            }
             (Some(decoded), ..) => drop(self.remember(&name, decoded)),
         }
         self.dirty.insert(name);

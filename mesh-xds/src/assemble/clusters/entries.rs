@@ -30,7 +30,7 @@ impl Clusters {
                 held: match (wire, resource) {
                     (Some(_), Some(Err(fault))) => Held::Faulty(fault),
                     (Some(_), _) => Held::Usable,
-                    (None, _) if self.is_known() => Held::Absent,
+                    (None, _) if self.is_answered(name) => Held::Absent,
                     (None, _) => Held::Waiting,
                 },
                 wire,

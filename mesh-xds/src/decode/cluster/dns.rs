@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3::SocketAddress;
+use envoy_types::pb::google::protobuf::Duration as PbDuration;
 use pb::cluster::DnsLookupFamily;
 
 use crate::decode::endpoints::{self, EndpointResource, EndpointsResource};
-use crate::decode::{Invalid, duration};
+use crate::decode::ignored::Ignored;
+use crate::decode::{Faults, Invalid, duration};
 
 /// Envoy's default of `dns_refresh_rate`.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -35,13 +37,13 @@ pub(crate) struct Names {
     is_one: bool,
 }
 
-pub(super) fn strict(cluster: &pb::Cluster) -> Result<Names, Invalid> {
-    names(cluster, false)
+pub(super) fn strict(cluster: &pb::Cluster, ignored: &mut Ignored) -> Result<Names, Invalid> {
+    names(cluster, false, ignored)
 }
 
 /// Envoy: "must have a single locality_lb_endpoint and a single lb_endpoint".
-pub(super) fn logical(cluster: &pb::Cluster) -> Result<Names, Invalid> {
-    let names = names(cluster, true)?;
+pub(super) fn logical(cluster: &pb::Cluster, ignored: &mut Ignored) -> Result<Names, Invalid> {
+    let names = names(cluster, true, ignored)?;
     let sent = cluster.load_assignment.as_ref();
     let groups = sent.map_or(0, |sent| sent.endpoints.len());
     match (groups, names.hosts.endpoints.len()) {
@@ -55,17 +57,21 @@ pub(super) fn logical(cluster: &pb::Cluster) -> Result<Names, Invalid> {
     }
 }
 
-fn names(cluster: &pb::Cluster, is_one: bool) -> Result<Names, Invalid> {
+fn names(cluster: &pb::Cluster, is_one: bool, ignored: &mut Ignored) -> Result<Names, Invalid> {
+    let mut faults = Faults::default();
     let hosts = match &cluster.load_assignment {
-        None => EndpointsResource::default(),
-        Some(assignment) => {
-            endpoints::from_proto(assignment, host).map_err(|e| e.within("load_assignment"))?
-        }
+        None => Ok(EndpointsResource::default()),
+        Some(assignment) => endpoints::from_proto(assignment, host, ignored)
+            .map_err(|e| e.within("load_assignment")),
     };
+    let hosts = faults.take(hosts);
+    let refresh = faults.take(refresh(cluster));
+    let family = faults.take(family(cluster));
+    let ((hosts, refresh), family) = faults.or(hosts.zip(refresh).zip(family))?;
     Ok(Names {
         hosts,
-        refresh: refresh(cluster)?,
-        family: family(cluster)?,
+        refresh,
+        family,
         is_one,
     })
 }
@@ -82,28 +88,32 @@ fn refresh(cluster: &pb::Cluster) -> Result<Duration, Invalid> {
     let Some(wire) = &cluster.dns_refresh_rate else {
         return Ok(REFRESH);
     };
+    interval("dns_refresh_rate", wire)
+}
+
+/// The time between two look-ups.
+pub(super) fn interval(field: &'static str, wire: &PbDuration) -> Result<Duration, Invalid> {
     duration(wire)
-        .filter(|refresh| *refresh >= SHORTEST_REFRESH)
-        .ok_or_else(|| {
-            let reason = "must be at least 1 ms, and at most 315576000000 s";
-            Invalid::new("dns_refresh_rate", reason)
-        })
+        .filter(|interval| *interval >= SHORTEST_REFRESH)
+        .ok_or_else(|| Invalid::new(field, "must be at least 1 ms, and at most 315576000000 s"))
 }
 
 fn host(socket: &SocketAddress) -> Result<Host, Invalid> {
+    let mut faults = Faults::default();
     if socket.address.is_empty() {
-        return Err(Invalid::new("endpoint.address", "is empty"));
+        faults.add(Invalid::new("address", "is empty"));
     }
     if !socket.resolver_name.is_empty() {
         let reason = format_args!(
             "names the resolver {:?}, which is not there",
             socket.resolver_name
         );
-        return Err(Invalid::new("endpoint.address", reason));
+        faults.add(Invalid::new("resolver_name", reason));
     }
+    let port = faults.take(endpoints::port(socket));
     Ok(Host {
         name: socket.address.as_str().into(),
-        port: endpoints::port(socket)?,
+        port: faults.or(port)?,
     })
 }
 
@@ -145,6 +155,7 @@ impl Names {
             endpoints: endpoints.collect(),
             locality_weights: self.hosts.locality_weights.clone(),
             overprovisioning: self.hosts.overprovisioning,
+            ignored: Vec::new(),
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn decode(
     let append = action.append_x_forwarded_host;
     let split = faults.take(clusters(action, levels, &host, append, around));
     let path = faults.take(rewrite::path(action, path, around.ignored));
-    let timeouts = faults.take(timeout::decode(action));
+    let timeouts = faults.take(timeout::decode(action, around.common.timing));
     let hash = faults.take(hash::decode(&action.hash_policy, around.ignored));
     let all = split.zip(path).zip(timeouts.zip(hash));
     let ((split, path), (timeouts, hash)) = faults.or(all)?;

@@ -1,28 +1,13 @@
-//! What a route configuration asks for and does not get here: not a reason to refuse it, and not to be
-//! passed over in silence.
-
-use std::collections::BTreeMap;
+//! What a route configuration asks for and does not get here.
 
 use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 
-/// What is ignored, with how often and where first.
-#[derive(Debug, Default)]
-pub(super) struct Ignored {
-    what: BTreeMap<String, (usize, String)>,
-    /// Where decoding is at the moment.
-    place: String,
-}
+pub(super) use crate::decode::ignored::Ignored;
 
 impl Ignored {
-    pub(super) fn add(&mut self, what: impl Into<String>) {
-        let place = &self.place;
-        let entry = self.what.entry(what.into());
-        entry.or_insert_with(|| (0, place.clone())).0 += 1;
-    }
-
     pub(super) fn configuration(&mut self, configuration: &pb::RouteConfiguration) {
-        self.place = "the route configuration".to_owned();
+        self.at("the route configuration");
         self.each(&[
             ("vhds", configuration.vhds.is_some()),
             (
@@ -43,7 +28,7 @@ impl Ignored {
 
     #[allow(deprecated, reason = "Envoy still serves it")]
     pub(super) fn virtual_host(&mut self, host: &pb::VirtualHost) {
-        self.place = format!("virtual host {:?}", host.name);
+        self.at(format!("virtual host {:?}", host.name));
         self.each(&[
             ("matcher", host.matcher.is_some()),
             (
@@ -70,7 +55,7 @@ impl Ignored {
     }
 
     pub(super) fn route(&mut self, route: &pb::Route) {
-        self.place = format!("route {:?}", route.name);
+        self.at(format!("route {:?}", route.name));
         self.each(&[(
             "typed_per_filter_config",
             !route.typed_per_filter_config.is_empty(),
@@ -101,20 +86,5 @@ impl Ignored {
                 action.cluster_not_found_response_code != 0,
             ),
         ]);
-    }
-
-    fn each(&mut self, fields: &[(&str, bool)]) {
-        for (what, _) in fields.iter().filter(|(_, set)| *set) {
-            self.add(format!("{what} has no effect yet"));
-        }
-    }
-
-    /// All of it, in words.
-    pub(super) fn told(self) -> Vec<String> {
-        let told = |(what, (count, place))| match count {
-            1 => format!("{what}: {place}"),
-            _ => format!("{what}: {count} times, first at {place}"),
-        };
-        self.what.into_iter().map(told).collect()
     }
 }

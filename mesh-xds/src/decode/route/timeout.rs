@@ -10,9 +10,56 @@ use mesh_core::route::{DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, MaxStream, Timeouts};
 
 use crate::decode::{self, Faults, Invalid};
 
+/// Which fields of a route limit its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// All of them, as in Envoy.
+    Envoy,
+    /// `max_stream_duration` alone, and the listener's where a route has none (gRPC A31).
+    Grpc {
+        /// `common_http_protocol_options.max_stream_duration` of the listener.
+        max_stream: Option<Duration>,
+    },
+}
+
+pub(super) fn decode(action: &pb::RouteAction, timing: Timing) -> Result<Timeouts, Invalid> {
+    let timeouts = of_envoy(action)?;
+    Ok(match timing {
+        Timing::Envoy => timeouts,
+        Timing::Grpc { max_stream } => of_grpc(action, timeouts.max_stream, max_stream),
+    })
+}
+
+/// `grpc_timeout_header_max` of the route, else its `max_stream_duration`, else the listener's; 0 is no limit. The
+/// caller's own deadline counts where it is nearer.
+fn of_grpc(
+    action: &pb::RouteAction,
+    route: Option<MaxStream>,
+    listener: Option<Duration>,
+) -> Timeouts {
+    let is_set = |max: &PbMaxStream| max.max_stream_duration.is_some();
+    let has_own = action.max_stream_duration.as_ref().is_some_and(is_set);
+    let cap = match route {
+        Some(MaxStream {
+            grpc_max: Some(cap),
+            ..
+        }) => Some(cap),
+        Some(MaxStream { max, .. }) if has_own => max,
+        _ => listener,
+    };
+    Timeouts {
+        max_stream: limit(cap).map(|cap| MaxStream {
+            max: Some(cap),
+            grpc_max: Some(cap),
+            grpc_offset: Duration::ZERO,
+        }),
+        ..Timeouts::default()
+    }
+}
+
 /// A route without `timeout` has Envoy's 15 s; one without `idle_timeout` has none, for istiod sets the
 /// connection manager's `stream_idle_timeout`, which would count then, to 0.
-pub(super) fn decode(action: &pb::RouteAction) -> Result<Timeouts, Invalid> {
+fn of_envoy(action: &pb::RouteAction) -> Result<Timeouts, Invalid> {
     let mut faults = Faults::default();
     let mut read = |field, value| faults.take(duration(field, value)).flatten();
     let route = read("timeout", action.timeout);

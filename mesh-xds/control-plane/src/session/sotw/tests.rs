@@ -493,7 +493,7 @@ pub(in crate::session) fn view<'a>(
             // Listeners there are in gRPC's dialect alone.
             _ => {
                 compiled.dialect = Dialect::Grpc;
-                &mut compiled.listeners
+                &mut compiled.resources.listeners
             }
         };
         map.insert(

@@ -1,0 +1,97 @@
+//! The body of a response, as it comes from its stream.
+
+use std::fmt;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Frame, SizeHint};
+
+/// Dropping it before its end resets the stream.
+pub(crate) struct Received {
+    stream: RecvStream,
+    /// What is left, if the peer has told a length.
+    left: Option<u64>,
+    /// Trailers come next.
+    whole: bool,
+}
+
+impl Received {
+    pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
+        let left = match stream.is_end_stream() {
+            true => Some(0),
+            false => told_length(headers),
+        };
+        Self {
+            stream,
+            left,
+            whole: false,
+        }
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if !self.whole {
+            if let Some(data) = ready!(self.stream.poll_data(cx)) {
+                return Poll::Ready(unless_early(data.map(|bytes| self.taken(bytes))));
+            }
+            self.whole = true;
+        }
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
+            Err(error) => unless_early(Err(error)),
+        })
+    }
+
+    /// What a reader has taken, the peer may send again.
+    fn taken(&mut self, bytes: Bytes) -> Frame<Bytes> {
+        // Of a stream that has ended meanwhile nothing is expected.
+        drop(self.stream.flow_control().release_capacity(bytes.len()));
+        self.left = self
+            .left
+            .map(|left| left.saturating_sub(bytes.len() as u64));
+        Frame::data(bytes)
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// The length that the peer has told, if all that it has told is one number.
+fn told_length(headers: &HeaderMap) -> Option<u64> {
+    let number = |value: &HeaderValue| {
+        let text = value.to_str().ok()?;
+        // What `parse` admits beyond digits is a sign.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().ok())?
+    };
+    let mut told = headers.get_all(CONTENT_LENGTH).iter().map(number);
+    let first = told.next()??;
+    told.all(|other| other == Some(first)).then_some(first)
+}
+
+/// A reset with NO_ERROR says that the response is whole before the request is (RFC 9113, 8.1).
+fn unless_early<T>(result: Result<T, h2::Error>) -> Option<Result<T, h2::Error>> {
+    match result {
+        Err(error) if error.reason() == Some(Reason::NO_ERROR) => None,
+        result => Some(result),
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
