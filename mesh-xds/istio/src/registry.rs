@@ -41,6 +41,8 @@ pub(crate) struct Service {
     pub(crate) addresses: Vec<String>,
     /// Whether names below its own are its endpoints.
     pub(crate) headless: bool,
+    /// Whether it is no part of the mesh (`MESH_EXTERNAL`).
+    pub(crate) external: bool,
     /// Other hosts that stand for it (`ExternalName`).
     pub(crate) aliases: Vec<String>,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Service {
 #[derive(Debug)]
 pub(crate) struct ServicePort {
     pub(crate) number: u32,
+    /// What its endpoints are known by.
+    name: String,
     pub(crate) protocol: Protocol,
     pub(crate) instances: Vec<Instance>,
 }
@@ -90,6 +94,8 @@ impl Workload {
 }
 
 impl Service {
+    /// istiod finds the endpoints of all entries of a host by the names of their ports: those of one name have them
+    /// in common, whatever their numbers are.
     fn add_port(&mut self, port: &Port, members: &[Arc<Workload>]) {
         let (most, names) = match self.resolution {
             // Of several entries for one host the first says how addresses are found. What does not fit would make
@@ -111,21 +117,21 @@ impl Service {
                 port: number,
             }
         });
-        match self.ports.iter_mut().find(|p| p.number == port.number) {
-            // Two entries for one host and port: their endpoints add up.
-            Some(known) => {
-                let room = most - known.instances.len().min(most);
-                known.instances.extend(instances.take(room));
-            }
-            None => {
-                let (number, protocol) = (port.number, port.protocol);
-                let instances = instances.take(most).collect();
-                self.ports.push(ServicePort {
-                    number,
-                    protocol,
-                    instances,
-                });
-            }
+        let instances: Vec<_> = instances.collect();
+        if !self.ports.iter().any(|p| p.number == port.number) {
+            let alike = self.ports.iter().find(|p| p.name == port.name);
+            let instances = alike.map(|p| p.instances.clone());
+            self.ports.push(ServicePort {
+                number: port.number,
+                name: port.name.clone(),
+                protocol: port.protocol,
+                instances: instances.unwrap_or_default(),
+            });
+        }
+        for known in self.ports.iter_mut().filter(|p| p.name == port.name) {
+            let room = most.saturating_sub(known.instances.len());
+            let more = instances.iter().take(room).cloned();
+            known.instances.extend(more);
         }
     }
 }
@@ -270,6 +276,7 @@ impl Registry {
             resolution,
             addresses,
             headless,
+            external,
         } = spec;
         let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         let itself = named && selector.is_none() && endpoints.is_empty();
@@ -297,6 +304,7 @@ impl Registry {
                         export_to,
                         addresses: addresses.clone(),
                         headless,
+                        external,
                         aliases: Vec::new(),
                     });
                     of_host.len() - 1

@@ -140,6 +140,7 @@ pub(super) fn passthrough(mesh: &MeshConfig) -> pb::Cluster {
     };
     pb::Cluster {
         lb_policy: pb::cluster::LbPolicy::ClusterProvided.into(),
+        upstream_connection_options: policy::keepalive(mesh, None),
         typed_extension_protocol_options: HashMap::from([(
             HTTP_OPTIONS.to_owned(),
             proto::any(&options),
@@ -192,6 +193,10 @@ fn metadata(
         values: vec![OrderedKind::Struct(entry).into()],
     });
     let mut fields: OrderedStruct = [("services", services.into())].into_iter().collect();
+    if service.external {
+        let external = OrderedKind::Bool(true).into();
+        fields.fields.insert("external".to_owned(), external);
+    }
     if !subset.is_empty() {
         fields.fields.insert("subset".to_owned(), subset.into());
     }

@@ -182,7 +182,10 @@ pub(super) fn breakers(
 }
 
 /// The mesh's settings with the rule's over them, field by field.
-fn keepalive(mesh: &MeshConfig, rule: Option<Keepalive>) -> Option<pb::UpstreamConnectionOptions> {
+pub(super) fn keepalive(
+    mesh: &MeshConfig,
+    rule: Option<Keepalive>,
+) -> Option<pb::UpstreamConnectionOptions> {
     if mesh.keepalive.is_none() && rule.is_none() {
         return None;
     }
@@ -232,7 +235,7 @@ fn balancer(
     };
     let slow_start = settings.warmup.map(slow_start);
     match &settings.algorithm {
-        Algorithm::Unspecified | Algorithm::LeastRequest => {
+        Algorithm::Unspecified | Algorithm::LeastRequest | Algorithm::LeastConn => {
             let config = slow_start.map(|slow_start| pb::cluster::LeastRequestLbConfig {
                 slow_start_config: Some(slow_start),
                 ..Default::default()

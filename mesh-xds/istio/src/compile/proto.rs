@@ -102,7 +102,7 @@ pub(super) struct OrderedStruct {
 /// `google.protobuf.Value`, ordered.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct OrderedValue {
-    #[prost(oneof = "OrderedKind", tags = "3, 5, 6")]
+    #[prost(oneof = "OrderedKind", tags = "3, 4, 5, 6")]
     pub(super) kind: Option<OrderedKind>,
 }
 
@@ -111,6 +111,8 @@ pub(super) struct OrderedValue {
 pub(super) enum OrderedKind {
     #[prost(string, tag = "3")]
     String(String),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
     #[prost(message, tag = "5")]
     Struct(OrderedStruct),
     #[prost(message, tag = "6")]
