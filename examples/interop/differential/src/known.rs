@@ -1,9 +1,11 @@
-//! The differences that are known: `known.tsv`, and for the time being `pending.tsv`.
+//! The differences that are known: `known.tsv`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::failure::{Doing, Failure, Result};
+
+const NAME: &str = "known.tsv";
 
 /// One difference, as it is printed and matched.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,28 +49,22 @@ struct Line {
     count: u64,
 }
 
-/// A list, and how often each line of it was met.
+/// The list, and how often each line of it was met.
 #[derive(Debug)]
 pub(crate) struct Known {
-    path: PathBuf,
     lines: Vec<Line>,
 }
 
 impl Known {
-    /// Reads a list; one that is not there is empty.
-    pub(crate) fn load(name: &str) -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-        let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            read => read.doing(name)?,
-        };
+    /// Reads the list.
+    pub(crate) fn load() -> Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(NAME);
+        let text = std::fs::read_to_string(path).doing(NAME)?;
         let lines = text
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let lines = lines
-            .map(|line| Line::parse(line, name))
-            .collect::<Result<_>>()?;
-        Ok(Self { path, lines })
+        let lines = lines.map(|line| Line::parse(line)).collect::<Result<_>>()?;
+        Ok(Self { lines })
     }
 
     /// Whether a line speaks of it; every one that does is counted.
@@ -99,27 +95,18 @@ impl Known {
             )
         })
     }
-
-    /// Makes the list one of exactly these.
-    pub(crate) fn write(&self, differences: &[Difference]) -> Result<()> {
-        let mut text = String::new();
-        for difference in differences {
-            text.push_str(&format!("{difference}\tpending\n"));
-        }
-        std::fs::write(&self.path, text).doing(&self.path.display().to_string())
-    }
 }
 
 impl Line {
-    fn parse(line: &str, file: &str) -> Result<Self> {
+    fn parse(line: &str) -> Result<Self> {
         let columns: Vec<_> = line.split('\t').map(str::to_owned).collect();
         let Ok([case, node, kind, path, values, reason]) = <[String; 6]>::try_from(columns) else {
             return Err(Failure::new(format!(
-                "{file}: {line:?} has not six columns"
+                "{NAME}: {line:?} has not six columns"
             )));
         };
         if reason.is_empty() {
-            return Err(Failure::new(format!("{file}: {line:?} gives no reason")));
+            return Err(Failure::new(format!("{NAME}: {line:?} gives no reason")));
         }
         Ok(Self {
             patterns: [case, node, kind, path, values],

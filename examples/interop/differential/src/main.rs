@@ -38,9 +38,6 @@ struct Options {
     /// The negative control: ours is made wrong in one place after another, and each must be seen.
     #[arg(long)]
     control: bool,
-    /// Makes pending.tsv the list of all differences that known.tsv does not have.
-    #[arg(long, conflicts_with_all = ["control", "cases"])]
-    write_pending: bool,
 }
 
 fn main() -> ExitCode {

@@ -13,22 +13,20 @@ use crate::failure::{Doing, Failure, Result};
 use crate::known::{Difference, Known};
 use crate::tree::Protos;
 
-/// Whether all is as the lists say.
+/// Whether all is as the list says.
 pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
-    let mut known = Known::load("known.tsv")?;
-    let mut pending = Known::load("pending.tsv")?;
+    let mut known = Known::load()?;
     let cases = chosen(options.cases.as_deref())?;
     let outcomes = all(&cases, options)?;
     if options.control {
-        return control(&outcomes, &known, &pending, out);
+        return control(&outcomes, &known, out);
     }
     let text = "standard output";
     let mut new = Vec::new();
     for (case, outcome) in cases.iter().zip(&outcomes) {
         let before = new.len();
         for difference in &outcome.differences {
-            let listed = known.has(difference);
-            if !listed && (options.write_pending || !pending.has(difference)) {
+            if !known.has(difference) {
                 new.push(difference);
             }
         }
@@ -39,12 +37,6 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
             "{name}: {resources} resources, {values} values, {all} differences, {new} not known"
         )
         .doing(text)?;
-    }
-    if options.write_pending {
-        let new: Vec<Difference> = new.into_iter().cloned().collect();
-        pending.write(&new)?;
-        writeln!(out, "pending.tsv: {} lines", new.len()).doing(text)?;
-        return Ok(true);
     }
     for difference in &new {
         writeln!(out, "DIFFERS {difference}").doing(text)?;
@@ -57,8 +49,7 @@ pub(crate) fn run(options: &Options, out: &mut impl Write) -> Result<bool> {
             writeln!(out, "STALE {line}: no case has it; take the line away").doing(text)?;
         }
     }
-    let waiting = pending.counts().filter(|(count, _)| *count > 0).count();
-    writeln!(out, "{} not known, {waiting} pending", new.len()).doing(text)?;
+    writeln!(out, "{} not known", new.len()).doing(text)?;
     Ok(good)
 }
 
@@ -126,13 +117,8 @@ fn all(cases: &[Case], options: &Options) -> Result<Vec<Outcome>> {
     failed.map_or(Ok(done), Err)
 }
 
-/// Whether every lie was told, and seen as something that the lists do not have.
-fn control(
-    outcomes: &[Outcome],
-    known: &Known,
-    pending: &Known,
-    out: &mut impl Write,
-) -> Result<bool> {
+/// Whether every lie was told, and seen as something that the list does not have.
+fn control(outcomes: &[Outcome], known: &Known, out: &mut impl Write) -> Result<bool> {
     let mut good = true;
     for lie in LIES {
         let told = outcomes
@@ -141,7 +127,7 @@ fn control(
             .filter(|(what, _)| *what == lie);
         let (mut seen, mut unseen) = (0, 0);
         for (_, differences) in told {
-            let is_new = |d: &Difference| !known.knows(d) && !pending.knows(d);
+            let is_new = |d: &Difference| !known.knows(d);
             *(if differences.iter().any(is_new) {
                 &mut seen
             } else {
