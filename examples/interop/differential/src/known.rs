@@ -63,7 +63,7 @@ impl Known {
         let lines = text
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let lines = lines.map(|line| Line::parse(line)).collect::<Result<_>>()?;
+        let lines = lines.map(Line::parse).collect::<Result<_>>()?;
         Ok(Self { lines })
     }
 
