@@ -85,7 +85,6 @@ fn telemetry(workload: &Workload) -> String {
         namespace,
         endpoint,
     } = workload;
-    // No revision: whoever reads it takes `latest`.
     let first = |keys: [&str; 3], otherwise: &str| {
         let found = keys.iter().find_map(|key| endpoint.labels.get(*key));
         found.map_or(otherwise, String::as_str).to_owned()
@@ -104,6 +103,7 @@ fn telemetry(workload: &Workload) -> String {
             "app.kubernetes.io/version",
             "version",
         ],
+        // istiod leaves it to whoever reads it what no revision means.
         "",
     );
     format!("{name};{namespace};{service};{revision};{CLUSTER_ID}")
