@@ -57,6 +57,11 @@ pub(crate) async fn settled(
     istiods(address, client, ours, protos).await
 }
 
+/// Whether istiod has no endpoint at all where ours has some.
+pub(crate) fn has_lost_all(istiods: &Resources, ours: &Resources) -> bool {
+    endpoints(istiods, ours) == 0 && endpoints(ours, ours) > 0
+}
+
 /// How many endpoints there are for the clusters that we have.
 fn endpoints(of: &Resources, ours: &Resources) -> usize {
     let assignments = of
