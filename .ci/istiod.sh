@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Bookinfo's tour under a real istiod that reads the same folder, then calls in gRPC's dialect of it.
+# The differential test of many folders under a real istiod, Bookinfo's tour under one that reads the same folder, then
+# calls in gRPC's dialect of it.
 #
 #   istiod.sh [FILE]   FILE gets the outcome in one line
 #
@@ -31,7 +32,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # What stands if the next lines break off.
-note "FAILED (before the tour)"
+note "FAILED (before the differential test)"
 code=0
 bash examples/interop/istiod.sh install 2>&1 | tee "$WORK/install" || code=${PIPESTATUS[0]}
 if [ "$code" = 3 ]; then
@@ -42,17 +43,25 @@ elif [ "$code" != 0 ]; then
 fi
 name="$(basename "$(tail -n 1 "$WORK/install")")"
 
+limit=()
+if command -v timeout >/dev/null; then limit=(timeout -k 20 900); fi
+
+note "FAILED (the differential test against $name)"
+cargo build -p differential
+"${limit[@]}" "$TARGET/debug/differential"
+# The control: what is made wrong must be seen.
+"${limit[@]}" "$TARGET/debug/differential" --control --cases weights,bookinfo
+
+note "FAILED (before the tour)"
 cargo build --release -p bookinfo-rs
 cp -R bookinfo-rs/config "$WORK/config"
 bash examples/interop/istiod.sh start "$WORK/config" examples/interop/mesh.yaml "$STATE"
 address="$(cat "$STATE/xds-address")"
 
-limit=()
-if command -v timeout >/dev/null; then limit=(timeout -k 20 900); fi
 tour=("$TARGET/release/bookinfo" tour --control-plane "http://$address" --config "$WORK/config")
 [ -z "$OUTCOME" ] || tour+=(--json "$(dirname "$OUTCOME")/tour-istiod.json")
 note "FAILED (the tour under $name)"
 "${limit[@]}" "${tour[@]}"
 note "FAILED (gRPC's dialect under $name)"
 "${limit[@]}" cargo test -p mesh-tower --features yaml --test calls -- --ignored dialect::
-say "passed (the tour and gRPC's dialect under $name)"
+say "passed (the differential test, the tour and gRPC's dialect under $name)"

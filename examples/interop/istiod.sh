@@ -123,6 +123,8 @@ start() {
         fail 1 "an istiod of $state runs already (pid $(cat "$state/pid")); run: $HERE/istiod.sh stop $state"
     fi
     rm -f "$state/pid" "$state/xds-address" "$state/http-address"
+    # It is looked into before the process below may have made it.
+    : >"$state/istiod.log"
 
     local before=$SECONDS
     (

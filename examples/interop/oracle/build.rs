@@ -7,7 +7,6 @@ use std::process::Command;
 use serde_json::Value;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../../Cargo.lock");
     // Nothing is fetched: what is asked about is being built already.
     let out = Command::new(std::env::var("CARGO")?)

@@ -90,7 +90,9 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
     let mut out = Resources::default();
     if dialect == Dialect::Sidecar {
         let mesh = &registry.mesh;
-        for cluster in [cluster::black_hole(mesh), cluster::passthrough(mesh)] {
+        // A gateway passes nothing on that it has no route for.
+        let passthrough = (node.node_type == NodeType::Sidecar).then(|| cluster::passthrough(mesh));
+        for cluster in [cluster::black_hole(mesh)].into_iter().chain(passthrough) {
             out.clusters.insert(
                 cluster.name.clone(),
                 proto::pack(ResourceType::Cluster, &cluster),

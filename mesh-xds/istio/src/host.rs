@@ -17,7 +17,7 @@ pub(crate) fn resolve(host: &str, namespace: &str) -> String {
 /// The shorter names under which a workload of `namespace` can call a service, besides its full name.
 pub(crate) fn short_names(fqdn: &str, namespace: &str) -> Vec<String> {
     let mut names = Vec::new();
-    if fqdn.parse::<IpAddr>().is_err() && !fqdn.starts_with('*') {
+    if fqdn.parse::<IpAddr>().is_err() {
         // istiod's absolute form of the name.
         names.push(format!("{fqdn}."));
     }

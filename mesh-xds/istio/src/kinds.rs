@@ -63,8 +63,10 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
     match header.kind.as_str() {
         "ServiceEntry" => service_entry::decode(spec, sink).map(Spec::ServiceEntry),
         "WorkloadEntry" => {
-            workload_entry::decode(spec, "spec", workload_entry::Addresses::Ips, sink)
-                .map(Spec::WorkloadEntry)
+            let mut endpoint =
+                workload_entry::decode(spec, "spec", workload_entry::Addresses::Ips, sink)?;
+            workload_entry::add_labels(&mut endpoint, document);
+            Some(Spec::WorkloadEntry(endpoint))
         }
         "DestinationRule" => {
             destination_rule::decode(spec, sink).map(|spec| Spec::DestinationRule(Box::new(spec)))

@@ -41,6 +41,8 @@ pub(crate) struct Service {
     pub(crate) addresses: Vec<String>,
     /// Whether names below its own are its endpoints.
     pub(crate) headless: bool,
+    /// Whether it is no part of the mesh (`MESH_EXTERNAL`).
+    pub(crate) external: bool,
     /// Other hosts that stand for it (`ExternalName`).
     pub(crate) aliases: Vec<String>,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Service {
 #[derive(Debug)]
 pub(crate) struct ServicePort {
     pub(crate) number: u32,
+    /// What its endpoints are known by.
+    name: String,
     pub(crate) protocol: Protocol,
     pub(crate) instances: Vec<Instance>,
 }
@@ -60,7 +64,7 @@ pub(crate) struct Instance {
     pub(crate) port: u32,
 }
 
-/// A workload with its name; inline endpoints have neither name nor namespace.
+/// A workload with its name; those that Kubernetes lists have neither name nor namespace.
 #[derive(Debug)]
 pub(crate) struct Workload {
     pub(crate) name: String,
@@ -69,6 +73,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
+    /// An endpoint that Kubernetes lists.
     fn nameless(endpoint: Endpoint) -> Self {
         let (name, namespace) = (String::new(), String::new());
         Self {
@@ -77,9 +82,20 @@ impl Workload {
             endpoint,
         }
     }
+
+    /// An endpoint in the ServiceEntry itself: istiod names its workload by the entry and its place.
+    fn inline(entry: &str, namespace: &str, (place, endpoint): (usize, Endpoint)) -> Self {
+        Self {
+            name: format!("{entry}-{place}"),
+            namespace: namespace.to_owned(),
+            endpoint,
+        }
+    }
 }
 
 impl Service {
+    /// istiod finds the endpoints of all entries of a host by the names of their ports: those of one name have them
+    /// in common, whatever their numbers are.
     fn add_port(&mut self, port: &Port, members: &[Arc<Workload>]) {
         let (most, names) = match self.resolution {
             // Of several entries for one host the first says how addresses are found. What does not fit would make
@@ -101,21 +117,21 @@ impl Service {
                 port: number,
             }
         });
-        match self.ports.iter_mut().find(|p| p.number == port.number) {
-            // Two entries for one host and port: their endpoints add up.
-            Some(known) => {
-                let room = most - known.instances.len().min(most);
-                known.instances.extend(instances.take(room));
-            }
-            None => {
-                let (number, protocol) = (port.number, port.protocol);
-                let instances = instances.take(most).collect();
-                self.ports.push(ServicePort {
-                    number,
-                    protocol,
-                    instances,
-                });
-            }
+        let instances: Vec<_> = instances.collect();
+        if !self.ports.iter().any(|p| p.number == port.number) {
+            let alike = self.ports.iter().find(|p| p.name == port.name);
+            let instances = alike.map(|p| p.instances.clone());
+            self.ports.push(ServicePort {
+                number: port.number,
+                name: port.name.clone(),
+                protocol: port.protocol,
+                instances: instances.unwrap_or_default(),
+            });
+        }
+        for known in self.ports.iter_mut().filter(|p| p.name == port.name) {
+            let room = most.saturating_sub(known.instances.len());
+            let more = instances.iter().take(room).cloned();
+            known.instances.extend(more);
         }
     }
 }
@@ -260,6 +276,7 @@ impl Registry {
             resolution,
             addresses,
             headless,
+            external,
         } = spec;
         let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         let itself = named && selector.is_none() && endpoints.is_empty();
@@ -267,7 +284,8 @@ impl Registry {
             Some(selector) => workloads.selected(&namespace, selector),
             None => endpoints
                 .into_iter()
-                .map(Workload::nameless)
+                .enumerate()
+                .map(|endpoint| Workload::inline(&name, &namespace, endpoint))
                 .map(Arc::new)
                 .collect(),
         };
@@ -286,6 +304,7 @@ impl Registry {
                         export_to,
                         addresses: addresses.clone(),
                         headless,
+                        external,
                         aliases: Vec::new(),
                     });
                     of_host.len() - 1

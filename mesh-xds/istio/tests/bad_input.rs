@@ -216,6 +216,25 @@ fn service_entries() {
     );
 }
 
+/// istiod refuses them too: nobody would call them.
+#[test]
+fn endpoints_of_a_service_that_takes_none() {
+    let reason = "spec.endpoints: resolution NONE takes none, callers go to the address that they asked for; did you mean STATIC or DNS?";
+    for (resolution, line) in [("", 7), ("  resolution: NONE\n", 8)] {
+        rejects(
+            &networking(
+                "ServiceEntry",
+                &format!(
+                    "spec:\n  hosts: [a.b]\n{resolution}  ports: [ {{ number: 80, name: a, protocol: HTTP }} ]\n  endpoints: [ {{ address: 10.0.0.1 }} ]\n"
+                ),
+            ),
+            &[&format!(
+                "test.yaml:{line}:3: error: ServiceEntry default/x: {reason}"
+            )],
+        );
+    }
+}
+
 #[test]
 fn workload_entries() {
     rejects(

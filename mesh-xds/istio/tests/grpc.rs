@@ -7,6 +7,7 @@ use common::*;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, LbPolicy,
 };
+use envoy_types::pb::envoy::config::core::v3::address::Address;
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::route;
@@ -171,6 +172,7 @@ spec:
   host: books.example.com
   subsets:
   - { name: least, labels: { version: v1 }, trafficPolicy: { loadBalancer: { simple: LEAST_REQUEST } } }
+  - { name: older, labels: { version: v1 }, trafficPolicy: { loadBalancer: { simple: LEAST_CONN } } }
   - { name: random, labels: { version: v1 }, trafficPolicy: { loadBalancer: { simple: RANDOM } } }
 ";
     let resources = grpc(&format!("{REVIEWS}{OTHERS}{rule}"));
@@ -179,6 +181,8 @@ spec:
         (ROUTES.to_owned(), LbPolicy::RoundRobin),
         (book(""), LbPolicy::RoundRobin),
         (book("least"), LbPolicy::LeastRequest),
+        // istiod knows only the newer word here.
+        (book("older"), LbPolicy::RoundRobin),
         (book("random"), LbPolicy::RoundRobin),
     ] {
         let cluster = cluster(&resources, &name);
@@ -194,4 +198,31 @@ spec:
     }
     let of_sidecar = compile(REVIEWS);
     assert_eq!(of_sidecar.endpoints[ROUTES], resources.endpoints[ROUTES]);
+}
+
+#[test]
+fn a_service_with_an_address_is_called_by_it_too() {
+    let vip = format!(
+        "{REVIEWS}{}",
+        OTHERS.replace(
+            "resolution: NONE",
+            "resolution: NONE\n  addresses: [10.0.0.7]"
+        )
+    );
+    let config = load(&vip).config;
+    let listeners = config.listeners(&with_generator("grpc"));
+    let address = |name: &str| {
+        let listener = Listener::decode(listeners[name].value.as_slice()).unwrap();
+        let Some(Address::SocketAddress(of)) = listener.address.unwrap().address else {
+            panic!("no address")
+        };
+        of.address
+    };
+    assert_eq!(address("books.example.com:80"), "10.0.0.7");
+    assert_eq!(address("reviews:9080"), "0.0.0.0");
+    let routes = routes(&grpc(&vip), "outbound|80||books.example.com");
+    let domains = &routes.virtual_hosts[0].domains;
+    for name in ["10.0.0.7", "10.0.0.7:80"] {
+        assert!(domains.iter().any(|d| d == name), "{domains:?}");
+    }
 }

@@ -113,10 +113,10 @@ fn protocols_by_app_protocol_and_name() {
     ] {
         assert_eq!(protocol(&format!("{{ {tcp} }}")), opaque, "{tcp}");
     }
-    // Detected by each proxy, under the name of the service.
+    // Detected by each proxy.
     assert_eq!(
         protocol("{ port: 80, name: web }"),
-        ("detected", false, true)
+        ("detected", true, true)
     );
 }
 

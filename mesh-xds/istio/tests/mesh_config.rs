@@ -181,6 +181,9 @@ fn what_holds_for_all_clusters() {
         keepalive.and_then(|k| k.keepalive_probes).map(|n| n.value),
         Some(4)
     );
+    // Also of calls to hosts that the mesh does not know.
+    let outside = Cluster::decode(&*own.clusters["PassthroughCluster"].value).expect("a cluster");
+    assert!(outside.upstream_connection_options.is_some());
     let other = config.resources(&Node::sidecar("a", "other"));
     assert!(!other.clusters.contains_key(name));
 }

@@ -334,11 +334,11 @@ fn ports_of_other_protocols_have_no_routes() {
         (tcp.routes.len(), hosts(&tcp)),
         (1, vec!["allow_any".to_owned()])
     );
-    // A protocol that is not said is detected per service.
+    // One that is not said is detected by each proxy, which asks for either table.
     let unset = REVIEWS.replace(", protocol: HTTP", "");
     let resources = compile(&unset);
     let names: Vec<&String> = resources.routes.keys().collect();
-    assert_eq!(names, ["80", &format!("{HOST}:9080")]);
+    assert_eq!(names, ["80", "9080", &format!("{HOST}:9080")]);
 }
 
 #[test]
@@ -424,15 +424,31 @@ fn a_gateway_and_its_routes() {
     assert!(!config.resources(&client()).routes.contains_key("http.8080"));
 }
 
+/// Not as in a workload's table.
+#[test]
+fn a_gateway_finds_the_only_port_of_a_service() {
+    let portless = GATEWAY.replace(", port: { number: 9080 }", "");
+    let resources = load(&with(&portless)).config.resources(&router());
+    let found = routes(&resources, "http.8080");
+    assert_eq!(
+        target(&host_routes(&found, "*:8080")[0]),
+        format!("outbound|9080||{HOST}")
+    );
+}
+
 #[test]
 fn a_gateway_without_routes_answers_404() {
     let (gateway, _) = GATEWAY.split_once("---\n").expect("two documents");
     let resources = load(gateway).config.resources(&router());
-    let routes = host_routes(&routes(&resources, "http.8080"), "blackhole:8080");
+    let [host] = &routes(&resources, "http.8080").virtual_hosts[..] else {
+        panic!("one virtual host")
+    };
+    // Envoy's own answer where no route matches.
     assert_eq!(
-        routes.iter().map(target).collect::<Vec<_>>(),
-        ["status 404"]
+        (host.name.as_str(), host.routes.len()),
+        ("blackhole:8080", 0)
     );
+    assert_eq!(host.domains, ["*"]);
 }
 
 #[test]
@@ -459,14 +475,14 @@ spec:
         rule("c", "default", "[c.example.com, c.org]")
     );
     let configuration = routes(&load(&text).config.resources(&router()), "http.8080");
-    let names: Vec<&str> = configuration
-        .virtual_hosts
-        .iter()
-        .map(|h| h.name.as_str())
-        .collect();
+    let hosts = configuration.virtual_hosts.iter();
+    let hosts: Vec<_> = hosts.map(|h| (&*h.name, h.domains.join(" "))).collect();
     assert_eq!(
-        names,
-        ["*.example.com:8080", "c.example.com:8080", "one.org:8080"]
+        hosts,
+        [
+            ("c.example.com:8080", "c.example.com".to_owned()),
+            ("one.org:8080", "one.org *.example.com".to_owned()),
+        ]
     );
     assert_eq!(
         host_routes(&configuration, "c.example.com:8080")
@@ -495,6 +511,55 @@ fn rules_for_one_gateway_host_are_merged_with_the_open_one_last() {
         .map(|r| r.name.clone())
         .collect();
     assert_eq!(names, ["", "", "open"]);
+}
+
+/// Names before wildcards, the longest first: istiod calls the virtual host after the first. One with a route more stays
+/// alone.
+#[test]
+fn gateway_hosts_with_the_same_routes_are_one() {
+    let rule = |name: &str, hosts: &str, path: &str| {
+        let rule = GATEWAY.split_once("---\n").expect("two documents").1;
+        rule.replace("name: bookinfo,", &format!("name: {name},"))
+            .replace("['*']", hosts)
+            .replace("/productpage", path)
+    };
+    let (gateway, _) = GATEWAY.split_once("---\n").expect("two documents");
+    let text = format!(
+        "{gateway}---\n{}---\n{}",
+        rule("many", "['*.c.org', a.org, bb.org, d.org]", "/one"),
+        rule("more", "[d.org, e.org]", "/two")
+    );
+    let configuration = routes(&load(&text).config.resources(&router()), "http.8080");
+    let hosts = configuration.virtual_hosts.iter();
+    let hosts: Vec<_> = hosts
+        .map(|h| (&*h.name, h.domains.join(" "), h.routes.len()))
+        .collect();
+    assert_eq!(
+        hosts,
+        [
+            ("bb.org:8080", "bb.org a.org *.c.org".to_owned(), 2),
+            ("d.org:8080", "d.org".to_owned(), 4),
+            ("e.org:8080", "e.org".to_owned(), 2),
+        ]
+    );
+}
+
+/// As istiod does: the second copy of a route is never reached.
+#[test]
+fn a_rule_that_is_bound_twice_gives_its_routes_twice() {
+    let second = "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: second, namespace: default }
+spec: { selector: { istio: ingressgateway }, servers: [ { port: { number: 8080, name: http, protocol: HTTP }, hosts: ['*'] } ] }
+";
+    let twice = GATEWAY.replace("[bookinfo]", "[second, bookinfo]");
+    for (text, count) in [(GATEWAY, 2), (&twice, 4)] {
+        let resources = load(&format!("{text}{second}")).config.resources(&router());
+        let routes = host_routes(&routes(&resources, "http.8080"), "*:8080");
+        assert_eq!(routes.len(), count);
+        assert_eq!(routes[..2], routes[count - 2..]);
+    }
 }
 
 /// istiod names the table of a server that listens on one address after it.

@@ -119,7 +119,7 @@ fn endpoints_by_locality_weight_and_subset() {
         ]
     );
     let endpoint = &whole.endpoints[0].lb_endpoints[0];
-    assert_eq!(endpoint.health_status(), HealthStatus::Healthy);
+    assert_eq!(endpoint.health_status(), HealthStatus::Unknown);
     assert_eq!(
         istio(endpoint.metadata.as_ref(), "workload"),
         "reviews-v1;default;reviews;v1;Kubernetes"
@@ -170,9 +170,12 @@ fn inline_endpoints_and_http2() {
         );
     }
     let whole = assignment(&resources, "outbound|9080||details.example.com");
-    // Inline endpoints have no name and no namespace in istiod either.
+    // istiod names them by their entry and their place in it.
     let metadata = whole.endpoints[0].lb_endpoints[0].metadata.as_ref();
-    assert_eq!(istio(metadata, "workload"), ";;details;latest;Kubernetes");
+    assert_eq!(
+        istio(metadata, "workload"),
+        "details-0;default;details;;Kubernetes"
+    );
 
     for (port, http2) in [
         (9080, false),
@@ -391,4 +394,69 @@ fn entries_of_one_host_that_find_addresses_in_another_way_are_not_mixed() {
     let assignment = cluster.load_assignment.expect("a name");
     let all = assignment.endpoints.iter();
     assert_eq!(all.map(|group| group.lb_endpoints.len()).sum::<usize>(), 1);
+}
+
+/// istiod keeps endpoints by the names of their ports: a name is one thing in all entries of a host.
+#[test]
+fn entries_of_one_host_share_the_endpoints_of_ports_with_one_name() {
+    let entry = |name: &str, ports: &str, address: &str| {
+        let endpoint = format!("  endpoints: [ {{ address: {address} }} ]\n");
+        let entry = looked_up("a.example.com", "STATIC", &endpoint);
+        let (before, after) = entry.split_once("  ports:").expect("ports");
+        let (_, after) = after.split_once('\n').expect("a line");
+        format!("{before}  ports: [ {ports} ]\n{after}")
+            .replace("name: dns,", &format!("name: {name},"))
+    };
+    let port =
+        |number: u32, name: &str| format!("{{ number: {number}, name: {name}, protocol: HTTP }}");
+    let text = [
+        entry(
+            "a",
+            &[port(80, "http"), port(81, "admin")].join(", "),
+            "10.0.0.1",
+        ),
+        entry(
+            "b",
+            &[port(80, "web"), port(82, "admin")].join(", "),
+            "10.0.0.2",
+        ),
+        entry("c", &port(80, "http"), "10.0.0.3"),
+    ];
+    let resources = compile(&text.join("---\n"));
+    let of = |port: u32| addresses(&resources, &format!("outbound|{port}||a.example.com"));
+    // The port has the name that came first: the endpoints of `web` are nobody's.
+    assert_eq!(of(80), ["10.0.0.1:80", "10.0.0.3:80"]);
+    assert_eq!(of(81), ["10.0.0.1:81", "10.0.0.2:82"]);
+    assert_eq!(of(82), ["10.0.0.1:81", "10.0.0.2:82"]);
+}
+
+#[test]
+fn labels_of_the_object_are_labels_of_the_workload() {
+    let selected = "---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: reviews-v9, namespace: default, labels: { app: reviews, version: v2 } }
+spec: { address: 127.0.11.9, labels: { version: v1 } }
+";
+    let resources = compile(&format!("{REVIEWS}{selected}"));
+    let has = |subset: &str| {
+        let name = format!("outbound|9080|{subset}|{HOST}");
+        addresses(&resources, &name).contains(&"127.0.11.9:9080".to_owned())
+    };
+    assert_eq!([has(""), has("v1"), has("v2")], [true, false, true]);
+}
+
+#[test]
+fn clusters_say_what_is_outside_of_the_mesh() {
+    let external = |location: &str| {
+        let text = REVIEWS.replace("  location: MESH_INTERNAL\n", location);
+        let cluster = cluster(&compile(&text), &format!("outbound|9080|v1|{HOST}"));
+        let metadata = cluster.metadata.expect("metadata");
+        let said = metadata.filter_metadata["istio"].fields.get("external");
+        said.and_then(|value| value.kind.clone())
+    };
+    assert_eq!(external("  location: MESH_INTERNAL\n"), None);
+    for outside in ["  location: MESH_EXTERNAL\n", ""] {
+        assert_eq!(external(outside), Some(Kind::BoolValue(true)));
+    }
 }

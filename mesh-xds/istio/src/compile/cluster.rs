@@ -23,7 +23,11 @@ use super::policy::{self, HttpOptions};
 use super::proto::{self, OrderedKind, OrderedList, OrderedStruct};
 use super::{View, endpoints};
 
+/// istiod's `PILOT_DNS_JITTER_DURATION`.
+const DNS_JITTER: Duration = Duration::from_millis(100);
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// istiod's limit for connections that nobody uses, where no rule can give one.
+const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 /// Where requests for hosts outside of the mesh go.
 pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
 
@@ -62,7 +66,7 @@ pub(super) fn outbound(
     // A message may be written in parts: the bytes of its fields one after the other.
     packed
         .value
-        .extend(metadata(service, port, subset, rules).encode_to_vec());
+        .extend(metadata(service, subset, rules).encode_to_vec());
     Some(packed)
 }
 
@@ -110,6 +114,7 @@ fn named(
         load_assignment: Some(assignment),
         dns_refresh_rate: Some(proto::duration(mesh.dns_refresh)),
         dns_lookup_family: pb::cluster::DnsLookupFamily::V4Only.into(),
+        dns_jitter: Some(proto::duration(DNS_JITTER)),
         respect_dns_ttl: true,
         ..base(name, discovery, mesh)
     }
@@ -117,17 +122,25 @@ fn named(
 
 /// The cluster that answers nothing.
 pub(super) fn black_hole(mesh: &MeshConfig) -> pb::Cluster {
-    base("BlackHoleCluster", pb::cluster::DiscoveryType::Static, mesh)
+    pb::Cluster {
+        circuit_breakers: None,
+        ..base("BlackHoleCluster", pb::cluster::DiscoveryType::Static, mesh)
+    }
 }
 
 /// The cluster of what is outside of the mesh: the address that the caller asked for.
 pub(super) fn passthrough(mesh: &MeshConfig) -> pb::Cluster {
     let options = http::HttpProtocolOptions {
+        common_http_protocol_options: Some(core::HttpProtocolOptions {
+            idle_timeout: Some(proto::duration(PASSTHROUGH_IDLE)),
+            ..Default::default()
+        }),
         upstream_protocol_options: Some(policy::downstream()),
         ..Default::default()
     };
     pb::Cluster {
         lb_policy: pb::cluster::LbPolicy::ClusterProvided.into(),
+        upstream_connection_options: policy::keepalive(mesh, None),
         typed_extension_protocol_options: HashMap::from([(
             HTTP_OPTIONS.to_owned(),
             proto::any(&options),
@@ -139,6 +152,8 @@ pub(super) fn passthrough(mesh: &MeshConfig) -> pb::Cluster {
 fn base(name: &str, discovery: pb::cluster::DiscoveryType, mesh: &MeshConfig) -> pb::Cluster {
     pb::Cluster {
         name: name.to_owned(),
+        // The semicolon ends the name in Envoy's statistics, where hosts have dots.
+        alt_stat_name: format!("{name};"),
         connect_timeout: Some(proto::duration(mesh.connect_timeout)),
         circuit_breakers: Some(policy::breakers(None, None)),
         cluster_discovery_type: Some(pb::cluster::ClusterDiscoveryType::Type(discovery.into())),
@@ -163,7 +178,6 @@ pub(super) fn effective<'a>(
 
 fn metadata(
     service: &Service,
-    port: &ServicePort,
     subset: &str,
     rules: &[&Named<DestinationRule>],
 ) -> proto::ClusterMetadata {
@@ -178,15 +192,11 @@ fn metadata(
     let services = OrderedKind::List(OrderedList {
         values: vec![OrderedKind::Struct(entry).into()],
     });
-    let mut fields: OrderedStruct = [
-        ("services", services.into()),
-        (
-            "default_original_port",
-            OrderedKind::Number(port.number.into()).into(),
-        ),
-    ]
-    .into_iter()
-    .collect();
+    let mut fields: OrderedStruct = [("services", services.into())].into_iter().collect();
+    if service.external {
+        let external = OrderedKind::Bool(true).into();
+        fields.fields.insert("external".to_owned(), external);
+    }
     if !subset.is_empty() {
         fields.fields.insert("subset".to_owned(), subset.into());
     }

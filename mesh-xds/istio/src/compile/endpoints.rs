@@ -70,10 +70,11 @@ fn endpoint(instance: &Instance) -> pb::LbEndpoint {
         ..pb::Endpoint::default()
     };
     pb::LbEndpoint {
-        health_status: core::HealthStatus::Healthy.into(),
         metadata: Some(proto::istio_metadata("workload", telemetry(workload))),
         load_balancing_weight: Some(proto::uint32(workload.endpoint.weight)),
         host_identifier: Some(pb::lb_endpoint::HostIdentifier::Endpoint(endpoint)),
+        // Without a word on its health an endpoint is healthy.
+        ..pb::LbEndpoint::default()
     }
 }
 
@@ -102,7 +103,8 @@ fn telemetry(workload: &Workload) -> String {
             "app.kubernetes.io/version",
             "version",
         ],
-        "latest",
+        // istiod leaves it to whoever reads it what no revision means.
+        "",
     );
     format!("{name};{namespace};{service};{revision};{CLUSTER_ID}")
 }

@@ -24,14 +24,12 @@ use super::{View, cluster_name, policy, proto};
 pub(super) fn listeners(view: &View<'_>) -> Vec<listener::Listener> {
     let mut out = Vec::new();
     for service in &view.services {
+        let address = service.addresses.first().map_or("0.0.0.0", String::as_str);
         for port in routed(view, service) {
             let route = cluster_name(port.number, "", &service.host);
             for name in names(view, service) {
-                out.push(api_listener(
-                    &format!("{name}:{}", port.number),
-                    &route,
-                    port,
-                ));
+                let name = format!("{name}:{}", port.number);
+                out.push(api_listener(&name, address, &route, port));
             }
         }
     }
@@ -49,7 +47,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
         for port in routed(view, service) {
             let routes = sidecar::service_routes(view, service, rule, &gateways, port.number);
             // gRPC compares the port too where the target has one.
-            let domains = names(view, service)
+            let domains = sidecar::domains(view, service)
                 .into_iter()
                 .flat_map(|name| [name.clone(), format!("{name}:{}", port.number)])
                 .collect();
@@ -115,7 +113,7 @@ fn names(view: &View<'_>, service: &Service) -> Vec<String> {
     names
 }
 
-fn api_listener(name: &str, route: &str, port: &ServicePort) -> listener::Listener {
+fn api_listener(name: &str, address: &str, route: &str, port: &ServicePort) -> listener::Listener {
     let rds = http::Rds {
         config_source: Some(ads()),
         route_config_name: route.to_owned(),
@@ -132,7 +130,7 @@ fn api_listener(name: &str, route: &str, port: &ServicePort) -> listener::Listen
         ..http::HttpConnectionManager::default()
     };
     let address = core::SocketAddress {
-        address: "0.0.0.0".to_owned(),
+        address: address.to_owned(),
         port_specifier: Some(core::socket_address::PortSpecifier::PortValue(port.number)),
         ..core::SocketAddress::default()
     };
@@ -165,13 +163,16 @@ fn ads() -> core::ConfigSource {
     }
 }
 
-/// gRPC reads `max_stream_duration` where Envoy reads `timeout` (gRFC A31).
+/// gRPC reads `max_stream_duration` where Envoy reads `timeout` (gRFC A31). istiod leaves a route without a rule, and so
+/// without a limit, as it is.
 // `max_grpc_timeout` is deprecated in Envoy, and what istiod sends to it.
 #[allow(deprecated)]
 fn as_grpc_reads(mut route: pb::Route) -> pb::Route {
     // Of filters that it does not know, gRPC refuses the whole route configuration (gRFC A39).
     route.typed_per_filter_config.remove(route::CORS);
-    if let Some(pb::route::Action::Route(action)) = &mut route.action {
+    if route.metadata.is_some()
+        && let Some(pb::route::Action::Route(action)) = &mut route.action
+    {
         action.max_grpc_timeout = None;
         action.max_stream_duration = Some(pb::route_action::MaxStreamDuration {
             max_stream_duration: action.timeout,

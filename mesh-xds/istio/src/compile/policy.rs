@@ -87,13 +87,10 @@ pub(super) fn downstream() -> UpstreamProtocolOptions {
 }
 
 fn explicit_http2(streams: u32) -> UpstreamProtocolOptions {
-    let streams = match streams {
-        // The limit is the server's business.
-        0 => 1 << 30,
-        limit => limit,
-    };
+    // Without a word the limit is the server's business.
+    let streams = Some(streams).filter(|limit| *limit > 0);
     let options = core::Http2ProtocolOptions {
-        max_concurrent_streams: Some(proto::uint32(streams)),
+        max_concurrent_streams: streams.map(proto::uint32),
         ..core::Http2ProtocolOptions::default()
     };
     UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig {
@@ -176,7 +173,6 @@ pub(super) fn breakers(
         max_requests: most(pool.map(|pool| pool.http.max_requests)),
         max_retries: most(pool.map(|pool| pool.http.max_retries)),
         retry_budget: budget,
-        track_remaining: true,
         ..Default::default()
     };
     pb::CircuitBreakers {
@@ -186,7 +182,10 @@ pub(super) fn breakers(
 }
 
 /// The mesh's settings with the rule's over them, field by field.
-fn keepalive(mesh: &MeshConfig, rule: Option<Keepalive>) -> Option<pb::UpstreamConnectionOptions> {
+pub(super) fn keepalive(
+    mesh: &MeshConfig,
+    rule: Option<Keepalive>,
+) -> Option<pb::UpstreamConnectionOptions> {
     if mesh.keepalive.is_none() && rule.is_none() {
         return None;
     }
@@ -236,7 +235,7 @@ fn balancer(
     };
     let slow_start = settings.warmup.map(slow_start);
     match &settings.algorithm {
-        Algorithm::Unspecified | Algorithm::LeastRequest => {
+        Algorithm::Unspecified | Algorithm::LeastRequest | Algorithm::LeastConn => {
             let config = slow_start.map(|slow_start| pb::cluster::LeastRequestLbConfig {
                 slow_start_config: Some(slow_start),
                 ..Default::default()

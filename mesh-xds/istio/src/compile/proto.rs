@@ -102,17 +102,17 @@ pub(super) struct OrderedStruct {
 /// `google.protobuf.Value`, ordered.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct OrderedValue {
-    #[prost(oneof = "OrderedKind", tags = "2, 3, 5, 6")]
+    #[prost(oneof = "OrderedKind", tags = "3, 4, 5, 6")]
     pub(super) kind: Option<OrderedKind>,
 }
 
 /// The kinds of value that we write.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum OrderedKind {
-    #[prost(double, tag = "2")]
-    Number(f64),
     #[prost(string, tag = "3")]
     String(String),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
     #[prost(message, tag = "5")]
     Struct(OrderedStruct),
     #[prost(message, tag = "6")]

@@ -34,14 +34,9 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
             let routes = service_routes(view, service, rule, &gateways, port.number);
             let alone = route::virtual_host(name.clone(), vec!["*".to_owned()], routes.clone());
             out.push(route::configuration(name.clone(), vec![alone]));
-            // A port whose protocol is not said is detected per service, under that service's name only.
-            if port.protocol != Protocol::Unset {
-                let domains = domains(view, service);
-                by_port
-                    .entry(port.number)
-                    .or_default()
-                    .push(route::virtual_host(name, domains, routes));
-            }
+            let domains = domains(view, service);
+            let host = route::virtual_host(name, domains, routes);
+            by_port.entry(port.number).or_default().push(host);
         }
     }
     for (name, rule) in rules.without_service(view) {
@@ -65,7 +60,7 @@ pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
 
 /// Everything by which a workload may call a service: its names and those that stand for it, the names below them where
 /// each endpoint has one, and its addresses.
-fn domains(view: &View<'_>, service: &Service) -> Vec<String> {
+pub(super) fn domains(view: &View<'_>, service: &Service) -> Vec<String> {
     let mut domains = Vec::new();
     for name in [&service.host].into_iter().chain(&service.aliases) {
         domains.push(name.clone());
@@ -190,13 +185,18 @@ impl<'a> Rules<'a> {
     fn without_service(&self, view: &View<'_>) -> BTreeMap<String, &'a Named<Merged>> {
         let exact = self.exact.iter().map(|(name, rule)| (name, *rule));
         let wildcard = self.wildcard.iter().rev().map(|(name, rule)| (name, *rule));
+        // A service on other ports only has no virtual host in this table.
+        let is_on = |service: &Service| service.ports.iter().any(|p| p.number == DEFAULT_PORT);
         let unserved = |name: &str| {
             !view
                 .services
                 .iter()
-                .any(|service| host::covers(name, &service.host))
+                .any(|service| is_on(service) && host::covers(name, &service.host))
         };
-        let named = |name: &str| view.registry.service(name, view.namespace).is_none();
+        let named = |name: &str| {
+            let service = view.registry.service(name, view.namespace);
+            !service.is_some_and(is_on)
+        };
         exact
             .filter(|(name, _)| named(name))
             .chain(wildcard.filter(|(name, _)| unserved(name)))

@@ -80,6 +80,7 @@ pub(crate) fn service(header: &Header, document: &Value, sink: &mut Sink) -> Opt
         export_to: export_to(document),
         addresses,
         headless,
+        external: false,
     }))
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Algorithm {
     #[default]
     Unspecified,
     LeastRequest,
+    /// The older word for `LEAST_REQUEST`, which istiod does not know in gRPC's dialect.
+    LeastConn,
     RoundRobin,
     Random,
     /// The address that the caller dialled.
@@ -159,7 +161,8 @@ fn simple(fields: &Fields<'_>, sink: &mut Sink) -> Algorithm {
         Some("ROUND_ROBIN") => Algorithm::RoundRobin,
         Some("RANDOM") => Algorithm::Random,
         Some("PASSTHROUGH") => Algorithm::Passthrough,
-        Some("LEAST_REQUEST" | "LEAST_CONN") => Algorithm::LeastRequest,
+        Some("LEAST_REQUEST") => Algorithm::LeastRequest,
+        Some("LEAST_CONN") => Algorithm::LeastConn,
         _ => Algorithm::Unspecified,
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct ServiceEntry {
     pub(crate) addresses: Vec<String>,
     /// A Kubernetes service without an address: its endpoints have names below its own.
     pub(crate) headless: bool,
+    /// `location`: whether it is no part of the mesh.
+    pub(crate) external: bool,
 }
 
 /// How the addresses of a service are found (`resolution`).
@@ -83,7 +85,7 @@ impl Protocol {
             let at = fields.place("protocol");
             sink.note(
                 at,
-                format!("{path} is not set: the port gets no routes; write HTTP, HTTP2 or GRPC"),
+                format!("{path} is not set: the port is called in the protocol of each caller; write HTTP, HTTP2 or GRPC"),
             );
             return (Self::Unset, String::new());
         };
@@ -132,7 +134,7 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
     let fields = Fields::open(spec, "spec", SPEC, sink)?;
     let hosts = hosts(&fields, sink);
     let ports = ports(&fields, sink);
-    fields.word("location", &["MESH_EXTERNAL", "MESH_INTERNAL"], sink);
+    let location = fields.word("location", &["MESH_EXTERNAL", "MESH_INTERNAL"], sink);
     let resolutions = &["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"];
     let resolution = fields
         .word("resolution", resolutions, sink)
@@ -183,6 +185,7 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
         export_to,
         addresses: addresses(&fields, sink),
         headless: false,
+        external: location != Some("MESH_INTERNAL"),
     })
 }
 
@@ -305,6 +308,15 @@ fn check_names(
         sink.error(
             at,
             format!("spec.hosts: {wild:?} cannot be looked up; resolution DNS needs spec.endpoints for it"),
+        );
+    }
+    let given = !fields.list("endpoints", sink).is_empty();
+    // A word that is none was told already.
+    let said = fields.get("resolution").and_then(Value::as_str);
+    if matches!(said, None | Some("NONE")) && given {
+        sink.error(
+            fields.place("endpoints"),
+            "spec.endpoints: resolution NONE takes none, callers go to the address that they asked for; did you mean STATIC or DNS?",
         );
     }
     if resolution == Resolution::DnsRoundRobin && endpoints > 1 {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::decode::{Fields, Labels, Schema, Sink, integer};
 use crate::host;
-use crate::yaml::Value;
+use crate::yaml::{Data, Entry, Value};
 
 /// A checked workload.
 #[derive(Debug, Clone)]
@@ -130,6 +130,17 @@ pub(crate) fn decode(
         weight,
         network: fields.string("network", sink).unwrap_or_default(),
     })
+}
+
+/// The labels of the object count as the workload's, and before those of its spec.
+pub(crate) fn add_labels(endpoint: &mut Endpoint, document: &Value) {
+    let labels = document.get("metadata").and_then(|m| m.get("labels"));
+    let Some(Data::Map(entries)) = labels.map(|labels| &labels.data) else {
+        return;
+    };
+    // What is no string was told with the header.
+    let text = |entry: &Entry| Some((entry.key.clone(), entry.value.as_str()?.to_owned()));
+    endpoint.labels.extend(entries.iter().filter_map(text));
 }
 
 fn address(
