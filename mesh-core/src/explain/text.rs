@@ -7,7 +7,6 @@ use super::{
     ActionSeen, Candidates, ChoiceSeen, ClusterSeen, EndpointSeen, Explanation, FaultSeen,
     ForwardSeen, NotChosen, Refusal, RouteSeen, Unmet, Verdict, Way,
 };
-use crate::cluster::Health;
 use crate::route::Limits;
 
 impl Display for Explanation {
@@ -260,13 +259,8 @@ impl Display for ClusterSeen {
 
 impl Display for EndpointSeen {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let health = match self.health {
-            Health::Healthy => "healthy",
-            Health::Degraded => "degraded",
-            Health::Unhealthy => "unhealthy",
-            Health::Draining => "draining",
-        };
-        write!(f, "{} {health}, priority {}", self.address, self.priority)?;
+        let (address, health) = (self.address, self.health);
+        write!(f, "{address} {health}, priority {}", self.priority)?;
         write!(f, ", weight {}", self.weight)?;
         if let Some(locality) = &self.locality {
             write!(f, ", locality {locality:?}")?;
