@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::{ClusterSeen, EndpointSeen, Refusal};
 use crate::cluster::{Cluster, Discovery, Endpoint, Health, IstioName};
 use crate::lb::priority::{Hosts, PriorityLoad, loads};
-use crate::lb::{InPanic, LbPolicy};
+use crate::lb::{InPanic, LbPolicy, Overprovisioning};
 
 /// A cluster by its name; `None` is one that the control plane does not have.
 pub fn cluster(name: &Arc<str>, model: Option<&Cluster>) -> ClusterSeen {
@@ -111,10 +111,17 @@ fn loads_of(model: &Cluster) -> BTreeMap<u32, PriorityLoad> {
 fn why_not(model: &Cluster, endpoint: &Endpoint, loads: &BTreeMap<u32, PriorityLoad>) -> String {
     let priority = endpoint.priority;
     let load = loads.get(&priority).copied().unwrap_or_default();
-    let none = load.healthy == 0 && load.degraded == 0;
+    let takes = |load: &PriorityLoad| load.healthy > 0 || load.degraded > 0;
     match endpoint.health {
-        Health::Healthy | Health::Degraded if none => {
-            format!("priority {priority} takes no traffic: another one takes all")
+        Health::Degraded if model.lb.overprovisioning == Overprovisioning::Strict => {
+            "it is degraded, and gRPC's rules do not use those".to_owned()
+        }
+        Health::Healthy | Health::Degraded if !takes(&load) => {
+            let others = match loads.values().any(takes) {
+                true => "another one takes all",
+                false => "none does",
+            };
+            format!("priority {priority} takes no traffic, {others}")
         }
         _ if load.panic && model.lb.panic.then == InPanic::NoEndpoint => {
             format!("priority {priority} panics, and the cluster fails its traffic then")
