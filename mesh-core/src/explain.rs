@@ -81,6 +81,8 @@ pub enum Verdict {
         /// How likely the request takes this route and no earlier one. Below 1 where this or an earlier route has a
         /// `runtime_fraction`.
         probability: f64,
+        /// Whether it takes every request that gets to it: no later route is asked, and none is left without a route.
+        takes_rest: bool,
         /// What it then does.
         action: Box<ActionSeen>,
     },
@@ -261,11 +263,19 @@ impl Explanation {
         let Way::Routes(candidates, routes) = &self.way else {
             return None;
         };
-        let probability = 1.0 - routes.iter().map(RouteSeen::probability).sum::<f64>();
-        // Sums of fractions are not exact; a millionth is the least that a route can leave.
-        if probability < 1e-9 {
+        let takes_rest = |route: &RouteSeen| {
+            matches!(
+                route.verdict,
+                Verdict::Takes {
+                    takes_rest: true,
+                    ..
+                }
+            )
+        };
+        if routes.iter().any(takes_rest) {
             return None;
         }
+        let probability = 1.0 - routes.iter().map(RouteSeen::probability).sum::<f64>();
         let reason = format!(
             "no route of virtual host {:?} matches; add one that does, or mend a condition above",
             candidates.chosen.name
@@ -289,6 +299,7 @@ impl RouteSeen {
             Verdict::Takes {
                 probability,
                 action,
+                ..
             } => probability * action.reaches(),
             Verdict::Fails(_) | Verdict::NotAsked => 0.0,
         }

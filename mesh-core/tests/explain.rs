@@ -33,6 +33,7 @@ use rand::SeedableRng;
 use rand::TryRng;
 use rand::rngs::StdRng;
 
+#[allow(dead_code, reason = "only heads are of use here")]
 #[path = "support/parts.rs"]
 mod parts;
 #[path = "support/property.rs"]
@@ -119,8 +120,13 @@ fn agrees(seen: &[RouteSeen], host: &VirtualHost, head: &Parts, seed: u64) -> Re
     let possible = || seen.iter().filter(|it| it.probability() > 0.0);
     // Every fraction says yes: the first of the possible; every one says no: the last, if that takes all.
     same(host.find(request, &mut Always(0)), possible().next())?;
-    let sum: f64 = possible().map(RouteSeen::probability).sum();
-    let certain = possible().last().filter(|_| sum > 1.0 - 1e-9);
+    let takes_rest = |it: &&RouteSeen| {
+        let Verdict::Takes { takes_rest, .. } = it.verdict else {
+            return false;
+        };
+        takes_rest
+    };
+    let certain = possible().find(takes_rest);
     same(host.find(request, &mut Always(u64::MAX)), certain)?;
     for seed in seed..seed + 8 {
         let found = host.find(request, &mut StdRng::seed_from_u64(seed));
@@ -203,10 +209,10 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
     let fraction = prop::sample::select(vec![0_u32, 300_000, 999_999, 1_000_000]);
     let parts = (
         path,
-        prop::collection::vec(header, 0..3),
+        prop::collection::vec(header, 0..2),
         prop::collection::vec(query, 0..2),
         prop::collection::vec(cookie, 0..2),
-        prop::option::weighted(0.3, fraction),
+        prop::option::weighted(0.6, fraction),
     );
     parts.prop_map(|(path, headers, query, cookies, fraction)| RouteMatch {
         path,
@@ -262,7 +268,7 @@ fn the_search_does_what_is_told_of_each_route() {
     });
     eprintln!("several, none, failing, not asked, wrong: {:?}", seen.get());
     assert!(
-        seen.get().iter().all(|count| *count > 200),
+        seen.get().iter().all(|count| *count > 150),
         "{:?}",
         seen.get()
     );
@@ -282,8 +288,8 @@ fn rank(domain: &str, host: &str) -> Option<(u8, usize)> {
 #[test]
 fn the_domain_that_is_told_is_the_best_and_the_others_are_worse() {
     let text = || {
-        let letters = prop::sample::select(vec!['a', 'b', '.']);
-        prop::collection::vec(letters, 1..5).prop_map(|all| all.into_iter().collect::<String>())
+        let letters = prop::sample::select(vec!['a', '.']);
+        prop::collection::vec(letters, 1..4).prop_map(|all| all.into_iter().collect::<String>())
     };
     let domain = prop_oneof![
         text(),
@@ -332,7 +338,7 @@ fn the_domain_that_is_told_is_the_best_and_the_others_are_worse() {
         seen.set((some + 1, several + u32::from(less.len() > 1)));
         Ok(())
     });
-    assert!(seen.get().0 > 500 && seen.get().1 > 200, "{:?}", seen.get());
+    assert!(seen.get().0 > 500 && seen.get().1 > 100, "{:?}", seen.get());
 }
 
 fn zone(zone: &str) -> Option<Arc<Locality>> {
@@ -402,7 +408,10 @@ fn an_endpoint_is_passed_over_exactly_if_it_gets_nothing() {
                 *count += u32::from(reason.contains(text));
             }
             let is = |health| endpoint.health == health;
-            prop_assert_eq!(reason.contains("is unhealthy"), is(Health::Unhealthy));
+            // What fails in panic has no health that counts.
+            if !reason.contains("panics") {
+                prop_assert_eq!(reason.contains("is unhealthy"), is(Health::Unhealthy));
+            }
         }
         reasons.set(counts);
         Ok(())

@@ -22,9 +22,9 @@ const MILLION: f64 = 1_000_000.0;
 pub fn routes(target: &impl Reaches, head: &Parts) -> Vec<RouteSeen> {
     let request = &view(head);
     // The share of requests that no earlier route takes.
-    let mut left = 1.0;
+    let (mut left, mut all_taken) = (1.0, false);
     let see = |route: &Arc<Route>| {
-        let verdict = if left <= 0.0 {
+        let verdict = if all_taken {
             Verdict::NotAsked
         } else if let Some(unmet) = unmet(&route.matches, request) {
             Verdict::Fails(unmet)
@@ -34,9 +34,11 @@ pub fn routes(target: &impl Reaches, head: &Parts) -> Vec<RouteSeen> {
                 _ => 1.0,
             };
             let probability = left * share;
-            left = if share < 1.0 { left - probability } else { 0.0 };
+            left -= probability;
+            all_taken = share >= 1.0;
             Verdict::Takes {
                 probability,
+                takes_rest: all_taken,
                 action: Box::new(action(target, route, head)),
             }
         };

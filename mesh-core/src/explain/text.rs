@@ -110,6 +110,7 @@ impl Display for RouteSeen {
             Verdict::Takes {
                 probability,
                 action,
+                ..
             } => {
                 writeln!(f, ": taken by {}", Percent(*probability))?;
                 write!(f, "{action}")

@@ -69,6 +69,7 @@ fn route(route: &RouteSeen) -> Value {
         Verdict::Takes {
             probability,
             action: taken,
+            ..
         } => {
             seen["verdict"] = "taken".into();
             seen["probability"] = (*probability).into();
