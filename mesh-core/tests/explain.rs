@@ -428,6 +428,32 @@ fn choice(cluster: u32) -> Choice {
     Choice::plain(ClusterIndex(cluster))
 }
 
+fn fault() -> Fault {
+    Fault {
+        delay: Some(Delay {
+            by: DelayBy::Fixed(Duration::from_secs(5)),
+            fraction: Fraction::new(10, Denominator::Hundred),
+        }),
+        abort: Some(Abort::new(
+            AbortBy::Status(AbortStatus::Http(StatusCode::IM_A_TEAPOT)),
+            Fraction::new(50, Denominator::Hundred),
+        )),
+        ..Fault::default()
+    }
+}
+
+fn jason() -> RouteMatch {
+    RouteMatch {
+        headers: Box::new([HeaderMatcher {
+            name: HeaderKey::parse("end-user").expect("a header name"),
+            test: HeaderTest::String(StringMatcher::Exact(b"jason"[..].into())),
+            invert: false,
+            missing_is_empty: false,
+        }]),
+        ..RouteMatch::path(PathMatcher::Prefix("/".into()))
+    }
+}
+
 /// A split over what is there and what is not, with all that a route can do.
 fn full() -> Target {
     let weights = [(choice(0), 90), (choice(1), 9), (choice(2), 1)];
@@ -445,28 +471,8 @@ fn full() -> Target {
         route: Some(Duration::from_secs(3)),
         ..Timeouts::default()
     });
-    let fault = Fault {
-        delay: Some(Delay {
-            by: DelayBy::Fixed(Duration::from_secs(5)),
-            fraction: Fraction::new(10, Denominator::Hundred),
-        }),
-        abort: Some(Abort::new(
-            AbortBy::Status(AbortStatus::Http(StatusCode::IM_A_TEAPOT)),
-            Fraction::new(50, Denominator::Hundred),
-        )),
-        ..Fault::default()
-    };
-    let jason = RouteMatch {
-        headers: Box::new([HeaderMatcher {
-            name: HeaderKey::parse("end-user").expect("a header name"),
-            test: HeaderTest::String(StringMatcher::Exact(b"jason"[..].into())),
-            invert: false,
-            missing_is_empty: false,
-        }]),
-        ..RouteMatch::path(PathMatcher::Prefix("/".into()))
-    };
     let all = Route {
-        fault: Some(Arc::new(fault)),
+        fault: Some(Arc::new(fault())),
         source: Some("/virtual-service/reviews".into()),
         ..route(
             "all",
@@ -498,7 +504,7 @@ fn full() -> Target {
             ("absent", None),
         ],
         vec![
-            route("jason", jason, Action::forward(ClusterIndex(0))),
+            route("jason", jason(), Action::forward(ClusterIndex(0))),
             all,
             route("rest", rest, moved),
         ],
