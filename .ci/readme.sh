@@ -63,6 +63,7 @@ for command in "${COMMANDS[@]}"; do
         ;;
     *" -- echo "*) start listening "${words[@]}" ;;
     *" -- call "*) expect "$("${words[@]}")" '^200 ' ;;
+    *" -- explain "*) expect "$("${words[@]}")" "=> 100 % of such requests get somewhere" ;;
     *" -- apply "*)
         expect "$("${words[@]}")" "virtualservice.networking.istio.io/reviews created"
         # In force in moments; then every page is v3's.

@@ -3,6 +3,7 @@
 mod name;
 mod workload;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -165,6 +166,17 @@ pub enum Health {
     /// On its way out: DRAINING. Picked in panic only, and it does not count among the endpoints
     /// that should be healthy (Envoy's excluded hosts).
     Draining,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+        })
+    }
 }
 
 /// What the configuration demands of a connection.

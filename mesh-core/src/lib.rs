@@ -10,6 +10,7 @@
 
 pub mod cluster;
 pub mod cow_map;
+pub mod explain;
 pub mod lb;
 pub mod matcher;
 pub mod registry;

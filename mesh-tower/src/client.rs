@@ -24,6 +24,6 @@ pub use options::CallOptions;
 pub use outbound::{Outbound, OutboundLayer};
 pub(crate) use retry::Repeats;
 pub use retry::{Retry, RetryFuture, RetryLayer};
-pub(crate) use route::Scope;
 pub use route::{Route, RouteFuture, RouteLayer};
+pub(crate) use route::{Scope, explain};
 pub use seam::{Answered, Attempt, CallInfo, Routed};

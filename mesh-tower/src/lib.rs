@@ -46,6 +46,7 @@ pub use error::{BoxError, Error, Sent};
 #[cfg(feature = "grpc")]
 pub use grpc::{InvalidTarget, MeshChannel};
 pub use mesh::Mesh;
+pub use mesh_core::explain;
 pub use mesh_core::request::PathNormalization;
 pub use mesh_xds::Dialect;
 pub use mesh_xds::ads::{Status, Variant};

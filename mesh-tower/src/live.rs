@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use mesh_core::cluster::{Cluster, Discovery, Transport};
+use mesh_core::explain::Reaches;
 use mesh_core::lb::Cursor;
 use mesh_core::route::{ClusterIndex, VirtualHost};
 use mesh_core::snapshot::{Snapshot, Table, TableKey, Target};
@@ -29,6 +30,16 @@ pub(crate) struct LiveTarget {
     clusters: Box<[Option<Arc<LiveCluster>>]>,
     /// Where calls are counted that get to no cluster; made at the first.
     edge: OnceLock<Arc<Edge>>,
+}
+
+impl Reaches for LiveTarget {
+    fn host(&self) -> &Arc<VirtualHost> {
+        &self.host
+    }
+
+    fn model(&self, index: ClusterIndex) -> Option<&Arc<Cluster>> {
+        self.cluster(index).map(|cluster| &cluster.model)
+    }
 }
 
 impl LiveTarget {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use mesh_core::explain::Explanation;
 use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::{TableKey, Unserved};
 use mesh_xds::ads::Status;
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
 use crate::builder::{Builder, StartError};
-use crate::client::{Faults, MeshClient, Mirrors, Scope};
+use crate::client::{Faults, MeshClient, Mirrors, Scope, explain};
 use crate::error::{Error, Kind, Place};
 use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
@@ -211,6 +212,27 @@ impl Mesh {
             }
         }
         missing
+    }
+
+    /// What the rules say of a request, with the reasons: the virtual host, the routes and why the others do not match,
+    /// the clusters and their endpoints. Nothing is sent and nothing is counted; only its head is read.
+    ///
+    /// Waits as a call does for the configuration of its destination, 15 s at most. It tells of this moment: the
+    /// next configuration may say another thing. `CallOptions` are not looked at.
+    ///
+    /// ```no_run
+    /// # async fn example(mesh: mesh_tower::Mesh) -> Result<(), Box<dyn std::error::Error>> {
+    /// let request = http::Request::get("http://reviews:9080/").header("end-user", "jason").body(())?;
+    /// println!("{}", mesh.explain(&request).await);
+    /// # Ok(()) }
+    /// ```
+    pub async fn explain<B>(&self, request: &http::Request<B>) -> Explanation {
+        let mut head = http::Request::new(());
+        head.method_mut().clone_from(request.method());
+        head.uri_mut().clone_from(request.uri());
+        head.headers_mut().clone_from(request.headers());
+        *head.version_mut() = request.version();
+        explain(&self.shared, head).await
     }
 
     /// The generation of the configuration that requests use now; 0 is "none yet".

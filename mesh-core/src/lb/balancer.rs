@@ -65,6 +65,11 @@ impl Balancer {
         self.eligible.len()
     }
 
+    /// The indices of those that can be picked, each once.
+    pub fn eligible_endpoints(&self) -> &[u32] {
+        &self.eligible
+    }
+
     /// Picks an endpoint: `in_flight` tells how many requests each has, `avoid` names one that just
     /// failed, which is taken only if there is no other.
     pub fn pick(

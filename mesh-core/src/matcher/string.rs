@@ -89,6 +89,11 @@ impl FullRegex {
         })
     }
 
+    /// The pattern as it is written.
+    pub const fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
     /// Whether the whole value matches.
     pub fn matches(&self, value: &[u8]) -> bool {
         self.regex.is_match(value)

@@ -129,7 +129,7 @@ impl Fault {
         }
     }
 
-    fn is_for(&self, request: &RequestView<'_>, cluster: Option<&str>) -> bool {
+    pub(crate) fn is_for(&self, request: &RequestView<'_>, cluster: Option<&str>) -> bool {
         let wanted = self.upstream_cluster.as_deref();
         let node = request.headers.get(DOWNSTREAM_NODE);
         let node = node.map(http::HeaderValue::as_bytes);
@@ -144,14 +144,19 @@ impl Fault {
 }
 
 impl Delay {
-    fn draw(&self, headers: &HeaderMap, rng: &mut impl Rng) -> Option<Duration> {
-        let (fraction, delay) = match self.by {
+    /// How many requests with these headers wait, and how long.
+    pub(crate) fn odds(&self, headers: &HeaderMap) -> (Fraction, Option<Duration>) {
+        match self.by {
             DelayBy::Fixed(delay) => (self.fraction, Some(delay)),
             DelayBy::Header => (
                 by_header(self.fraction, headers, &DELAY_PERCENTAGE),
                 number(headers, &DELAY).map(Duration::from_millis),
             ),
-        };
+        }
+    }
+
+    fn draw(&self, headers: &HeaderMap, rng: &mut impl Rng) -> Option<Duration> {
+        let (fraction, delay) = self.odds(headers);
         delay.filter(|delay| fraction.draw(rng) && !delay.is_zero())
     }
 }
@@ -166,14 +171,19 @@ impl Abort {
         }
     }
 
-    fn draw(&self, headers: &HeaderMap, rng: &mut impl Rng) -> Option<AbortStatus> {
-        let (fraction, status) = match self.by {
+    /// How many requests with these headers are answered, and with what.
+    pub(crate) fn odds(&self, headers: &HeaderMap) -> (Fraction, Option<AbortStatus>) {
+        match self.by {
             AbortBy::Status(status) => (self.fraction, Some(status)),
             AbortBy::Header => (
                 by_header(self.fraction, headers, &ABORT_PERCENTAGE),
                 status_in(headers),
             ),
-        };
+        }
+    }
+
+    fn draw(&self, headers: &HeaderMap, rng: &mut impl Rng) -> Option<AbortStatus> {
+        let (fraction, status) = self.odds(headers);
         status.filter(|_| fraction.draw(rng))
     }
 }

@@ -103,14 +103,18 @@ impl Forward {
 
     /// The cluster of one request. Once per request, never per attempt: a retry stays in its cluster.
     pub fn choose(&self, request: &RequestView<'_>, rng: &mut impl Rng) -> &Choice {
-        let number = match &self.by {
+        match self.number(request) {
+            Some(number) => self.split.at(number),
+            None => self.split.draw(rng),
+        }
+    }
+
+    /// What decides for a request without a draw.
+    pub(crate) fn number(&self, request: &RequestView<'_>) -> Option<u64> {
+        match &self.by {
             SplitBy::Random => None,
             SplitBy::Hash => self.hash.of(request),
             SplitBy::Header(name) => number(request.headers, name),
-        };
-        match number {
-            Some(number) => self.split.at(number),
-            None => self.split.draw(rng),
         }
     }
 

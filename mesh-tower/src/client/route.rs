@@ -4,6 +4,7 @@ mod asked;
 mod by_listener;
 mod change;
 mod decide;
+mod explain;
 mod inject;
 mod outside;
 mod subset;
@@ -33,6 +34,7 @@ use asked::Asked;
 pub(crate) use asked::{Carrier, invalid};
 use change::Change;
 use decide::{Chosen, Decision, Extra, decide, wait};
+pub(crate) use explain::explain;
 
 /// Which routes a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod call_options;
 mod control_plane;
 mod csds;
 mod dialect;
+mod explain;
 mod go_control_plane;
 mod hostile;
 mod one_call;

@@ -5,6 +5,7 @@ mod call;
 mod control_plane;
 mod echo;
 mod edit;
+mod explain;
 mod failure;
 mod get;
 mod kind;
@@ -40,6 +41,8 @@ enum Command {
     ControlPlane(control_plane::Args),
     /// Send requests through the mesh's client stack, and tell where each one went.
     Call(Box<call::Args>),
+    /// Tell where a request would go and why not elsewhere, without sending it; exit code 1 if nowhere.
+    Explain(Box<explain::Args>),
     /// Serve HTTP behind the mesh, answering each request with what arrived, as JSON.
     Echo(echo::Args),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Get(args) => get::run(&args),
         Command::ControlPlane(args) => block_on("info", control_plane::run(args)),
         Command::Call(args) => block_on("warn", call::run(*args)),
+        Command::Explain(args) => block_on("warn", explain::run(*args)),
         Command::Echo(args) => block_on("warn", echo::run(args)),
     };
     match result {

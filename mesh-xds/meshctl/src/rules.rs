@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mesh_tower::{Mesh, Node};
+use mesh_tower::{Builder, Mesh, Node};
 
 use crate::failure::{Failure, readable};
 
@@ -56,15 +56,25 @@ impl Args {
         readable(&dir)?;
         // The same text as `apply` and the control plane print, not wrapped in another sentence.
         mesh_istio::Config::load(&dir)?;
+        self.built(Mesh::builder().yaml(dir), "--config")
+    }
+
+    /// The mesh of a control plane's rules.
+    pub(crate) fn mesh_of(self, control_plane: &str) -> Result<Mesh, Failure> {
+        self.built(Mesh::builder().xds(control_plane), "--xds")
+    }
+
+    /// A mesh whose rules are named by a flag.
+    fn built(self, builder: Builder, flag: &str) -> Result<Mesh, Failure> {
         let namespace = self.namespace.as_deref().unwrap_or("default");
         let node = Node::sidecar("meshctl", namespace).with_labels(self.labels);
-        let mut builder = Mesh::builder().yaml(dir).node(node);
+        let mut builder = builder.node(node);
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
         builder
             .build()
-            .map_err(|error| Failure::Setup(format!("{error} (the folder is named by --config)")))
+            .map_err(|error| Failure::Setup(format!("{error} (the rules are named by {flag})")))
     }
 
     /// The folder to use, if any: the flag, else the environment's folder unless there is a bootstrap.

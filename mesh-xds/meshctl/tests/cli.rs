@@ -326,6 +326,77 @@ fn what_fails_is_told_with_its_flag() {
 }
 
 #[test]
+fn a_request_is_explained_and_not_sent() {
+    // Nobody listens at these addresses, and nobody is asked.
+    let (v1, v2) = ("127.0.0.1:1", "127.0.0.1:2");
+    let split = "  - route:
+    - { destination: { host: reviews, subset: v1 }, weight: 90 }
+    - { destination: { host: reviews, subset: v2 }, weight: 10 }
+";
+    let mesh = folder_at(v1, v2, split);
+    let explain = |url: &str, args: &[&str]| {
+        let mut command = meshctl(["explain", url]);
+        done(command.args(args).arg("--config").arg(mesh.path()), "")
+    };
+    let (code, out, err) = explain("http://reviews:9080/", &[]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    for said in [
+        "GET http://reviews:9080/\n",
+        "expected header end-user \"jason\", found none",
+        "/virtual-service/reviews",
+        "90 %, weight 90",
+        "subset v2",
+        "127.0.0.1:2 healthy",
+        "=> 100 % of such requests get somewhere",
+    ] {
+        assert!(out.contains(said), "{said:?} in\n{out}");
+    }
+
+    let jason = ["-H", "end-user: jason", "-X", "POST", "-o", "json"];
+    let (code, out, err) = explain("http://reviews:9080/?a=b", &jason);
+    assert_eq!(code, 0, "{err}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&told["method"], &told["reaches"]),
+        (&json!("POST"), &json!(1.0))
+    );
+    let route = &told["routes"][0];
+    assert_eq!(route["verdict"], "taken", "{told}");
+    let cluster = &route["choices"][0]["cluster"];
+    assert_eq!(cluster["subset"], "v2", "{told}");
+    assert_eq!(cluster["endpoints"][0]["address"], v2, "{told}");
+    assert_eq!(told["routes"][1]["verdict"], "not asked", "{told}");
+
+    // Nowhere is exit code 1, and the reason is part of the answer.
+    let mesh = folder_at(v1, v2, "");
+    let mut command = meshctl(["explain", "http://reviews:9080/"]);
+    let (code, out, err) = done(command.arg("--config").arg(mesh.path()), "");
+    assert_eq!((code, err.as_str()), (1, ""), "{out}");
+    assert!(
+        out.contains("404 NR") && out.contains("no such request gets anywhere"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_request_is_explained_by_a_control_plane() {
+    let mesh = folder_at("127.0.0.1:1", "127.0.0.1:2", "");
+    let mut command = meshctl(["control-plane", "--listen", "127.0.0.1:0", "--config"]);
+    let plane = Server::start(command.arg(mesh.path()));
+    let mut command = meshctl(["explain", "http://reviews:9080/", "-H", "end-user: jason"]);
+    let (code, out, err) = done(command.args(["--xds", &plane.address]), "");
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("127.0.0.1:2 healthy"), "{out}");
+
+    let (code, _, err) = done(
+        &mut meshctl(["explain", "http://reviews:9080/", "--xds", "a b"]),
+        "",
+    );
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("--xds"), "{err}");
+}
+
+#[test]
 fn a_control_plane_serves_calls_and_stops_with_its_parent() {
     let (v1, v2) = (Server::echo("one"), Server::echo("two"));
     let mesh = folder(&v1, &v2);
@@ -432,8 +503,12 @@ fn folder(v1: &Server, v2: &Server) -> TempDir {
 
 /// All of jason's to v2, and these routes for the rest.
 fn folder_with(v1: &Server, v2: &Server, rest: &str) -> TempDir {
+    folder_at(&v1.address, &v2.address, rest)
+}
+
+fn folder_at(v1: &str, v2: &str, rest: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let port = |server: &Server| server.address.rsplit_once(':').unwrap().1.to_owned();
+    let port = |address: &str| address.rsplit_once(':').unwrap().1.to_owned();
     let text = format!(
         "apiVersion: networking.istio.io/v1
 kind: ServiceEntry

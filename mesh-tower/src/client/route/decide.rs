@@ -22,7 +22,7 @@ use crate::client::mirror::Mirror;
 use crate::client::options::Due;
 use crate::client::seam::{Destination, Goal};
 use crate::error::{Error, Kind, Place, Sent};
-use crate::live::{LiveCluster, LiveTarget};
+use crate::live::{LiveCluster, LiveSnapshot, LiveTarget};
 use crate::mesh::Shared;
 use crate::random::SplitMix;
 use crate::telemetry::Edge;
@@ -31,14 +31,14 @@ use crate::telemetry::Edge;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the configuration of this moment says of a request.
-pub(super) enum Decision {
-    To(Chosen),
+pub(super) enum Decision<T = Chosen> {
+    To(T),
     Fail(Error),
     /// It says nothing yet; what is missing belongs to this, and the text names it.
     Wait(Wanted, String),
 }
 
-impl Decision {
+impl<T> Decision<T> {
     pub(super) fn waiting_for(wanted: impl Into<Wanted>) -> Self {
         let wanted = wanted.into();
         let text = wanted.to_string();
@@ -94,12 +94,59 @@ pub(super) fn decide(
     head: Head<'_>,
     subset: Option<&str>,
 ) -> Decision {
+    let snapshot = shared.live.load();
+    match look_up(shared, &snapshot, asked, head, subset) {
+        Found::Target(target) => {
+            to_target(shared, target, asked, head, subset, snapshot.generation)
+        }
+        Found::Decided(decision) => decision,
+    }
+}
+
+/// What a snapshot has for a request.
+pub(super) enum Found<'a> {
+    /// The virtual host whose routes decide, nothing of it missing.
+    Target(&'a Arc<LiveTarget>),
+    /// No route is asked.
+    Decided(Decision),
+}
+
+/// Finds the virtual host of a request. Draws nothing, but for `https`.
+pub(super) fn look_up<'a>(
+    shared: &Shared,
+    snapshot: &'a LiveSnapshot,
+    asked: Asked,
+    head: Head<'_>,
+    subset: Option<&str>,
+) -> Found<'a> {
+    match found(shared, snapshot, asked, head, subset) {
+        Found::Target(target) => match &target.waiting_for {
+            // It was asked for, or it would not be there.
+            Some(missing) => Decision::Wait(asked.table.into(), missing.to_string()).into(),
+            None => Found::Target(target),
+        },
+        decided @ Found::Decided(_) => decided,
+    }
+}
+
+impl From<Decision> for Found<'_> {
+    fn from(decision: Decision) -> Self {
+        Self::Decided(decision)
+    }
+}
+
+fn found<'a>(
+    shared: &Shared,
+    snapshot: &'a LiveSnapshot,
+    asked: Asked,
+    head: Head<'_>,
+    subset: Option<&str>,
+) -> Found<'a> {
     if shared.is_direct {
-        return outside::direct(shared, asked, head);
+        return outside::direct(shared, asked, head).into();
     }
     let key = asked.table;
     let authority = head.authority();
-    let snapshot = shared.live.load();
     let place = || Place {
         authority: Some(authority.into()),
         generation: snapshot.generation,
@@ -109,26 +156,28 @@ pub(super) fn decide(
     if shared.dialect == Dialect::Grpc {
         let found = table.and_then(|table| table.find_split(authority, asked.host(head)));
         return match found.filter(|_| !asked.secure) {
-            Some(target) => to_target(shared, target, asked, head, subset, snapshot.generation),
-            None => by_listener::unserved(table, asked, head, &place()),
+            Some(target) => Found::Target(target),
+            None => by_listener::unserved(table, asked, head, &place()).into(),
         };
     }
     let Some(table) = table else {
-        return Decision::waiting_for(key);
+        return Decision::waiting_for(key).into();
     };
     if asked.secure {
         if let Some(subset) = subset {
             let reason = subset::without_route(subset);
-            return Decision::Fail(Error::new(Kind::NoCluster, place(), reason));
+            return Decision::Fail(Error::new(Kind::NoCluster, place(), reason)).into();
         }
-        return outside::secure(shared, &snapshot, table, asked, head);
+        return outside::secure(shared, snapshot, table, asked, head).into();
     }
     let mut found = table.find_split(authority, asked.host(head));
     if found.is_none() && !matches!(table.missing, Some(Missing::NotReceived(_))) {
-        match outside::catch_all(&snapshot, key, table) {
+        match outside::catch_all(snapshot, key, table) {
             CatchAll::Target(target) => found = Some(target),
-            CatchAll::Wait(key) => return Decision::waiting_for(key),
-            CatchAll::Unknown(reason) => return Decision::Fail(outside::unknown(reason, place())),
+            CatchAll::Wait(key) => return Decision::waiting_for(key).into(),
+            CatchAll::Unknown(reason) => {
+                return Decision::Fail(outside::unknown(reason, place())).into();
+            }
             CatchAll::Nothing => {}
         }
     }
@@ -144,9 +193,9 @@ pub(super) fn decide(
                 (Kind::NoRoute, reason)
             }
         };
-        return Decision::Fail(Error::new(kind, place(), reason));
+        return Decision::Fail(Error::new(kind, place(), reason)).into();
     };
-    to_target(shared, target, asked, head, subset, snapshot.generation)
+    Found::Target(target)
 }
 
 fn to_target(
@@ -157,10 +206,6 @@ fn to_target(
     subset: Option<&str>,
     generation: u64,
 ) -> Decision {
-    if let Some(missing) = &target.waiting_for {
-        // It was asked for, or it would not be there.
-        return Decision::Wait(asked.table.into(), missing.to_string());
-    }
     match routed(shared, target, asked, head, subset, generation) {
         Ok(chosen) => Decision::To(chosen),
         Err((kind, place_of_route, reason)) => {
@@ -295,13 +340,23 @@ pub(super) async fn wait(
     subset: Option<&str>,
 ) -> Result<Chosen, Error> {
     let head = Head::of_parts(parts);
+    until_decided(shared, head, due, || decide(shared, asked, head, subset)).await
+}
+
+/// The same for any decision.
+pub(super) async fn until_decided<T>(
+    shared: &Shared,
+    head: Head<'_>,
+    due: Option<Due>,
+    decide: impl Fn() -> Decision<T>,
+) -> Result<T, Error> {
     let mut generations = shared.live.subscribe();
     let patience = tokio::time::Instant::now() + PATIENCE;
     let impatient = due.filter(|due| due.at < patience);
     let deadline = impatient.map_or(patience, |due| due.at);
     loop {
         generations.borrow_and_update();
-        let missing = match decide(shared, asked, head, subset) {
+        let missing = match decide() {
             Decision::To(chosen) => return Ok(chosen),
             Decision::Fail(error) => return Err(error),
             Decision::Wait(wanted, missing) => {
