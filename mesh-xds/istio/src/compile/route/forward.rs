@@ -14,7 +14,7 @@ use crate::kinds::virtual_service::Semantics;
 
 use super::{Listener, filters, headers, retry, route_action};
 
-/// istiod's name for what Gateway API lets a route name and is no service; no cluster has it.
+/// The name that istiod gives to what Gateway API lets a route name and is no service; no cluster has it.
 const UNKNOWN: &str = "UnknownService";
 
 /// The action of a route with destinations, of which there is at least one.
