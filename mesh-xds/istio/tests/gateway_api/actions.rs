@@ -32,8 +32,9 @@ fn weights() {
 
 #[test]
 fn backends_that_do_not_exist_are_answered_with_500() {
-    let text =
-        text("  - backendRefs: [ { name: gone, port: 1 }, { kind: Lake, group: x, name: y } ]\n");
+    let text = text(
+        "  - backendRefs: [ { name: gone, port: 1 }, { kind: Lake, group: x, name: lake } ]\n",
+    );
     let route = &compiled(&text)[0];
     let gone = "outbound|1||gone.default.svc.cluster.local=1,UnknownService=1";
     assert_eq!(target(route), gone);

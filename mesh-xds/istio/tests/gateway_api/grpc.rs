@@ -33,7 +33,7 @@ fn methods() {
 
 #[test]
 fn longer_services_and_methods_come_first_and_before_http() {
-    let matches = "[ {}, { method: { service: a.B } }, { method: { method: Long } }, { method: { service: a.B, method: C } }, { method: { service: a.B }, headers: [ { name: x, value: y } ] } ]";
+    let matches = "[ {}, { method: { service: a.B } }, { method: { method: Long } }, { method: { service: a.B, method: C } }, { method: { service: a.B }, headers: [ { name: x, value: v } ] } ]";
     let rules = format!("  - matches: {matches}\n");
     let http = object(
         "HTTPRoute",

@@ -133,10 +133,7 @@ pub(super) fn decode(
             None => sink.error(fields.at, format!("{}.{key} is missing", fields.path)),
         }
     }
-    if let [Some(_), Some(_)] = [
-        out.redirect.as_ref().map(|_| ()),
-        out.rewrite.as_ref().map(|_| ()),
-    ] {
+    if out.redirect.is_some() && out.rewrite.is_some() {
         let path = of.path_of("filters");
         let message = format!("{path} may have {REDIRECT} or {REWRITE}, not both");
         sink.error(of.place("filters"), message);
