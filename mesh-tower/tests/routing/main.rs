@@ -6,6 +6,7 @@
 )]
 
 mod faults;
+mod gateway_api;
 mod header_changes;
 mod mirrors;
 mod normalization;

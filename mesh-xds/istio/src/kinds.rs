@@ -3,6 +3,7 @@
 pub(crate) mod connection_pool;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
+pub(crate) mod gateway_api;
 pub(crate) mod header;
 pub(crate) mod http_match;
 pub(crate) mod http_route;
@@ -33,6 +34,7 @@ pub(crate) enum Spec {
     Sidecar(sidecar::Sidecar),
     Kubernetes(kubernetes::Service),
     Endpoints(kubernetes::Endpoints),
+    Route(Box<gateway_api::Route>),
     /// Accepted, without effect.
     Unserved,
 }
@@ -49,6 +51,10 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
         }
         ("", "Endpoints") => {
             return kubernetes::endpoints(header, document, sink).map(Spec::Endpoints);
+        }
+        ("gateway.networking.k8s.io", _) => {
+            let route = gateway_api::decode(header, document, sink);
+            return route.map(|route| Spec::Route(Box::new(route)));
         }
         ("discovery.k8s.io", _) => {
             let slice = kubernetes::slice(header, document, sink).map(Spec::Endpoints);

@@ -1,5 +1,6 @@
 //! Services and rules by name and namespace: what the compiler looks things up in (istiod's push context).
 
+mod attach;
 mod delegates;
 mod rules;
 mod workloads;
@@ -189,7 +190,7 @@ pub(crate) struct Registry {
     services: BTreeMap<String, Vec<Service>>,
     /// By full host.
     rules: HashMap<String, Vec<Named<DestinationRule>>>,
-    /// In the order of namespace and name.
+    /// Those of Gateway API's routes, then the others, each in the order of namespace and name.
     pub(crate) virtual_services: Vec<Named<Merged>>,
     /// What only all objects together tell.
     pub(crate) notes: Vec<Diagnostic>,
@@ -213,6 +214,8 @@ impl Registry {
         };
         let mut parts = Parts::default();
         let mut virtual_services = Vec::new();
+        let mut routes = Vec::new();
+        let mut parents = attach::Parents::default();
         for (namespace, name, spec) in specs {
             match spec {
                 Spec::DestinationRule(mut spec) => {
@@ -227,10 +230,18 @@ impl Registry {
                 }
                 Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
                 Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
-                of_services => parts.add(name, namespace, of_services),
+                Spec::Route(spec) => routes.push(Named::new(name, namespace, *spec)),
+                of_services => {
+                    parents.add(&name, &namespace, &of_services);
+                    parts.add(name, namespace, of_services);
+                }
             }
         }
-        this.virtual_services = delegates::merge(virtual_services, &mut this.notes);
+        let export_to = &this.mesh.export.virtual_services;
+        // Before the others: of several for one host the first counts.
+        this.virtual_services = attach::attach(routes, &parents, export_to, &mut this.notes);
+        let others = delegates::merge(virtual_services, &mut this.notes);
+        this.virtual_services.extend(others);
         let served = |entry: &Named<ServiceEntry>| entry.spec.resolution != Resolution::DynamicDns;
         for mut entry in parts.entries.into_iter().filter(served) {
             entry.spec.export_to.or(&this.mesh.export.services);

@@ -411,7 +411,7 @@ fn what_has_no_effect_is_noted() {
         "apiVersion: v1\nkind: Service\nmetadata: { name: x }\nspec: { ports: [] }\n".to_owned(),
         "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: x }\n".to_owned(),
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: x }\n".to_owned(),
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: x }\n".to_owned(),
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: { name: x }\n".to_owned(),
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: { name: x }\n".to_owned(),
     ]
     .join("---\n");
@@ -476,7 +476,7 @@ fn what_has_no_effect_is_noted() {
         "WasmPlugin",
         "ServiceAccount",
         "Deployment",
-        "HTTPRoute",
+        "TLSRoute",
         "Gateway",
     ] {
         assert!(

@@ -18,7 +18,7 @@ use crate::registry::{Service, ServicePort};
 
 use super::route::{self, Gateways};
 use super::sidecar::{self, Rules};
-use super::{View, cluster_name, policy, proto};
+use super::{View, cluster_name, matcher, policy, proto};
 
 /// The listeners of all services, under each name by which a workload of the namespace may call them.
 pub(super) fn listeners(view: &View<'_>) -> Vec<listener::Listener> {
@@ -170,6 +170,16 @@ fn ads() -> core::ConfigSource {
 fn as_grpc_reads(mut route: pb::Route) -> pb::Route {
     // Of filters that it does not know, gRPC refuses the whole route configuration (gRFC A39).
     route.typed_per_filter_config.remove(route::CORS);
+    // Of segments it knows nothing either, and takes a regular expression that says the same.
+    if let Some(path) = route
+        .r#match
+        .as_mut()
+        .and_then(|m| m.path_specifier.as_mut())
+        && let pb::route_match::PathSpecifier::PathSeparatedPrefix(prefix) = path
+    {
+        let regex = format!("{}(?:/.*)?", regex::escape(prefix));
+        *path = pb::route_match::PathSpecifier::SafeRegex(matcher::regex_matcher(&regex));
+    }
     if route.metadata.is_some()
         && let Some(pb::route::Action::Route(action)) = &mut route.action
     {

@@ -23,6 +23,9 @@ fn prefix(path: &str) -> pb::route_match::PathSpecifier {
 pub(super) fn route_match(from: &HttpMatch) -> pb::RouteMatch {
     let path = match &from.uri {
         None | Some(StringMatch::Present) => prefix("/"),
+        Some(StringMatch::Prefix(path)) if from.whole_segments && path != "/" => {
+            pb::route_match::PathSpecifier::PathSeparatedPrefix(path.clone())
+        }
         Some(StringMatch::Prefix(path)) => prefix(path),
         Some(StringMatch::Exact(path)) => pb::route_match::PathSpecifier::Path(path.clone()),
         Some(StringMatch::Regex(regex)) => {

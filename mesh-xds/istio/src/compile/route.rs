@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use crate::decode::selects;
 use crate::kinds::http_match::HttpMatch;
 use crate::kinds::http_route::{Action, HttpRoute};
-use crate::kinds::virtual_service::{MESH, Merged};
+use crate::kinds::virtual_service::{MESH, Merged, Semantics};
 use crate::registry::Named;
 
 use super::{View, cluster_name, matcher, proto};
@@ -36,6 +36,7 @@ struct Listener<'a> {
     view: &'a View<'a>,
     port: u32,
     is_gateway: bool,
+    semantics: Semantics,
 }
 
 /// The routes of a `VirtualService` for one port, up to the first that takes everything.
@@ -49,6 +50,7 @@ pub(super) fn routes(
         view,
         port,
         is_gateway: !gateways.wanted(&[MESH.to_owned()]),
+        semantics: service.spec.semantics,
     };
     let mut out: Vec<pb::Route> = Vec::new();
     for http in &service.spec.http {

@@ -93,9 +93,11 @@ const METADATA: Schema = Schema {
 pub(crate) fn decode(document: &Value, sink: &mut Sink) -> Option<Header> {
     let (api_version, kind, at) = type_of(document, sink)?;
     sink.object.clone_from(&kind);
-    let istio = api_version.contains(".istio.io/");
+    let routes = api_version.starts_with("gateway.networking.k8s.io/")
+        && matches!(kind.as_str(), "HTTPRoute" | "GRPCRoute");
+    let istio = api_version.contains(".istio.io/") || routes;
     if istio {
-        // Only Istio's own kinds have nothing beside `spec` at the top.
+        // Only Istio's own kinds and Gateway API's have nothing beside `spec` at the top.
         Fields::open(document, "the document", DOCUMENT, sink);
     }
     let Some(metadata) = document.get("metadata") else {

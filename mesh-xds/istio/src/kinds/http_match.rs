@@ -14,6 +14,8 @@ pub(crate) struct HttpMatch {
     pub(crate) stat_prefix: String,
     pub(crate) uri: Option<StringMatch>,
     pub(crate) ignore_uri_case: bool,
+    /// A prefix of the path is one of segments: `/a` takes `/a` and `/a/b`, not `/ab` (Gateway API's `PathPrefix`).
+    pub(crate) whole_segments: bool,
     pub(crate) scheme: Option<StringMatch>,
     pub(crate) method: Option<StringMatch>,
     pub(crate) authority: Option<StringMatch>,

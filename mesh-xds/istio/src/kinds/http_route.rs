@@ -22,7 +22,7 @@ use super::virtual_service::Scope;
 
 pub(crate) use cors::Cors;
 pub(crate) use fault::{Fault, Status};
-pub(crate) use headers::{Headers, Operations, is_token};
+pub(crate) use headers::{Headers, Operations, check_name, check_value, is_token};
 pub(crate) use merge::merge;
 pub(crate) use mirror::Mirrors;
 pub(crate) use redirect::{Body, DirectResponse, Redirect, RedirectPort};

@@ -37,6 +37,8 @@ const ISTIO_GROUPS: &[&str] = &[
 /// Kubernetes' groups without a dot in them; the others end in `k8s.io`, Gateway API's too.
 const KUBERNETES_GROUPS: &[&str] = &["", "apps", "batch", "autoscaling", "policy", "extensions"];
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
 const PEER_SPEC: Schema = Schema {
     served: &["selector", "mtls", "portLevelMtls"],
     unserved: &[],
@@ -59,6 +61,9 @@ pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Op
         }
         "" if matches!(kind, "Service" | "Endpoints") => return Some(Class::Served),
         "discovery.k8s.io" if kind == "EndpointSlice" => return Some(Class::Served),
+        GATEWAY_API if matches!(kind, "HTTPRoute" | "GRPCRoute") => {
+            return route_version(header, sink).then_some(Class::Served);
+        }
         "security.istio.io" if SECURITY.contains(&kind) => return security(header, document, sink),
         "telemetry.istio.io" => kind == "Telemetry",
         "extensions.istio.io" => matches!(kind, "WasmPlugin" | "TrafficExtension"),
@@ -117,6 +122,25 @@ fn version(header: &Header, sink: &mut Sink) -> bool {
             header.at,
             format!(
                 "apiVersion must be one of {allowed}, not {:?}",
+                header.api_version
+            ),
+        );
+    }
+    good
+}
+
+/// The versions under which Gateway API has published a kind with the fields that are read here.
+fn route_version(header: &Header, sink: &mut Sink) -> bool {
+    let other = match header.kind.as_str() {
+        "HTTPRoute" => "v1beta1",
+        _ => "v1alpha2",
+    };
+    let good = header.version() == "v1" || header.version() == other;
+    if !good {
+        sink.error(
+            header.at,
+            format!(
+                "apiVersion must be one of {GATEWAY_API}/v1, {GATEWAY_API}/{other}, not {:?}",
                 header.api_version
             ),
         );

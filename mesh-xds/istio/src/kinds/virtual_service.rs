@@ -18,7 +18,16 @@ pub(crate) struct VirtualService<R = Rule> {
     /// `mesh`, `name` or `namespace/name`; never empty.
     pub(crate) gateways: Vec<String>,
     pub(crate) export_to: ExportTo,
+    pub(crate) semantics: Semantics,
     pub(crate) http: Vec<R>,
+}
+
+/// Whose words the routes were written in: some things mean something else in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Semantics {
+    Istio,
+    /// A backend that does not exist is answered with 500.
+    GatewayApi,
 }
 
 /// One whose delegates are in place, and whose names are full.
@@ -80,6 +89,7 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<VirtualService> {
         hosts,
         gateways,
         export_to,
+        semantics: Semantics::Istio,
         http,
     })
 }

@@ -72,6 +72,7 @@ fn in_place(
         hosts: spec.hosts,
         gateways: spec.gateways,
         export_to: spec.export_to,
+        semantics: spec.semantics,
     };
     Named {
         name,

@@ -3,7 +3,10 @@
 use envoy_types::pb::envoy::config::core::v3::{DataSource, data_source::Specifier};
 use envoy_types::pb::envoy::config::route::v3 as pb;
 
-use crate::kinds::http_route::{Body, DirectResponse, Redirect, RedirectPort};
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
+use crate::compile::matcher;
+use crate::kinds::http_route::{Body, DirectResponse, PathRewrite, Redirect, RedirectPort};
 
 /// A redirect of the requests that come in on a port.
 pub(super) fn redirect(to: &Redirect, port: u32) -> pb::RedirectAction {
@@ -33,7 +36,19 @@ pub(super) fn redirect(to: &Redirect, port: u32) -> pb::RedirectAction {
         response_code: code.into(),
         scheme_rewrite_specifier: scheme.map(SchemeRewriteSpecifier::SchemeRedirect),
         // An empty one leaves the path as it is.
-        path_rewrite_specifier: Some(PathRewriteSpecifier::PathRedirect(path)),
+        path_rewrite_specifier: Some(match &to.rewrite {
+            None => PathRewriteSpecifier::PathRedirect(path),
+            Some(PathRewrite::Prefix(prefix)) => {
+                PathRewriteSpecifier::PrefixRewrite(prefix.clone())
+            }
+            Some(PathRewrite::Regex {
+                pattern,
+                substitution,
+            }) => PathRewriteSpecifier::RegexRewrite(RegexMatchAndSubstitute {
+                pattern: Some(matcher::regex_matcher(pattern)),
+                substitution: substitution.clone(),
+            }),
+        }),
         ..pb::RedirectAction::default()
     }
 }

@@ -10,7 +10,12 @@ use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use crate::compile::{cluster_name, hash, matcher, proto};
 use crate::kinds::http_route::{Destination, PathRewrite, Policy};
 
+use crate::kinds::virtual_service::Semantics;
+
 use super::{Listener, filters, headers, retry, route_action};
+
+/// The name that istiod gives to what Gateway API lets a route name and is no service; no cluster has it.
+const UNKNOWN: &str = "UnknownService";
 
 /// The action of a route with destinations, of which there is at least one.
 pub(super) fn action(
@@ -49,6 +54,10 @@ pub(super) fn action(
         ..RequestMirrorPolicy::default()
     };
     out.request_mirror_policies = policy.mirrors.shares().map(mirror).collect();
+    if listener.semantics == Semantics::GatewayApi {
+        out.cluster_not_found_response_code =
+            pb::route_action::ClusterNotFoundResponseCode::InternalServerError.into();
+    }
     hash::add(listener.view, policy, destinations, &mut out);
     out
 }
@@ -89,6 +98,9 @@ fn weighted(listener: &Listener<'_>, destinations: &[Destination]) -> ClusterSpe
 /// a port a gateway takes the only one of the service; istiod looks for it among those of the listener's port
 /// elsewhere, and so finds that one.
 fn cluster_of(listener: &Listener<'_>, to: &Destination) -> String {
+    if to.host.is_empty() {
+        return UNKNOWN.to_owned();
+    }
     let only_port = || {
         let view = listener.view;
         let service = view.registry.service(&to.host, view.namespace)?;

@@ -110,7 +110,7 @@ pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn check_name(name: &str, path: &str, at: Position, sink: &mut Sink) {
+pub(crate) fn check_name(name: &str, path: &str, at: Position, sink: &mut Sink) {
     if is_authority(name) || name.starts_with(':') {
         sink.error(
             at,
@@ -121,7 +121,7 @@ fn check_name(name: &str, path: &str, at: Position, sink: &mut Sink) {
     }
 }
 
-fn check_value(value: &str, path: &str, at: Position, sink: &mut Sink) {
+pub(crate) fn check_value(value: &str, path: &str, at: Position, sink: &mut Sink) {
     if value.bytes().any(|b| b != b'\t' && b.is_ascii_control()) {
         sink.error(at, format!("{path}: {value:?} is no header value"));
     } else if !variables_are_closed(value) {

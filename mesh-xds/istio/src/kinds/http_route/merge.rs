@@ -83,6 +83,7 @@ fn both(root: &HttpMatch, leaf: &HttpMatch) -> HttpMatch {
         },
         uri: own.uri.or_else(|| root.uri.clone()),
         ignore_uri_case: own.ignore_uri_case,
+        whole_segments: own.whole_segments,
         scheme: own.scheme.or_else(|| root.scheme.clone()),
         method: own.method.or_else(|| root.method.clone()),
         authority: own.authority.or_else(|| root.authority.clone()),

@@ -6,12 +6,15 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::decode::{Fields, Schema, Sink};
 use crate::yaml::Value;
 
+use super::rewrite::PathRewrite;
 use super::values::text;
 
 /// A checked `redirect`; at least one of uri, authority, scheme and port is given.
 #[derive(Debug, Clone)]
 pub(crate) struct Redirect {
     pub(crate) uri: Option<String>,
+    /// In the place of `uri`: Gateway API's `ReplacePrefixMatch`.
+    pub(crate) rewrite: Option<PathRewrite>,
     pub(crate) authority: Option<String>,
     pub(crate) scheme: Option<&'static str>,
     pub(crate) port: RedirectPort,
@@ -91,6 +94,7 @@ pub(super) fn redirect(value: &Value, path: String, sink: &mut Sink) -> Option<R
     }
     Some(Redirect {
         uri: text(&fields, "uri", sink),
+        rewrite: None,
         authority: text(&fields, "authority", sink),
         scheme: fields.word("scheme", &["http", "https"], sink),
         port: port(&fields, sink),

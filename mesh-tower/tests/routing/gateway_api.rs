@@ -1,0 +1,48 @@
+//! A canary in the words of Gateway API, from a folder: an `HTTPRoute` of a service, by weights and by a header.
+
+use std::net::SocketAddr;
+
+use crate::support::{Backend, Folder, answers, get, within_five_sigma};
+
+/// A service with one endpoint.
+fn service(name: &str, at: SocketAddr) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: {name}, namespace: default }}\nspec:\n  hosts: [{name}.default.svc.cluster.local]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{ number: 9080, name: http, protocol: HTTP }}]\n  endpoints: [{{ address: {}, ports: {{ http: {} }} }}]\n---\n",
+        at.ip(),
+        at.port()
+    )
+}
+
+const ROUTE: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: reviews, namespace: default }
+spec:
+  parentRefs: [ { group: '', kind: Service, name: reviews } ]
+  rules:
+  - backendRefs:
+    - { name: reviews-v1, port: 9080, weight: 80 }
+    - { name: reviews-v2, port: 9080, weight: 20 }
+  - matches:
+    - path: { type: PathPrefix, value: /reviews }
+      headers: [ { name: end-user, value: jason } ]
+    backendRefs: [ { name: reviews-v2, port: 9080 } ]
+";
+
+#[tokio::test]
+async fn a_canary_by_weights_and_by_a_header() {
+    let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
+    let folder = Folder::reviews("HTTP", &[("v0", v1.address)]);
+    let services = service("reviews-v1", v1.address) + &service("reviews-v2", v2.address);
+    folder.write("versions.yaml", &services);
+    folder.write("route.yaml", ROUTE);
+    let client = folder.mesh(7).client();
+    let counts = answers(&client, 1000).await;
+    let of = |name: &str| counts.get(name).copied().unwrap_or_default();
+    assert!(within_five_sigma(of("v2"), 1000, 0.2), "{counts:?}");
+    assert_eq!(of("v1") + of("v2"), 1000);
+    for _ in 0..50 {
+        let (_, text) = get(&client, ("end-user", "jason")).await;
+        assert!(text.starts_with("v2 "), "{text}");
+    }
+}
