@@ -131,6 +131,14 @@ pub(crate) struct Parsed {
 }
 
 impl Parsed {
+    /// One that keeps the trees of the objects.
+    pub(crate) fn with_trees() -> Self {
+        Self {
+            trees: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn file(&mut self, file: &Path, text: &str) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for chunk in yaml::split(text) {
