@@ -196,8 +196,7 @@ impl Parsed {
             self.header = self.trees.is_some().then(|| header.clone());
         }
         let spec = if plain {
-            mesh_config::decode(document, "mesh", sink)
-                .map(|mesh| Spec::MeshConfig(Box::new(mesh)))
+            mesh_config::decode(document, "mesh", sink).map(|mesh| Spec::MeshConfig(Box::new(mesh)))
         } else {
             kinds::decode(&header, document, sink)
         };

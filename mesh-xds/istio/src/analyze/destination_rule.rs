@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decode::{Labels, selects};
 use crate::config::Tree;
+use crate::decode::{Labels, selects};
 
 use super::code::Code;
 use super::finding::Report;
@@ -38,7 +38,9 @@ pub(super) fn judge(mesh: &Mesh<'_>, report: &mut Report) {
 fn subsets(rule: &Rule<'_>, mesh: &Mesh<'_>, report: &mut Report) {
     let entries = mesh.services(&rule.host).iter();
     let entries = entries.filter(|service| service.tree.header.kind == "ServiceEntry");
-    let workloads: Vec<Labels> = entries.flat_map(|s| workload::of_entry(mesh, s.tree)).collect();
+    let workloads: Vec<Labels> = entries
+        .flat_map(|s| workload::of_entry(mesh, s.tree))
+        .collect();
     if workloads.is_empty() || rule.host.starts_with('*') {
         return;
     }
@@ -67,10 +69,17 @@ fn certificates(tree: &Tree, spec: &Node<'_>, report: &mut Report) {
     let whole = policy.get("tls").map(|tls| (Code::UNVERIFIED, tls));
     let ports = policy.items("portLevelSettings");
     let ports = ports.iter().filter_map(|port| port.get("tls"));
-    for (code, tls) in whole.into_iter().chain(ports.map(|tls| (Code::UNVERIFIED_PORT, tls))) {
+    for (code, tls) in whole
+        .into_iter()
+        .chain(ports.map(|tls| (Code::UNVERIFIED_PORT, tls)))
+    {
         let mode = tls.string("mode");
-        let by_name = !tls.string("credentialName").is_empty() && spec.get("workloadSelector").is_some();
-        if matches!(mode, "SIMPLE" | "MUTUAL") && tls.string("caCertificates").is_empty() && !by_name {
+        let by_name =
+            !tls.string("credentialName").is_empty() && spec.get("workloadSelector").is_some();
+        if matches!(mode, "SIMPLE" | "MUTUAL")
+            && tls.string("caCertificates").is_empty()
+            && !by_name
+        {
             let message = format!(
                 "the mode {mode} without caCertificates takes any certificate of the server; name the file of its \
                  authorities in caCertificates"
@@ -89,11 +98,18 @@ fn twins(mesh: &Mesh<'_>, report: &mut Report) {
     for rule in &mesh.rules {
         let spec = Node::spec(rule.tree);
         let selector = spec.get("workloadSelector");
-        let selector = selector.map(|s| s.labels("matchLabels")).unwrap_or_default();
+        let selector = selector
+            .map(|s| s.labels("matchLabels"))
+            .unwrap_or_default();
         let mut export_to = mesh::exports(&spec);
         export_to.or(&mesh.config.export.destination_rules);
         let exports = export_to.names().map(str::to_owned).collect();
-        let group = (rule.host.as_str(), rule.tree.header.namespace.as_str(), selector, exports);
+        let group = (
+            rule.host.as_str(),
+            rule.tree.header.namespace.as_str(),
+            selector,
+            exports,
+        );
         groups.entry(group).or_default().push(rule);
     }
     for mut rules in groups.into_values() {

@@ -20,7 +20,9 @@ pub(super) fn judge(mesh: &Mesh<'_>, report: &mut Report) {
         let spec = Node::spec(tree);
         let selector = spec.labels("selector");
         for server in spec.items("servers") {
-            let port = server.get("port").and_then(|port| port.get("number")?.number());
+            let port = server
+                .get("port")
+                .and_then(|port| port.get("number")?.number());
             let Some(port) = port else { continue };
             for host in server.items("hosts") {
                 let Some(name) = host.text() else { continue };
@@ -32,7 +34,9 @@ pub(super) fn judge(mesh: &Mesh<'_>, report: &mut Report) {
     }
     for ((_, port, _, name), claims) in servers {
         for (tree, host) in &claims {
-            let others = claims.iter().filter(|(other, _)| !std::ptr::eq(*other, *tree));
+            let others = claims
+                .iter()
+                .filter(|(other, _)| !std::ptr::eq(*other, *tree));
             let names: BTreeSet<_> = others
                 .map(|(other, _)| format!("{}/{}", other.header.namespace, other.header.name))
                 .collect();

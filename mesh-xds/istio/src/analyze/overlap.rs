@@ -31,7 +31,7 @@ pub(super) fn routes(tree: &Tree, report: &mut Report) {
         if taken.iter().all(|(_, at)| at.is_some()) {
             let by: Vec<_> = taken.iter().filter_map(|(_, at)| by(at)).collect();
             let message = format!(
-                "no request comes to this route, because {} takes all of them; put it before, or remove it",
+                "no request comes to this route, because {} takes all of them; put this route before it, or remove it",
                 joined(by)
             );
             report.add(Code::UNREACHABLE, tree, route, message);
@@ -71,7 +71,10 @@ fn matches<'a>(route: &Node<'a>) -> Vec<Match<'a>> {
         }];
     }
     let read = |node: Node<'a>| {
-        let said = node.entries().iter().filter(|e| !NAMES.contains(&e.key.as_str()));
+        let said = node
+            .entries()
+            .iter()
+            .filter(|e| !NAMES.contains(&e.key.as_str()));
         let conditions = said.filter(|e| !is_empty(&e.value));
         Match {
             conditions: conditions.map(|e| (e.key.as_str(), &e.value)).collect(),
@@ -100,15 +103,20 @@ fn covers(first: &Match<'_>, other: &Match<'_>) -> bool {
             "uri" => uri(first, other),
             // It says something of the path only, which is compared above.
             "ignoreUriCase" => true,
-            key if MAPS.contains(&key) => {
-                other.conditions.get(key).is_some_and(|own| contains(own, value))
-            }
-            key => other.conditions.get(key).is_some_and(|own| same(own, value)),
+            key if MAPS.contains(&key) => other
+                .conditions
+                .get(key)
+                .is_some_and(|own| contains(own, value)),
+            key => other
+                .conditions
+                .get(key)
+                .is_some_and(|own| same(own, value)),
         })
 }
 
 fn uri(first: &Match<'_>, other: &Match<'_>) -> bool {
-    let (Some(wide), Some(narrow)) = (first.conditions.get("uri"), other.conditions.get("uri")) else {
+    let (Some(wide), Some(narrow)) = (first.conditions.get("uri"), other.conditions.get("uri"))
+    else {
         return false;
     };
     let ignores = |one: &Match<'_>| {
@@ -121,7 +129,8 @@ fn uri(first: &Match<'_>, other: &Match<'_>) -> bool {
     if same(wide, narrow) {
         return true;
     }
-    let text = |value: &'_ Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |value: &'_ Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let Some(prefix) = text(wide, "prefix") else {
         return false;
     };

@@ -34,7 +34,10 @@ fn port_names(tree: &Tree, report: &mut Report) {
             continue;
         };
         let name = port.string("name");
-        let said = port.get("appProtocol").and_then(|said| said.text()).unwrap_or(name);
+        let said = port
+            .get("appProtocol")
+            .and_then(|said| said.text())
+            .unwrap_or(name);
         let unset = port.string("protocol") != "UDP"
             && kubernetes::protocol(said, number) == Protocol::Unset;
         let node = port.key("name").unwrap_or_else(|| port.clone());

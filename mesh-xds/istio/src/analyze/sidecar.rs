@@ -20,7 +20,10 @@ pub(super) fn judge(mesh: &Mesh<'_>, report: &mut Report) {
         let selector = Node::spec(tree).get("workloadSelector");
         let labels = selector.map(|s| s.labels("labels")).unwrap_or_default();
         let namespace = tree.header.namespace.as_str();
-        namespaces.entry(namespace).or_default().push((tree, labels));
+        namespaces
+            .entry(namespace)
+            .or_default()
+            .push((tree, labels));
     }
     for (namespace, sidecars) in namespaces {
         let (some, all): (Vec<_>, Vec<_>) = sidecars.into_iter().partition(|(_, l)| !l.is_empty());
@@ -43,7 +46,11 @@ fn selecting(namespace: &str, sidecars: &[Selecting<'_>], mesh: &Mesh<'_>, repor
         let labels: Vec<_> = selector.iter().map(|(k, v)| format!("{k}: {v}")).collect();
         let mut workloads = vec![format!("any workload with {{ {} }}", labels.join(", "))];
         let found = workload::selected(mesh, namespace, selector);
-        workloads.extend(found.into_iter().map(|(name, _)| format!("the workload {name}")));
+        workloads.extend(
+            found
+                .into_iter()
+                .map(|(name, _)| format!("the workload {name}")),
+        );
         for workload in workloads {
             let of_workload = of_workload.entry(workload).or_default();
             of_workload.push((tree, selector.clone()));

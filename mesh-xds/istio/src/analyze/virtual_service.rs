@@ -63,7 +63,13 @@ fn meet(one: &Claim<'_>, other: &Claim<'_>) -> bool {
     }
     let namespaces = |claim: &Claim<'_>| -> Vec<String> {
         let own = &claim.tree.header.namespace;
-        let name = |name: &str| if name == "." { own.clone() } else { name.to_owned() };
+        let name = |name: &str| {
+            if name == "." {
+                own.clone()
+            } else {
+                name.to_owned()
+            }
+        };
         claim.export_to.names().map(name).collect()
     };
     let everyone = |names: &[String]| names.is_empty() || names.iter().any(|name| name == "*");
@@ -87,7 +93,11 @@ pub(super) fn references(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
         gateway(tree, &name, &hosts, mesh, report);
     }
     for route in spec.items("http") {
-        for name in route.items("match").iter().flat_map(|m| m.items("gateways")) {
+        for name in route
+            .items("match")
+            .iter()
+            .flat_map(|m| m.items("gateways"))
+        {
             gateway(tree, &name, &[], mesh, report);
         }
         let entries = [route.items("route"), route.items("mirrors")].concat();
@@ -116,12 +126,19 @@ fn gateway(tree: &Tree, node: &Node<'_>, hosts: &[&str], mesh: &Mesh<'_>, report
     };
     let spec = Node::spec(gateway);
     let servers = spec.items("servers");
-    let open: Vec<&str> = servers.iter().flat_map(|server| server.strings("hosts")).collect();
+    let open: Vec<&str> = servers
+        .iter()
+        .flat_map(|server| server.strings("hosts"))
+        .collect();
     let serves = |host: &str| {
         let host = host::resolve(&host.to_ascii_lowercase(), own);
         open.iter().any(|server| {
             let (namespace, name) = server.split_once('/').unwrap_or(("*", server));
-            let namespace = if namespace == "." { &gateway.header.namespace } else { namespace };
+            let namespace = if namespace == "." {
+                &gateway.header.namespace
+            } else {
+                namespace
+            };
             let allowed = namespace == "*" || namespace == own;
             allowed && host::intersection(&name.to_ascii_lowercase(), &host).is_some()
         })
@@ -144,7 +161,10 @@ fn destination(tree: &Tree, to: &Node<'_>, mesh: &Mesh<'_>, report: &mut Report)
     let own = &tree.header.namespace;
     let full = host::resolve(&name.to_ascii_lowercase(), own);
     let known = mesh.services(&full);
-    let seen: Vec<_> = known.iter().filter(|service| service.visible(own)).collect();
+    let seen: Vec<_> = known
+        .iter()
+        .filter(|service| service.visible(own))
+        .collect();
     if seen.is_empty() {
         let message = match known.first() {
             Some(service) => format!(
@@ -167,7 +187,11 @@ fn destination(tree: &Tree, to: &Node<'_>, mesh: &Mesh<'_>, report: &mut Report)
 }
 
 fn port(tree: &Tree, to: &Node<'_>, host: &str, ports: &[u32], report: &mut Report) {
-    let list = ports.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let list = ports
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     let Some(port) = to.get("port") else {
         if ports.len() > 1 {
             let message =
@@ -176,7 +200,9 @@ fn port(tree: &Tree, to: &Node<'_>, host: &str, ports: &[u32], report: &mut Repo
         }
         return;
     };
-    let Some(node) = port.get("number") else { return };
+    let Some(node) = port.get("number") else {
+        return;
+    };
     let Some(number) = node.number() else { return };
     if !ports.is_empty() && !ports.contains(&number) {
         let message = format!("the host {host} has no port {number}; it has {list}");

@@ -17,25 +17,21 @@ enum Step<'a> {
 type Places = HashMap<Position, Vec<String>>;
 
 /// Writes the path of each diagnostic that has a place in the document; one walk serves all of them.
-pub(super) fn locate<'d>(
-    document: &Value,
-    diagnostics: impl Iterator<Item = &'d mut Diagnostic>,
-) {
+pub(super) fn locate<'d>(document: &Value, diagnostics: impl Iterator<Item = &'d mut Diagnostic>) {
     let place = |d: &Diagnostic| Position {
         line: d.line,
         column: d.column,
     };
     let mut diagnostics: Vec<_> = diagnostics.filter(|d| d.path.is_empty()).collect();
-    let mut places: Places = diagnostics
-        .iter()
-        .map(|d| (place(d), Vec::new()))
-        .collect();
+    let mut places: Places = diagnostics.iter().map(|d| (place(d), Vec::new())).collect();
     if places.is_empty() {
         return;
     }
     walk(document, &mut Vec::new(), &mut places);
     for diagnostic in &mut diagnostics {
-        let found = places.get(&place(diagnostic)).map_or(&[][..], Vec::as_slice);
+        let found = places
+            .get(&place(diagnostic))
+            .map_or(&[][..], Vec::as_slice);
         diagnostic.path = choose(found, &diagnostic.message);
     }
 }
