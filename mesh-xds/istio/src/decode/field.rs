@@ -87,6 +87,6 @@ fn choose(found: &[String], message: &str) -> String {
         let last = path.rsplit('.').next().unwrap_or(path);
         message.contains(if last.ends_with(']') { path } else { last })
     };
-    let chosen = found.iter().rev().find(named).or(found.first());
+    let chosen = found.iter().rev().find(named).or_else(|| found.first());
     chosen.cloned().unwrap_or_default()
 }
