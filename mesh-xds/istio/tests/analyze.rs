@@ -1,4 +1,5 @@
 //! `analyze`: for each code rules that are bad, and the same rules mended, of which nothing is found.
+#![allow(clippy::too_many_lines, reason = "a test may be a long table")]
 
 mod common;
 
