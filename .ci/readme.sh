@@ -81,6 +81,7 @@ for command in "${COMMANDS[@]}"; do
         for _ in $(seq 100); do answer="$("${words[@]}" 2>/dev/null)" && break; sleep 0.1; done
         expect "$answer" "hello from the mesh"
         ;;
+    *" -- analyze "*) expect "$("${words[@]}" 2>&1)" "Nothing was found in examples/mesh" ;;
     *" -- get "*) expect "$("${words[@]}")" "reviews" ;;
     *" -- delete "*) expect "$("${words[@]}")" "deleted" ;;
     *)

@@ -107,24 +107,51 @@ impl Config {
 /// What makes two documents the same object: group, kind, namespace, name.
 type Key = (String, String, String, String);
 
+/// An object as it stands in its file.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) file: PathBuf,
+    pub(crate) header: Header,
+    pub(crate) root: yaml::Value,
+}
+
 /// Collects documents.
 #[derive(Default)]
-struct Parsed {
+pub(crate) struct Parsed {
     objects: Vec<Object>,
-    specs: Vec<(String, String, Spec)>,
-    errors: Vec<Diagnostic>,
-    notes: Vec<Diagnostic>,
+    pub(crate) specs: Vec<(String, String, Spec)>,
+    pub(crate) errors: Vec<Diagnostic>,
+    pub(crate) notes: Vec<Diagnostic>,
+    /// The objects whose header could be read, wrong ones included; nothing where no one asked for them.
+    pub(crate) trees: Option<Vec<Tree>>,
+    /// The header of the document that is being read, if its tree is to be kept.
+    header: Option<Header>,
     /// Where each object was first seen.
     seen: HashMap<Key, String>,
 }
 
 impl Parsed {
-    fn file(&mut self, file: &Path, text: &str) {
+    /// One that keeps the trees of the objects.
+    pub(crate) fn with_trees() -> Self {
+        Self {
+            trees: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn file(&mut self, file: &Path, text: &str) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for chunk in yaml::split(text) {
             if !chunk.is_blank() {
                 let mut sink = Sink::new(file);
-                self.document(file, &chunk, &mut sink);
+                match yaml::parse(&chunk) {
+                    Ok(document) => {
+                        self.document(file, &chunk, &document, &mut sink);
+                        sink.locate(&document);
+                        self.keep(file, document);
+                    }
+                    Err(error) => sink.error(error.at, format!("invalid YAML: {}", error.message)),
+                }
                 sink.errors.sort_by_key(|e| (e.line, e.column));
                 self.errors.append(&mut sink.errors);
                 self.notes.append(&mut sink.notes);
@@ -132,18 +159,28 @@ impl Parsed {
         }
     }
 
-    fn document(&mut self, file: &Path, chunk: &yaml::Chunk<'_>, sink: &mut Sink) {
-        let document = match yaml::parse(chunk) {
-            Ok(document) => document,
-            Err(error) => return sink.error(error.at, format!("invalid YAML: {}", error.message)),
-        };
+    /// The tree of an object that was not seen before, for who asked for it.
+    fn keep(&mut self, file: &Path, root: yaml::Value) {
+        if let (Some(header), Some(trees)) = (self.header.take(), &mut self.trees) {
+            let file = file.to_owned();
+            trees.push(Tree { file, header, root });
+        }
+    }
+
+    fn document(
+        &mut self,
+        file: &Path,
+        chunk: &yaml::Chunk<'_>,
+        document: &yaml::Value,
+        sink: &mut Sink,
+    ) {
         if document.data == yaml::Data::Null {
             return;
         }
-        let plain = mesh_config::is_plain(file, &document);
+        let plain = mesh_config::is_plain(file, document);
         let header = if plain {
             Header::of_mesh(document.at)
-        } else if let Some(header) = header::decode(&document, sink) {
+        } else if let Some(header) = header::decode(document, sink) {
             header
         } else {
             return;
@@ -156,12 +193,12 @@ impl Parsed {
             );
         } else {
             self.seen.insert(header.key(), place);
+            self.header = self.trees.is_some().then(|| header.clone());
         }
         let spec = if plain {
-            mesh_config::decode(&document, "mesh", sink)
-                .map(|mesh| Spec::MeshConfig(Box::new(mesh)))
+            mesh_config::decode(document, "mesh", sink).map(|mesh| Spec::MeshConfig(Box::new(mesh)))
         } else {
-            kinds::decode(&header, &document, sink)
+            kinds::decode(&header, document, sink)
         };
         let Some(spec) = spec else {
             return;

@@ -1,5 +1,7 @@
 //! From trees to typed specs: every fault of a document is collected with its place, and what is allowed is told.
 
+mod field;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ impl Sink {
             line,
             column,
             object: self.object.clone(),
+            path: String::new(),
             message,
         }
     }
@@ -48,8 +51,14 @@ impl Sink {
     }
 
     /// A note for later, when other documents are known; its message is still to be written.
-    pub(crate) fn later(&self, at: Position) -> Diagnostic {
-        self.diagnostic(Severity::NotSupported, at, String::new())
+    pub(crate) fn later(&self, at: Position, path: String) -> Diagnostic {
+        let place = self.diagnostic(Severity::NotSupported, at, String::new());
+        Diagnostic { path, ..place }
+    }
+
+    /// Tells of each finding which field of the document it is about.
+    pub(crate) fn locate(&mut self, document: &Value) {
+        field::locate(document, self.errors.iter_mut().chain(&mut self.notes));
     }
 
     /// Refuses what would secure a call.

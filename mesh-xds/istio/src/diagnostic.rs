@@ -34,6 +34,9 @@ pub struct Diagnostic {
     pub column: u64,
     /// `Kind namespace/name`, as far as the document told; may be empty.
     pub object: String,
+    /// The field that it is about, such as `spec.http[0].route[1].weight`: a missing field's is that of the mapping
+    /// that lacks it. Empty when the finding is about a whole file or document.
+    pub path: String,
     /// What is wrong, and what is allowed.
     pub message: String,
 }
@@ -84,6 +87,7 @@ impl Diagnostic {
             line: 0,
             column: 0,
             object: String::new(),
+            path: String::new(),
             message: message.into(),
         }
     }

@@ -39,7 +39,21 @@ pub(crate) fn read(dir: &Path) -> Result<Content, Rejected> {
     })
 }
 
-/// The same; nothing where the folder does not come to rest.
+/// Reads one file of any name.
+pub(crate) fn file(path: &Path) -> Result<Content, Rejected> {
+    let bytes = bytes(path).map_err(|error| unreadable(path, &error));
+    match bytes.and_then(|bytes| text(path, bytes)) {
+        Ok(text) => Ok(Content {
+            texts: BTreeMap::from([(path.to_owned(), text)]),
+            notes: Vec::new(),
+        }),
+        Err(diagnostic) => Err(Rejected {
+            diagnostics: vec![diagnostic],
+        }),
+    }
+}
+
+/// The same as [`read`]; nothing where the folder does not come to rest.
 pub(crate) fn read_at_rest(dir: &Path) -> Option<Result<Content, Rejected>> {
     let deadline = Instant::now() + RESTLESS;
     let mut texts = Texts::default();

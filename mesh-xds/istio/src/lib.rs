@@ -28,6 +28,7 @@
 //! # }
 //! ```
 
+mod analyze;
 mod compile;
 mod config;
 mod decode;
@@ -42,6 +43,7 @@ mod registry;
 pub mod watch;
 mod yaml;
 
+pub use analyze::{Analysis, Finding, Level, analyze};
 pub use config::{Config, Loaded};
 pub use diagnostic::{Diagnostic, Rejected, Severity};
 pub use edit::{Action, Applied, apply, delete};

@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 48;
 const MAX_NODES: usize = 1_000_000;
 
 /// A place in a file, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Position {
     pub(crate) line: u64,
     pub(crate) column: u64,

@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     /// The work was done, and the answer is no.
     #[error("{0}")]
     No(String),
+    /// The rules that were looked at are bad, as `istioctl analyze` says it.
+    #[error("{0}")]
+    Found(String),
     /// Standard output is gone, as in `meshctl get | head -1`.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -27,6 +30,7 @@ impl Failure {
     pub(crate) fn code(&self) -> ExitCode {
         match self {
             Self::Setup(_) => ExitCode::from(2),
+            Self::Found(_) => ExitCode::from(79),
             Self::Rejected(_) | Self::No(_) | Self::Output(_) => ExitCode::FAILURE,
         }
     }

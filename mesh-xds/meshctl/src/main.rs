@@ -1,6 +1,7 @@
 //! `meshctl`: edits a folder of mesh rules as `kubectl` edits a cluster, serves it to the mesh, and sends
 //! requests through the real client stack to see what the rules do.
 
+mod analyze;
 mod call;
 mod control_plane;
 mod echo;
@@ -37,6 +38,8 @@ enum Command {
     Delete(edit::Args),
     /// List the objects of the folder.
     Get(get::Args),
+    /// Tell what is wrong with files of rules, before they are applied.
+    Analyze(analyze::Args),
     /// Serve the folder over xDS.
     ControlPlane(control_plane::Args),
     /// Send requests through the mesh's client stack, and tell where each one went.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Apply(args) => edit::apply(&args),
         Command::Delete(args) => edit::delete(&args),
         Command::Get(args) => get::run(&args),
+        Command::Analyze(args) => analyze::run(&args),
         Command::ControlPlane(args) => block_on("info", control_plane::run(args)),
         Command::Call(args) => block_on("warn", call::run(*args)),
         Command::Explain(args) => block_on("warn", explain::run(*args)),

@@ -438,7 +438,95 @@ fn servers_stop_on_sigterm() {
     }
 }
 
+#[test]
+fn rules_are_judged_before_they_are_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("route.yaml");
+    std::fs::write(&file, ROUTE).unwrap();
+    let name = file.display();
+    let analyze = |args: &[&str]| done(meshctl(["analyze"]).args(args).arg(dir.path()), "");
+
+    // The host is defined nowhere.
+    let (code, text, error) = analyze(&[]);
+    let line = format!(
+        "Error [IST0101] (VirtualService default/reviews {name}:9:28) spec.http[0].route[0].destination.host: there is \
+         no host {REVIEWS}; "
+    );
+    assert!(text.starts_with(&line), "{text}");
+    assert_eq!((code, text.lines().count()), (79, 1), "{text}");
+    assert!(error.contains("1 of 1 findings"), "{error}");
+
+    let (code, text, _) = analyze(&["-o", "json"]);
+    let findings: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, findings.as_array().unwrap().len()),
+        (79, 1),
+        "{text}"
+    );
+    assert_eq!(findings[0]["code"], "IST0101");
+    assert_eq!(findings[0]["level"], "Error");
+    assert_eq!(findings[0]["origin"], "VirtualService default/reviews");
+    assert_eq!(findings[0]["reference"], format!("{name}:9:28"));
+    assert_eq!(
+        findings[0]["path"],
+        "spec.http[0].route[0].destination.host"
+    );
+
+    // With what it names it is good: several paths are one configuration, and one of them is standard input.
+    let services = format!("{SERVICE}---\n{SUBSETS}");
+    let (code, text, error) = done(meshctl(["analyze", "-"]).arg(&file), &services);
+    assert_eq!((code, text.as_str()), (0, ""), "{error}");
+    assert!(error.starts_with("Nothing was found in -, "), "{error}");
+    let (code, text, _) = done(&mut meshctl(["analyze", "-", "-o", "json"]), &services);
+    assert_eq!((code, text.as_str()), (0, "[]\n"));
+}
+
+#[test]
+fn thresholds_decide_what_is_shown_and_what_fails() {
+    // A warning: the rule is of no host.
+    let on = |args: &[&str]| done(meshctl(["analyze", "-"]).args(args), SUBSETS);
+    let (code, text, error) = on(&[]);
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        text.starts_with("Warning [IST0174] (DestinationRule default/reviews stdin:"),
+        "{text}"
+    );
+    assert_eq!(on(&["--failure-threshold", "Warning"]).0, 79);
+    assert_eq!(on(&["--failure-threshold", "info"]).0, 79);
+    assert_eq!(on(&["--output-threshold", "error"]).1, "");
+    // What cannot be done at all.
+    let (code, text, error) = done(&mut meshctl(["analyze", "/nowhere"]), "");
+    assert_eq!((code, text.as_str()), (2, ""));
+    assert!(error.contains("/nowhere cannot be read"), "{error}");
+    assert_eq!(done(&mut meshctl(["analyze"]), "").0, 2);
+    assert_eq!(on(&["--failure-threshold", "bad"]).0, 2);
+    // A file that is no YAML is a finding, and hides nothing of the others.
+    let (code, text, _) = done(
+        &mut meshctl(["analyze", "-"]),
+        &format!("a: [\n---\n{SUBSETS}"),
+    );
+    assert_eq!(code, 79);
+    assert!(text.starts_with("Error [IST0106] (stdin:"), "{text}");
+    assert!(text.contains("[IST0174]"), "{text}");
+}
+
 // What the tests stand on.
+
+const SERVICE: &str = "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: reviews }
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  resolution: STATIC
+  ports: [{ number: 9080, name: http, protocol: HTTP }]
+  endpoints: [{ address: 127.0.0.1, labels: { version: v1 } }]
+";
+
+const SUBSETS: &str = "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: reviews }
+spec: { host: reviews, subsets: [{ name: v1, labels: { version: v1 } }] }
+";
 
 fn meshctl<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));

@@ -226,7 +226,7 @@ fn delegation(route: &Fields<'_>, policy: Policy, scope: Scope, sink: &mut Sink)
             ),
         );
     }
-    let fields = Fields::open(route.get("delegate")?, path, DELEGATE, sink)?;
+    let fields = Fields::open(route.get("delegate")?, path.as_str(), DELEGATE, sink)?;
     let Some(name) = values::text(&fields, "name", sink) else {
         sink.error(fields.at, format!("{}.name is missing", fields.path));
         return None;
@@ -236,7 +236,7 @@ fn delegation(route: &Fields<'_>, policy: Policy, scope: Scope, sink: &mut Sink)
         answer,
         name,
         namespace: values::text(&fields, "namespace", sink),
-        note: sink.later(at),
+        note: sink.later(at, path),
     })))
 }
 

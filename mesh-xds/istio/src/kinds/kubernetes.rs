@@ -129,7 +129,7 @@ fn port(item: &Value, at: usize, sink: &mut Sink) -> Option<Port> {
 }
 
 /// By `appProtocol`, or what a port's name has before its first `-`.
-fn protocol(said: &str, number: u32) -> Protocol {
+pub(crate) fn protocol(said: &str, number: u32) -> Protocol {
     match said {
         "kubernetes.io/h2c" => return Protocol::Http2,
         "kubernetes.io/ws" => return Protocol::Http,

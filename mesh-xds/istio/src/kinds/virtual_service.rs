@@ -157,7 +157,7 @@ impl VirtualService {
 }
 
 /// `mesh`, or `namespace/name`; the oldest form, `name.namespace.svc...`, is read too.
-fn full_gateway(name: &str, namespace: &str) -> String {
+pub(crate) fn full_gateway(name: &str, namespace: &str) -> String {
     if name == MESH || name.contains('/') {
         return name.to_owned();
     }
