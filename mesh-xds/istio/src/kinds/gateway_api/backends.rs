@@ -122,7 +122,7 @@ fn reference(fields: &Fields<'_>, scene: &mut Scene<'_>, sink: &mut Sink) -> Opt
     if fields.get("port").is_none() {
         sink.error(fields.at, format!("{}.port is missing", fields.path));
     }
-    let note = sink.later(fields.at);
+    let note = sink.later(fields.at, fields.path.clone());
     scene.backends.push(Backend {
         host: host.clone(),
         note,

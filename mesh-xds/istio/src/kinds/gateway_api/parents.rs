@@ -101,6 +101,6 @@ fn parent(fields: &Fields<'_>, own: &str, sink: &mut Sink) -> Option<Parent> {
         namespace,
         port,
         section,
-        note: sink.later(fields.at),
+        note: sink.later(fields.at, fields.path.clone()),
     })
 }
