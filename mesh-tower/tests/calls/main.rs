@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod access_log;
 mod admin;
 mod alone;
 mod answers;
@@ -15,10 +16,13 @@ mod csds;
 mod dialect;
 mod go_control_plane;
 mod hostile;
+mod joined;
 mod one_call;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+#[cfg(feature = "otel")]
+mod spans;
 mod telemetry;
 mod uploads;
 
