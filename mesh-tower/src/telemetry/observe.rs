@@ -181,7 +181,7 @@ impl Observed {
     }
 
     /// The call failed inside of the mesh.
-    pub(crate) fn failed(mut self: Box<Self>, error: &Error) {
+    pub(crate) fn failed(&mut self, error: &Error) {
         let record = &mut self.record;
         record.ended.failed(error);
         record.route = error.route().map(Arc::from);
