@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use crate::client::{Expired, Mirrors, Trail, Watch};
 use crate::error::{BoxError, Error, Kind, Place, Sent};
 use crate::pool::{Lease, Received, Tied};
-use crate::telemetry::Account;
+use crate::telemetry::{Account, Observed};
 
 /// A body: empty, bytes at hand, or a stream.
 pub struct Body {
@@ -209,6 +209,13 @@ impl Body {
         }
     }
 
+    /// Lets somebody be told of a response's end. One that has ended already is told at once.
+    pub(crate) fn observe(&mut self, observed: Box<Observed>) {
+        if let Some(account) = &mut self.account {
+            account.observe(observed);
+        }
+    }
+
     /// The response has failed.
     fn broken_off(&mut self, error: Error) -> Error {
         if let Some(account) = self.account.take() {
@@ -340,8 +347,8 @@ impl HttpBody for Body {
         }
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                if let (Some(account), Some(trailers)) = (&mut self.account, frame.trailers_ref()) {
-                    account.trailers(trailers);
+                if let Some(account) = &mut self.account {
+                    account.frame(&frame);
                 }
                 if last {
                     self.finish();

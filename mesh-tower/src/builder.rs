@@ -18,7 +18,7 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
-use crate::telemetry::{Cells, Edges};
+use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -35,6 +35,7 @@ pub struct Builder {
     /// `None`: as the node says.
     dialect: Option<Dialect>,
     admin: Option<String>,
+    observe: telemetry::Asked,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +80,7 @@ impl Builder {
             variant: Variant::Delta,
             dialect: None,
             admin: None,
+            observe: telemetry::Asked::default(),
         }
     }
 
@@ -222,6 +224,46 @@ impl Builder {
         }
     }
 
+    /// Lets traces join: the headers of a trace, and `x-request-id`, of a request behind [`Mesh::inbound`] go on with
+    /// the calls that its task makes, unless the application sets them itself. A request or call without
+    /// `x-request-id` gets one. By default no header is added.
+    ///
+    /// That is what Istio asks applications to do; it needs no tracer. A task that the application spawns is another
+    /// one: there it has to hand the headers on. See [`Propagation`] for which headers.
+    #[must_use]
+    pub fn propagation(mut self, propagation: Propagation) -> Self {
+        self.observe.propagation = Some(propagation);
+        self
+    }
+
+    /// Makes OpenTelemetry spans: one for each call of a client with one below it for each attempt, and one for each
+    /// request behind [`Mesh::inbound`], which is the current one while the application serves it. By default there
+    /// are none. For the process's own provider pass `&opentelemetry::global::tracer_provider()`.
+    ///
+    /// A span is below the current one of the application (`Context::current()`), else below what the request's
+    /// headers say. Its name is `host:port/*`, its attributes are Envoy's and Istio's (`http.url`, `upstream_cluster`,
+    /// `response_flags`, `istio.canonical_service`, ...). It lasts until the response has been read, that of an
+    /// attempt until the response begins. Failures, statuses from 500 on and calls that nobody waited for are marked
+    /// as errors. Implies [`propagation`](Self::propagation).
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn tracer_provider<P>(mut self, provider: &P) -> Self
+    where
+        P: opentelemetry::trace::TracerProvider,
+        P::Tracer: Send + Sync + 'static,
+        <P::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
+    {
+        self.observe.tracer = Some(telemetry::Tracer::of(provider));
+        self
+    }
+
+    /// Writes a line for each call and each request, in Istio's format. By default there is no access log.
+    #[must_use]
+    pub fn access_log(mut self, log: AccessLog) -> Self {
+        self.observe.access_log = Some(log);
+        self
+    }
+
     /// Who we are. By default a sidecar called `mesh-tower` in namespace `default`.
     #[must_use]
     pub fn node(self, node: Node) -> Self {
@@ -291,6 +333,10 @@ impl Builder {
             Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
         });
         let admin = admin.transpose()?;
+        let observer = self
+            .observe
+            .start(&node, seed)
+            .map_err(StartError::Thread)?;
         if let Some(source) = source {
             let control = mesh_xds::ads::Control {
                 wanted: asked,
@@ -310,6 +356,7 @@ impl Builder {
             faults: Arc::default(),
             mirrors: Arc::default(),
             edges,
+            observer,
             drain: Default::default(),
             wanted,
             status,

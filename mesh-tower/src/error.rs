@@ -177,6 +177,11 @@ impl Error {
         self.0.edge.as_ref()
     }
 
+    /// Why no connection came about, if that is what failed.
+    pub(crate) fn connect_failure(&self) -> Option<String> {
+        (self.0.kind == Kind::Connect).then(|| self.0.reason.clone())
+    }
+
     /// What gRPC calls it.
     pub(crate) const fn code(&self) -> tonic::Code {
         self.0.kind.code()

@@ -59,6 +59,6 @@ pub use server::{
 };
 #[cfg(feature = "metrics")]
 pub use telemetry::MetricsBridge;
-pub use telemetry::{Accounted, EdgeStats, FaultStats, MirrorStats, Stats};
+pub use telemetry::{AccessLog, Accounted, EdgeStats, FaultStats, MirrorStats, Propagation, Stats};
 #[cfg(feature = "tls")]
 pub use tls::CryptoProvider;

@@ -21,7 +21,7 @@ use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
 use crate::random::Randomness;
 use crate::server::Drain;
-use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Stats};
+use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Observer, Stats};
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) faults: Arc<Faults>,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) edges: Arc<Edges>,
+    /// Where single calls are told of, if that was asked for.
+    pub(crate) observer: Option<Arc<Observer>>,
     pub(crate) drain: Drain,
     /// Asks the control thread for tables or listeners; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<Wanted>,
@@ -282,6 +284,7 @@ impl Mesh {
             errors,
             faults: self.shared.faults.read(),
             mirrors: self.shared.mirrors.read(),
+            access_log_dropped: self.shared.observer.as_ref().map_or(0, |it| it.dropped()),
             edges: self
                 .shared
                 .live

@@ -14,6 +14,7 @@ mod ended;
 mod facade;
 mod histogram;
 mod layer;
+mod observe;
 mod prometheus;
 mod running;
 mod series;
@@ -27,5 +28,9 @@ pub(crate) use edges::{Edges, service_of};
 #[cfg(feature = "metrics")]
 pub use facade::MetricsBridge;
 pub use layer::{Telemetry, TelemetryLayer};
+pub use observe::{AccessLog, Propagation};
+pub(crate) use observe::{Asked, Observed, Observer, Scope};
+#[cfg(feature = "otel")]
+pub(crate) use observe::{Tracer, Tried};
 pub(crate) use running::Running;
 pub use stats::{EdgeStats, FaultStats, MirrorStats, Stats};

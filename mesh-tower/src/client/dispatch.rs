@@ -39,7 +39,22 @@ impl Service<Attempt> for Dispatch {
         Poll::Ready(Ok(()))
     }
 
+    #[cfg(not(feature = "otel"))]
     fn call(&mut self, attempt: Attempt) -> Self::Future {
+        self.send(attempt)
+    }
+
+    #[cfg(feature = "otel")]
+    fn call(&mut self, mut attempt: Attempt) -> Self::Future {
+        match attempt.tried(&self.shared) {
+            None => self.send(attempt),
+            Some(tried) => tried.over(self.send(attempt)),
+        }
+    }
+}
+
+impl Dispatch {
+    fn send(&self, attempt: Attempt) -> Sending {
         let Destination { goal, place } = attempt.destination;
         match goal {
             Goal::Cluster(cluster) => {

@@ -54,10 +54,11 @@ impl MeshClient {
     }
 
     fn assemble(shared: Arc<Shared>, scope: Scope, deadlines: bool, call_info: bool) -> Self {
+        let informs = call_info || shared.observer.is_some();
         let dispatch = Dispatch::new(Arc::clone(&shared));
-        let routed = RouteLayer::new(Arc::clone(&shared), scope, deadlines, call_info)
+        let routed = RouteLayer::new(Arc::clone(&shared), scope, deadlines, informs)
             .layer(RetryLayer.layer(dispatch));
-        let stack = TelemetryLayer::new(Arc::clone(&shared.cells)).layer(routed);
+        let stack = TelemetryLayer::new(&shared, call_info).layer(routed);
         Self {
             shared,
             scope,

@@ -107,10 +107,11 @@ impl<S> Layer<S> for OutboundLayer {
 
     fn layer(&self, client: S) -> Outbound<S> {
         let carry = Carry::new(Arc::clone(&self.shared), client);
-        let routed = RouteLayer::foreign(Arc::clone(&self.shared), self.call_info)
-            .layer(RetryLayer.layer(carry));
+        let informs = self.call_info || self.shared.observer.is_some();
+        let routed =
+            RouteLayer::foreign(Arc::clone(&self.shared), informs).layer(RetryLayer.layer(carry));
         Outbound {
-            stack: TelemetryLayer::new(Arc::clone(&self.shared.cells)).layer(routed),
+            stack: TelemetryLayer::new(&self.shared, self.call_info).layer(routed),
         }
     }
 }

@@ -13,8 +13,12 @@ use super::options::Due;
 use crate::body::Body;
 use crate::error::Place;
 use crate::live::LiveCluster;
+#[cfg(feature = "otel")]
+use crate::mesh::Shared;
 use crate::outside;
 use crate::telemetry::Edge;
+#[cfg(feature = "otel")]
+use crate::telemetry::Tried;
 
 /// A request whose route and cluster are chosen. It holds what it needs and no configuration: a
 /// stream may last a day and pins nothing.
@@ -45,6 +49,17 @@ pub struct Attempt<B = Body> {
     pub(crate) trail: Option<Arc<Trail>>,
     /// As in [`Routed`].
     pub(crate) was: Option<Box<Uri>>,
+}
+
+#[cfg(feature = "otel")]
+impl<B> Attempt<B> {
+    /// Its span, if its call has one and it is sent at all.
+    pub(super) fn tried(&mut self, shared: &Shared) -> Option<Tried> {
+        let sent = !matches!(self.destination.goal, Goal::Answer(_) | Goal::Abort(_));
+        let traced = shared.observer.is_some() && sent;
+        let place = &self.destination.place;
+        traced.then(|| Tried::start(&mut self.request, place))?
+    }
 }
 
 /// Where a request goes, and by which rule: the same for all its attempts.

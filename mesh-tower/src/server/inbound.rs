@@ -14,7 +14,7 @@ use super::drain::Begun;
 #[cfg(feature = "axum")]
 use super::stream::PeerIdentity;
 use crate::mesh::{Mesh, Shared};
-use crate::telemetry::{self, Account, Accounted, Edges, Toward};
+use crate::telemetry::{self, Account, Accounted, Edges, Observer, Scope, Toward};
 
 impl Mesh {
     /// The layer for requests that come in. [`Mesh::serve`] has it already; with `axum::serve` and tonic's server
@@ -39,6 +39,7 @@ impl Mesh {
 pub struct InboundLayer {
     drain: Begun,
     edges: Arc<Edges>,
+    observer: Option<Arc<Observer>>,
 }
 
 impl InboundLayer {
@@ -46,6 +47,7 @@ impl InboundLayer {
         Self {
             drain: shared.drain.begun(),
             edges: Arc::clone(&shared.edges),
+            observer: shared.observer.clone(),
         }
     }
 }
@@ -58,6 +60,7 @@ impl<S> Layer<S> for InboundLayer {
             inner,
             drain: self.drain.clone(),
             edges: Arc::clone(&self.edges),
+            observer: self.observer.clone(),
         }
     }
 }
@@ -68,6 +71,7 @@ pub struct Inbound<S> {
     inner: S,
     drain: Begun,
     edges: Arc<Edges>,
+    observer: Option<Arc<Observer>>,
 }
 
 impl<S, B, R> Service<Request<B>> for Inbound<S>
@@ -89,10 +93,17 @@ where
         identify(request.extensions_mut());
         // HTTP/2 has GOAWAY, and forbids this header (RFC 9113, 8.2.2).
         let drain = (request.version() < Version::HTTP_2).then(|| self.drain.clone());
+        let mut account = begun.toward(Toward::Edge(edge));
+        let scope = self.observer.as_ref().map(|observer| {
+            let (observed, scope) = observer.inbound(&mut request);
+            account.observe(observed);
+            scope
+        });
         Answering {
-            inner: self.inner.call(request),
+            inner: within(scope.as_ref(), || self.inner.call(request)),
             drain,
-            account: Some(begun.toward(Toward::Edge(edge))),
+            scope,
+            account: Some(account),
         }
     }
 }
@@ -113,6 +124,14 @@ fn identify(extensions: &mut http::Extensions) {
 #[cfg(not(feature = "axum"))]
 const fn identify(_: &mut http::Extensions) {}
 
+/// A step of the application's, which finds there what the request carried.
+fn within<T>(scope: Option<&Scope>, step: impl FnOnce() -> T) -> T {
+    match scope {
+        None => step(),
+        Some(scope) => scope.within(step),
+    }
+}
+
 pin_project! {
     /// The answer of an [`Inbound`].
     #[derive(Debug)]
@@ -120,6 +139,7 @@ pin_project! {
         #[pin]
         inner: F,
         drain: Option<Begun>,
+        scope: Option<Scope>,
         account: Option<Account>,
     }
 }
@@ -133,7 +153,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answered = ready!(this.inner.poll(cx));
+        let answered = ready!(within(this.scope.as_ref(), || this.inner.poll(cx)));
         let account = this.account.take();
         let mut response = match answered {
             Ok(response) => response,
@@ -149,11 +169,14 @@ where
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        let (head, body) = response.into_parts();
         let account = account.map(|mut account| {
-            account.answered(head.status, &head.headers, None);
+            if let Some(observed) = account.observed() {
+                observed.answered(&response);
+            }
+            account.answered(response.status(), response.headers(), None);
             account
         });
+        let (head, body) = response.into_parts();
         let body = Accounted::new(body, account);
         Poll::Ready(Ok(Response::from_parts(head, body)))
     }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Buf;
 use http::{HeaderMap, StatusCode};
+use http_body::Frame;
 
 use super::edge::Edge;
 use super::edges::Edges;
-use super::ended::{Ended, Flags, Protocol};
+use super::ended::{Ended, Flags};
+use super::observe::Observed;
 use crate::error::Error;
 use crate::live::LiveCluster;
 
@@ -36,6 +39,8 @@ pub(crate) struct Account {
     ended: Ended,
     /// Of what was done to it on purpose: they stay, however it ends.
     injected: Flags,
+    /// What tells of this one call, if that was asked for.
+    observed: Option<Box<Observed>>,
 }
 
 impl Begun {
@@ -52,6 +57,7 @@ impl Begun {
             toward,
             ended: Ended::abandoned(self.grpc),
             injected: Flags::NONE,
+            observed: None,
         }
     }
 
@@ -107,24 +113,31 @@ impl Account {
         }
     }
 
-    /// The call failed inside of the mesh: counted as what a sidecar would have answered. To gRPC that is 200 with
-    /// the status in a header.
+    /// The call failed inside of the mesh.
     pub(crate) fn failed(mut self, error: &Error) {
         if let Some(edge) = self.toward.failed_at(error).map(Arc::clone) {
             self.toward = Toward::Edge(edge);
         }
-        self.ended.flags = Flags::named(error.flags());
-        self.ended.code = match &mut self.ended.protocol {
-            Protocol::Http => error.status().as_u16(),
-            Protocol::Grpc(status) => {
-                *status = u8::try_from(error.code() as i32).ok();
-                StatusCode::OK.as_u16()
-            }
-        };
+        self.ended.failed(error);
     }
 
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
-        self.ended.protocol.read(trailers);
+    /// Lets somebody be told of this one call.
+    pub(crate) fn observe(&mut self, observed: Box<Observed>) {
+        self.observed = Some(observed);
+    }
+
+    pub(crate) const fn observed(&mut self) -> Option<&mut Box<Observed>> {
+        self.observed.as_mut()
+    }
+
+    /// A frame of the response has come.
+    pub(crate) fn frame<D: Buf>(&mut self, frame: &Frame<D>) {
+        if let Some(trailers) = frame.trailers_ref() {
+            self.ended.protocol.read(trailers);
+        }
+        if let (Some(observed), Some(data)) = (&mut self.observed, frame.data_ref()) {
+            observed.sent(data.remaining());
+        }
     }
 
     /// The response broke off.
@@ -155,6 +168,9 @@ impl Drop for Account {
         self.ended.flags = self.ended.flags.and(self.injected);
         if let Some(edge) = self.toward.edge() {
             edge.record(self.ended, took);
+        }
+        if let Some(observed) = &mut self.observed {
+            observed.ended(self.ended);
         }
     }
 }

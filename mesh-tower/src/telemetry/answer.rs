@@ -49,9 +49,7 @@ impl<B: Body> Body for Accounted<B> {
             Some(Err(_)) => account.broken_off("UC"),
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
-                if let Some(trailers) = trailers {
-                    account.trailers(trailers);
-                }
+                account.frame(frame);
                 if trailers.is_some() || this.body.is_end_stream() {
                     account.finished();
                 } else {

@@ -5,6 +5,8 @@ use std::fmt;
 use http::{HeaderMap, StatusCode};
 use tonic::Status;
 
+use crate::error::Error;
+
 /// What the labels of Istio's metrics tell of one call's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -63,6 +65,19 @@ impl Ended {
     pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.code = status.as_u16();
         self.protocol.read(headers);
+    }
+
+    /// The call failed inside of the mesh: as what a sidecar would have answered. To gRPC that is 200 with the status in
+    /// a header.
+    pub(super) fn failed(&mut self, error: &Error) {
+        self.flags = Flags::named(error.flags());
+        self.code = match &mut self.protocol {
+            Protocol::Http => error.status().as_u16(),
+            Protocol::Grpc(status) => {
+                *status = u8::try_from(error.code() as i32).ok();
+                StatusCode::OK.as_u16()
+            }
+        };
     }
 
     /// Flags in the low half, then the code, then the gRPC status.

@@ -10,19 +10,29 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::cells::Cells;
+use super::observe::{Observed, Observer};
 use super::running::Running;
 use crate::body::Body;
+use crate::client::CallInfo;
 use crate::error::Error;
+use crate::mesh::Shared;
 
 /// Counts every call of a mesh.
 #[derive(Debug, Clone)]
 pub struct TelemetryLayer {
     cells: Arc<Cells>,
+    observer: Option<Arc<Observer>>,
+    /// Whether the caller wants to know how a call was made; an observer does in any case.
+    call_info: bool,
 }
 
 impl TelemetryLayer {
-    pub(crate) const fn new(cells: Arc<Cells>) -> Self {
-        Self { cells }
+    pub(crate) fn new(shared: &Shared, call_info: bool) -> Self {
+        Self {
+            cells: Arc::clone(&shared.cells),
+            observer: shared.observer.clone(),
+            call_info,
+        }
     }
 }
 
@@ -31,7 +41,7 @@ impl<S> Layer<S> for TelemetryLayer {
 
     fn layer(&self, inner: S) -> Telemetry<S> {
         Telemetry {
-            cells: Arc::clone(&self.cells),
+            layer: self.clone(),
             inner,
         }
     }
@@ -40,13 +50,14 @@ impl<S> Layer<S> for TelemetryLayer {
 /// The service of [`TelemetryLayer`].
 #[derive(Debug, Clone)]
 pub struct Telemetry<S> {
-    cells: Arc<Cells>,
+    layer: TelemetryLayer,
     inner: S,
 }
 
 impl<S, B> Service<Request<B>> for Telemetry<S>
 where
     S: Service<Request<B>, Response = Response<Body>, Error = Error>,
+    B: 'static,
 {
     type Response = Response<Body>;
     type Error = Error;
@@ -56,11 +67,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let running = Some(Running::start(Arc::clone(&self.cells)));
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let running = Some(Running::start(Arc::clone(&self.layer.cells)));
+        let observer = self.layer.observer.as_ref();
+        let observed = observer.map(|observer| observer.outbound(&mut request));
         TelemetryFuture {
             call: self.inner.call(request),
             running,
+            observed,
+            call_info: self.layer.call_info,
         }
     }
 }
@@ -72,6 +87,8 @@ pin_project! {
         #[pin]
         call: F,
         running: Option<Running>,
+        observed: Option<Box<Observed>>,
+        call_info: bool,
     }
 }
 
@@ -80,13 +97,38 @@ impl<F: Future<Output = Result<Response<Body>, Error>>> Future for TelemetryFutu
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let result = ready!(this.call.poll(cx));
+        let mut result = ready!(this.call.poll(cx));
         if let Some(mut running) = this.running.take() {
             match &result {
                 Ok(response) => running.answered(response.status()),
                 Err(error) => running.failed(error.flags()),
             }
         }
+        if let Some(observed) = this.observed.take() {
+            observe(&mut result, observed, *this.call_info);
+        }
         Poll::Ready(result)
     }
+}
+
+/// Lets an observer know how a call went; of a response that it has begun.
+fn observe(
+    result: &mut Result<Response<Body>, Error>,
+    mut observed: Box<Observed>,
+    call_info: bool,
+) {
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => return observed.failed(error),
+    };
+    observed.answered(response);
+    let extensions = response.extensions_mut();
+    let info = match call_info {
+        true => extensions.get::<CallInfo>().cloned(),
+        false => extensions.remove(),
+    };
+    if let Some(info) = info {
+        observed.went(info);
+    }
+    response.body_mut().observe(observed);
 }

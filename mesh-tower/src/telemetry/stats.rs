@@ -24,6 +24,8 @@ pub struct Stats {
     pub faults: FaultStats,
     /// Copies of requests that went to mirrors.
     pub mirrors: MirrorStats,
+    /// Lines that the access log lost, because its writer was too slow or failed.
+    pub access_log_dropped: u64,
     /// One edge for each cluster that the configuration reaches, with one for each of its endpoints.
     pub edges: Vec<EdgeStats>,
 }

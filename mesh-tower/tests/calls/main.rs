@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod access_log;
 mod admin;
 mod alone;
 mod answers;
@@ -16,10 +17,13 @@ mod dialect;
 mod explain;
 mod go_control_plane;
 mod hostile;
+mod joined;
 mod one_call;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+#[cfg(feature = "otel")]
+mod spans;
 mod telemetry;
 mod uploads;
 

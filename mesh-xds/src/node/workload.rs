@@ -24,10 +24,7 @@ impl Node {
     /// without it), `NAMESPACE` and `CLUSTER_ID` (`Kubernetes` without it), and of the labels. The canonical service
     /// is the workload's name where no label says it, the revision `latest`.
     pub fn workload(&self) -> Workload {
-        let meta = |key: &str| match self.metadata.get(key).and_then(|v| v.kind.as_ref()) {
-            Some(Kind::StringValue(text)) => Some(text.as_str()),
-            _ => None,
-        };
+        let meta = |key| self.meta(key);
         let label = |keys: &[&str]| {
             let found = keys.iter().find_map(|key| self.labels.get(*key));
             found.map(String::as_str)
@@ -42,6 +39,17 @@ impl Node {
             cluster: text(meta("CLUSTER_ID"), "Kubernetes"),
             app: text(label(&["app"]), ""),
             version: text(label(&["version"]), ""),
+        }
+    }
+    /// The mesh that this node is in, of the metadata `MESH_ID`.
+    pub fn mesh_id(&self) -> Option<&str> {
+        self.meta("MESH_ID")
+    }
+
+    fn meta(&self, key: &str) -> Option<&str> {
+        match self.metadata.get(key)?.kind.as_ref()? {
+            Kind::StringValue(text) => Some(text),
+            _ => None,
         }
     }
 }

@@ -49,7 +49,30 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[cfg(not(feature = "otel"))]
     fn call(&mut self, attempt: Attempt<B>) -> Self::Future {
+        self.send(attempt)
+    }
+
+    #[cfg(feature = "otel")]
+    fn call(&mut self, mut attempt: Attempt<B>) -> Self::Future {
+        match attempt.tried(&self.shared) {
+            None => self.send(attempt),
+            Some(tried) => tried.over(self.send(attempt)),
+        }
+    }
+}
+
+impl<S> Carry<S> {
+    fn send<B, R>(&self, attempt: Attempt<B>) -> Sending<B>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Send + 'static,
+        R: http_body::Body<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
         let Destination { goal, place } = attempt.destination;
         let mut request = attempt.request;
         let (counted, place) = match goal {
