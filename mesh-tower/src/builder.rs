@@ -307,18 +307,8 @@ impl Builder {
     /// When the address or the folder cannot be used, when what was asked for is not in the dialect, or the thread
     /// cannot be started.
     pub fn build(self) -> Result<Mesh, StartError> {
-        let node = self
-            .node
-            .clone()
-            .unwrap_or_else(|| Node::sidecar("mesh-tower", "default"));
-        let node = match self.dialect {
-            Some(dialect) => node.with_dialect(dialect),
-            None => node,
-        };
+        let node = self.identity()?;
         let dialect = node.dialect();
-        if dialect == Dialect::Grpc {
-            self.check_grpc()?;
-        }
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
@@ -329,14 +319,9 @@ impl Builder {
         let is_direct = matches!(self.rules, Rules::Direct);
         let source = self.rules.source(&self.fallback, self.variant)?;
         // Before the thread: a mesh that does not start leaves none behind.
-        let admin = self.admin.map(|address| {
-            Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
-        });
-        let admin = admin.transpose()?;
-        let observer = self
-            .observe
-            .start(&node, seed)
-            .map_err(StartError::Thread)?;
+        let admin = self.admin.map(bind_admin).transpose()?;
+        let observer = self.observe.start(&node, seed);
+        let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
             let control = mesh_xds::ads::Control {
                 wanted: asked,
@@ -382,7 +367,25 @@ impl Builder {
     }
 }
 
+fn bind_admin(address: String) -> Result<Admin, StartError> {
+    Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
+}
+
 impl Builder {
+    /// Who the mesh says that it is, in the dialect that it will speak.
+    fn identity(&self) -> Result<Node, StartError> {
+        let node = self.node.clone();
+        let node = node.unwrap_or_else(|| Node::sidecar("mesh-tower", "default"));
+        let node = match self.dialect {
+            Some(dialect) => node.with_dialect(dialect),
+            None => node,
+        };
+        if node.dialect() == Dialect::Grpc {
+            self.check_grpc()?;
+        }
+        Ok(node)
+    }
+
     /// Refuses what gRPC's dialect has no word for.
     fn check_grpc(&self) -> Result<(), StartError> {
         if let Some(table) = self.declared.first() {

@@ -191,7 +191,7 @@ fn clusters(version: u64) -> Vec<envoy_types::pb::google::protobuf::Any> {
                 _ => format!("outbound|9080||service-{at:05}.default.svc.cluster.local"),
             };
             let mut cluster = eds(&name);
-            let padding = format!("{version:0width$}", width = PADDING);
+            let padding = format!("{version:0PADDING$}");
             let fields = BTreeMap::from([("padding".to_owned(), text(padding))]);
             let fields = Struct {
                 fields: fields.into_iter().collect(),

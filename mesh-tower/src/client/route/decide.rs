@@ -104,6 +104,10 @@ pub(super) fn decide(
 }
 
 /// What a snapshot has for a request.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment on the stack of a call, where a box would be an allocation"
+)]
 pub(super) enum Found<'a> {
     /// The virtual host whose routes decide, nothing of it missing.
     Target(&'a Arc<LiveTarget>),
