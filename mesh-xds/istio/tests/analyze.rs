@@ -617,6 +617,9 @@ fn bookinfo_is_good() {
         let bad: Vec<_> = findings
             .into_iter()
             .filter(|f| f.level >= Level::Warning)
+            // ratings has a port for each protocol, and its rules hold for both: a destination without a port is the
+            // port that was called. istioctl tells that, too.
+            .filter(|f| !(f.code == "IST0112" && f.object == "VirtualService default/ratings"))
             .collect();
         assert_eq!(list(&bad), "", "{task:?}");
     }
