@@ -263,7 +263,7 @@ def page(table):
         "that was given such a configuration; after *oracle* stand the fields of Envoy's messages that it generates. *Obeyed,",
         "not tested*: carried out, and no test of ours shows it. *Read, no effect yet*: checked, compiled to xDS, and not carried out",
         "by the data plane. *Not yet*: accepted and told as not supported, with file and line. *Refused*: it would secure a call, and",
-        "plaintext in its place would be worse.",
+        "plaintext in its place would be worse; or its API wants that a request fails rather than passes it by.",
     ]
     for kind in table["kind"]:
         lines += ["", f"## {kind['name']}", "", kind["about"]]
