@@ -25,7 +25,7 @@ use pages::Page;
 /// How long a request's head may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a whole connection may last: who does not read its answer must not hold it.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(15);
 /// The bounds of a request's head, in bytes and in headers.
 const MOST_HEAD: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;
@@ -117,6 +117,9 @@ async fn serve(socket: TcpListener, shared: Weak<Shared>, own: IpAddr) {
             }
         };
         let shared = Weak::clone(&shared);
+        // The address that this visitor came to: that of the socket may stand for all.
+        let own = stream.local_addr().map_or(own, |address| address.ip());
+        let own = own.to_canonical();
         tokio::spawn(async move {
             let answer = service_fn(|request| {
                 let shared = Weak::clone(&shared);

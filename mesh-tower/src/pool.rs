@@ -225,7 +225,14 @@ fn failed(mut error: TrySendError<Request<Body>>, place: Place) -> Failed {
 /// What h2 says when there is no response.
 fn broken(cause: h2::Error, place: Place) -> Failed {
     let own = is_ours(&cause);
-    lost(cause, own, place).into()
+    // Both say that the request was not processed (RFC 9113, 8.7): h2 tells of a GOAWAY only the streams beyond it.
+    let refused = cause.is_remote()
+        && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM));
+    let error = lost(cause, own, place);
+    match refused {
+        true => error.came(Sent::Refused).into(),
+        false => error.into(),
+    }
 }
 
 /// The error of a request that was sent, or half of it: by its `own` body's fault or by the connection's.

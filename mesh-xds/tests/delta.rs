@@ -252,7 +252,7 @@ fn seed() -> u64 {
 }
 
 fn of_seed(seed: u64, hides_removals: bool) -> (Option<String>, usize) {
-    difference(&mut StdRng::seed_from_u64(seed), hides_removals)
+    difference(&mut StdRng::seed_from_u64(seed), hides_removals, 0.1)
 }
 
 const CASES: u64 = 400;

@@ -64,14 +64,16 @@ pub struct RepeatLayer<P = fn(&(dyn StdError + 'static)) -> bool> {
     when: P,
 }
 
-/// Whether a failure says that its request was not sent: the first [`Error`] in its chain of sources tells of a
-/// connection that failed ([`Error::is_connect`], [`Error::is_reset`]), with [`Sent::NotSent`]. What would be the same
+/// Whether a failure says that its request was not sent, or not processed: the first [`Error`] in its chain of sources tells of a
+/// connection that failed ([`Error::is_connect`], [`Error::is_reset`]), with [`Sent::NotSent`] or
+/// [`Sent::Refused`]. What would be the same
 /// next time (no route, no endpoint, a limit of time) is none.
 pub fn not_sent(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |error| (*error).source())
         .find_map(|error| error.downcast_ref::<Error>())
         .is_some_and(|error| {
-            error.sent() == Sent::NotSent && (error.is_connect() || error.is_reset())
+            matches!(error.sent(), Sent::NotSent | Sent::Refused)
+                && (error.is_connect() || error.is_reset())
         })
 }
 

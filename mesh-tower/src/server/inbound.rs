@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -92,7 +92,9 @@ where
         let edge = Arc::clone(self.edges.inbound());
         identify(request.extensions_mut());
         // HTTP/2 has GOAWAY, and forbids this header (RFC 9113, 8.2.2).
-        let drain = (request.version() < Version::HTTP_2).then(|| self.drain.clone());
+        let http1 = request.version() < Version::HTTP_2;
+        let drain = http1.then(|| self.drain.clone());
+        let is_head = request.method() == Method::HEAD;
         let mut account = begun.toward(Toward::Edge(edge));
         let scope = self.observer.as_ref().map(|observer| {
             let (observed, scope) = observer.inbound(&mut request);
@@ -102,6 +104,7 @@ where
         Answering {
             inner: within(scope.as_ref(), || self.inner.call(request)),
             drain,
+            is_head,
             scope,
             account: Some(account),
         }
@@ -124,6 +127,15 @@ fn identify(extensions: &mut http::Extensions) {
 #[cfg(not(feature = "axum"))]
 const fn identify(_: &mut http::Extensions) {}
 
+/// How many bytes of a body HTTP/1 writes, if that is known beforehand (RFC 9112, 6.3).
+fn written(is_head: bool, head: &http::response::Parts) -> Option<u64> {
+    if is_head || matches!(head.status.as_u16(), 204 | 304) {
+        return Some(0);
+    }
+    let length = head.headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
 /// A step of the application's, which finds there what the request carried.
 fn within<T>(scope: Option<&Scope>, step: impl FnOnce() -> T) -> T {
     match scope {
@@ -139,6 +151,7 @@ pin_project! {
         #[pin]
         inner: F,
         drain: Option<Begun>,
+        is_head: bool,
         scope: Option<Scope>,
         account: Option<Account>,
     }
@@ -177,7 +190,12 @@ where
             account
         });
         let (head, body) = response.into_parts();
-        let body = Accounted::new(body, account);
+        // Those of HTTP/1 are told apart by what they drain with.
+        let left = this
+            .drain
+            .as_ref()
+            .and_then(|_| written(*this.is_head, &head));
+        let body = Accounted::new(body, account, left);
         Poll::Ready(Ok(Response::from_parts(head, body)))
     }
 }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -16,17 +17,23 @@ pin_project! {
         #[pin]
         body: B,
         account: Option<Account>,
+        left: Option<u64>,
     }
 }
 
 impl<B: Body> Accounted<B> {
-    pub(crate) fn new(body: B, mut account: Option<Account>) -> Self {
-        if body.is_end_stream()
+    /// `left` is how many bytes a server of HTTP/1 will ask for: then it drops the body, whether it has told its end or not.
+    pub(crate) fn new(body: B, mut account: Option<Account>, left: Option<u64>) -> Self {
+        if (body.is_end_stream() || left == Some(0))
             && let Some(account) = account.take()
         {
             account.finished();
         }
-        Self { body, account }
+        Self {
+            body,
+            account,
+            left,
+        }
     }
 }
 
@@ -50,7 +57,10 @@ impl<B: Body> Body for Accounted<B> {
             Some(Ok(frame)) => {
                 let trailers = frame.trailers_ref();
                 account.frame(frame);
-                if trailers.is_some() || this.body.is_end_stream() {
+                let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                *this.left = this.left.map(|left| left.saturating_sub(data));
+                let written = *this.left == Some(0);
+                if trailers.is_some() || written || this.body.is_end_stream() {
                     account.finished();
                 } else {
                     *this.account = Some(account);

@@ -11,7 +11,7 @@ use super::histogram::{Histogram, Reading};
 
 /// How many ways to end (code, flags, gRPC status) an edge tells apart. A peer can answer any code, and each is a
 /// series; those that come later are counted together.
-const WAYS: usize = 16;
+const WAYS: usize = 32;
 
 /// What tells edges apart: all of their labels but this process's own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -114,7 +114,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    for code in 0..1000 {
+                    for code in 0..50 * (WAYS as u16 + 4) {
                         let ended = Ended {
                             code: 200 + code % (WAYS as u16 + 4),
                             ..Ended::abandoned(false)

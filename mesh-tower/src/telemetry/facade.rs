@@ -43,10 +43,10 @@ pub struct MetricsBridge {
 }
 
 impl MetricsBridge {
-    /// Tells the recorder of this thread what has been counted: `istio_requests_total` as an absolute count, and
-    /// `istio_request_duration_milliseconds` as the calls since the last time, each at the upper bound of its bucket
-    /// (3600000 above the last): exact for a recorder with Envoy's buckets, too much by at most a bucket for others.
-    /// A second bridge tells a recorder the durations a second time.
+    /// Tells the recorder of this thread what has been counted: how many calls there were since the last
+    /// time (`istio_requests_total`), and each of them at the upper bound of its bucket
+    /// (`istio_request_duration_milliseconds`, 3600000 above the last): exact for a recorder with Envoy's buckets, too
+    /// much by at most a bucket for others. A second bridge tells a recorder all of it a second time.
     ///
     /// Returns whether the mesh is still there.
     pub fn flush(&mut self) -> bool {
@@ -63,10 +63,13 @@ impl MetricsBridge {
                 let labels = labels(values);
                 let requests = Key::from_parts(REQUESTS, labels.clone());
                 let counter = recorder.register_counter(&requests, &METADATA);
-                counter.absolute(reading.count());
                 let durations = Key::from_parts(DURATION, labels);
                 let histogram = recorder.register_histogram(&durations, &METADATA);
-                let told = self.told.get(values).copied().unwrap_or_default();
+                // An edge that was forgotten begins again.
+                let told = self.told.get(values).copied();
+                let told = told.filter(|told| told.count() <= reading.count());
+                let told = told.unwrap_or_default();
+                counter.increment(reading.count() - told.count());
                 for (at, count) in reading.since(&told) {
                     histogram.record_many(bound(at), count);
                 }

@@ -28,7 +28,7 @@ impl Mesh {
     ///   ([`Error::status`](crate::Error::status); to gRPC 200, with the status in `grpc_response_status`), and
     ///   `response_flags` says why. A caller that drops a call is `DC`, with code 0 if no response had begun.
     ///
-    /// An edge tells 16 ways to end apart; further ones are counted with `unknown` in those labels. Edges that no
+    /// An edge tells 32 ways to end apart; further ones are counted with `unknown` in those labels. Edges that no
     /// configuration names are forgotten when there are more than 4096.
     pub fn prometheus(&self) -> String {
         text(&self.shared.edges)

@@ -14,6 +14,7 @@ mod call_options;
 mod control_plane;
 mod csds;
 mod dialect;
+mod downloads;
 mod explain;
 mod go_control_plane;
 mod hostile;

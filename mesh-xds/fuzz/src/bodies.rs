@@ -213,12 +213,16 @@ fn bootstrap_by(input: &[u8], used: fn(usize) -> usize) -> Result<(), String> {
 
 /// A history, chosen by the input, ends alike in both variants of the protocol.
 pub fn ads(input: &[u8]) -> Result<(), String> {
-    difference(&mut Bytes(input), false).0.map_or(Ok(()), Err)
+    difference(&mut Bytes(input), false, 0.0)
+        .0
+        .map_or(Ok(()), Err)
 }
 
 /// The control: a delta server that does not say what it has removed.
 pub fn ads_broken(input: &[u8]) -> Result<(), String> {
-    difference(&mut Bytes(input), true).0.map_or(Ok(()), Err)
+    difference(&mut Bytes(input), true, 0.0)
+        .0
+        .map_or(Ok(()), Err)
 }
 
 /// Chances by the bytes of an input, then zeros.

@@ -5,7 +5,7 @@ mod delegates;
 mod rules;
 mod workloads;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
@@ -254,11 +254,15 @@ impl Registry {
     /// `ExternalName`s become further names of the services that they stand for, through each other too; one that
     /// stands for no service of the mesh has no routes.
     fn add_aliases(&mut self, aliases: &[(String, String)]) {
+        // Of one name the first counts.
+        let known: HashMap<&str, &str> = aliases
+            .iter()
+            .rev()
+            .map(|(name, of)| (&**name, &**of))
+            .collect();
         for (name, first) in aliases {
-            let mut target = first;
-            for _ in aliases {
-                let next = aliases.iter().find(|(name, _)| name == target);
-                let Some((_, of)) = next else { break };
+            let (mut target, mut seen) = (first.as_str(), HashSet::new());
+            while let Some(of) = known.get(target).filter(|_| seen.insert(target)) {
                 target = of;
             }
             for service in self.services.get_mut(target).into_iter().flatten() {

@@ -68,10 +68,10 @@ pub(crate) fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    if rate > 0.0 && rate <= 1e6 {
+    if (1e-3..=1e6).contains(&rate) {
         Ok(rate)
     } else {
-        Err("it must be above 0 and at most 1000000".to_owned())
+        Err("it must be at least 0.001 and at most 1000000".to_owned())
     }
 }
 

@@ -124,7 +124,8 @@ fn read_dir(dir: &Path, files: &mut Vec<(PathBuf, String)>) -> Result<(), Failur
     paths.sort();
     for path in paths {
         let extension = path.extension().and_then(OsStr::to_str);
-        if path.is_dir() {
+        // A link may lead back to where it stands.
+        if std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()) {
             read_dir(&path, files)?;
         } else if matches!(extension, Some("yaml" | "yml")) {
             let text = read_file(&path)?;

@@ -20,6 +20,8 @@ use compose::{Composed, Served};
 /// How many listeners that do not exist are remembered, and followed. An application that calls made-up hosts without
 /// end must not grow by them: beyond it all of them are forgotten, and asked for again when they are called.
 const MOST_MISSING: usize = 1024;
+/// How many may be on their way.
+const MOST_WAITING: usize = 4096;
 
 type Names = Arc<BTreeSet<Arc<str>>>;
 
@@ -82,7 +84,7 @@ pub(super) struct Listeners {
 impl Listeners {
     /// Returns whether it is new.
     pub(super) fn want(&mut self, name: ListenerName) -> bool {
-        if self.wanted.contains_key(name.name()) {
+        if self.wanted.contains_key(name.name()) || self.is_full() {
             return false;
         }
         self.forget_missing();
@@ -96,6 +98,14 @@ impl Listeners {
         };
         self.wanted.insert(key, listener);
         true
+    }
+
+    /// Whether as many are on their way as may be: hosts that somebody makes up must not cost memory, nor hold up the
+    /// configuration. Who calls a further one asks again with the next generation.
+    fn is_full(&self) -> bool {
+        let waiting = |it: &&Listener| !it.state.is_answered();
+        self.wanted.len() >= MOST_WAITING
+            && self.wanted.values().filter(waiting).count() >= MOST_WAITING
     }
 
     fn forget_missing(&mut self) {

@@ -29,8 +29,14 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 5 << 20;
 /// How much of one upload h2 keeps that the peer has no room for.
 const SEND_BUFFER: usize = 1 << 20;
-/// How large the head of a response may be.
-const MOST_HEADERS: u32 = 16 << 10;
+/// How large the head of a response may be: Envoy's `max_request_headers_kb`, 60 by default.
+const MOST_HEADERS: u32 = 60 << 10;
+/// What h2 lets small frames cost that nobody has read yet, over all streams of a connection. By its own bound one slow
+/// reader of small messages would end the calls of all others.
+const SMALL_FRAMES: usize = 32 << 20;
+/// How many calls that were given up h2 remembers: what still comes for one that it has forgotten counts as the peer's
+/// fault, and many such end the connection.
+const GIVEN_UP: usize = 4096;
 
 /// A connection that several requests use.
 #[derive(Debug, Clone)]
@@ -111,6 +117,8 @@ pub(super) async fn introduced(open: Open, peer: &Peer) -> Result<Shared, Connec
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MOST_HEADERS)
         .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
+        .max_concurrent_reset_streams(GIVEN_UP)
         .enable_push(false)
         .handshake(io.into_inner())
         .await

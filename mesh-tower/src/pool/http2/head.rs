@@ -49,11 +49,13 @@ fn is_of_a_connection(name: &HeaderName) -> bool {
 #[cold]
 fn strip(headers: &mut HeaderMap) {
     headers.remove(HOST);
-    if headers.get(TE).is_some_and(|value| value != TRAILERS) {
+    if headers.get_all(TE).iter().any(|value| value != TRAILERS) {
         headers.remove(TE);
     }
+    let named: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
     // The fields that it names are the connection's as well.
-    if let Some(named) = headers.remove(CONNECTION) {
+    for named in named {
         for name in named.to_str().unwrap_or_default().split(',') {
             headers.remove(name.trim());
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
@@ -37,13 +37,14 @@ impl Received {
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.whole {
             if let Some(data) = ready!(self.stream.poll_data(cx)) {
-                return Poll::Ready(unless_early(data.map(|bytes| self.taken(bytes))));
+                return Poll::Ready(Some(data.map(|bytes| self.taken(bytes))));
             }
             self.whole = true;
         }
         Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
             Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => unless_early(Err(error)),
+            // One that was whole before its reset, h2 knows to be whole (RFC 9113, 8.1).
+            Err(error) => Some(Err(error)),
         })
     }
 
@@ -78,14 +79,6 @@ fn told_length(headers: &HeaderMap) -> Option<u64> {
     let mut told = headers.get_all(CONTENT_LENGTH).iter().map(number);
     let first = told.next()??;
     told.all(|other| other == Some(first)).then_some(first)
-}
-
-/// A reset with NO_ERROR says that the response is whole before the request is (RFC 9113, 8.1).
-fn unless_early<T>(result: Result<T, h2::Error>) -> Option<Result<T, h2::Error>> {
-    match result {
-        Err(error) if error.reason() == Some(Reason::NO_ERROR) => None,
-        result => Some(result),
-    }
 }
 
 impl fmt::Debug for Received {

@@ -55,6 +55,11 @@ impl Upload {
             match frame.into_data() {
                 Ok(bytes) => {
                     let last = self.body.is_end_stream();
+                    // It says nothing, and peers end connections on which too many such frames come.
+                    if bytes.is_empty() && !last {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     // Room is asked for when there is something to send: what is reserved ahead, others lack.
                     self.stream.reserve_capacity(usize::from(!bytes.is_empty()));
                     self.waiting = Some((bytes, last));

@@ -161,7 +161,7 @@ impl Record {
             "[{}] \"{} {} {}\" {} {} {} - {failure} {} {} {} {} {} {} {} {} {} {} - - {} - {}\n",
             Time(self.start),
             self.method,
-            self.path(),
+            escaped(&self.path()),
             self.protocol(),
             self.ended.code,
             self.ended.flags,
@@ -226,10 +226,13 @@ impl Record {
 
 /// The host that was asked for, with its port if one was named.
 fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Box<str>> {
-    match uri.authority() {
-        Some(authority) => Some(authority.as_str().into()),
-        None => Some(lossy(headers.get(header::HOST)?).into()),
-    }
+    let text = match uri.authority() {
+        Some(authority) => authority.as_str().to_owned(),
+        None => lossy(headers.get(header::HOST)?),
+    };
+    // User information may hold what no log should.
+    let host = text.rsplit_once('@').map_or(&*text, |(_, host)| host);
+    Some(host.into())
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
@@ -259,10 +262,15 @@ struct Quoted(Option<String>);
 impl fmt::Display for Quoted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Some(known) => write!(f, "\"{}\"", known.replace('"', "\\\"")),
+            Some(known) => write!(f, "\"{}\"", escaped(known)),
             None => f.write_str("\"-\""),
         }
     }
+}
+
+/// What a peer chose, between quotes that it cannot end.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 /// `%START_TIME%`: UTC with milliseconds.

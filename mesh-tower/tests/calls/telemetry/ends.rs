@@ -125,6 +125,42 @@ async fn callers_that_go_away_are_told_apart_from_responses_that_break_off() {
     .await;
 }
 
+/// A server of HTTP/1 asks for no more than it writes, whether the body says that it has ended or not.
+#[tokio::test]
+async fn a_response_of_known_length_has_ended_when_it_is_written() {
+    let known = || async {
+        let whole = http_body::Frame::data(bytes::Bytes::from_static(b"whole"));
+        let whole = futures_util::stream::iter([Ok::<_, std::io::Error>(whole)]);
+        let never = futures_util::stream::pending();
+        let body = StreamBody::new(futures_util::StreamExt::chain(whole, never));
+        Response::builder()
+            .header("content-length", "5")
+            .body(AxumBody::new(body))
+            .unwrap()
+    };
+    let app = Router::new().route("/known", any(known));
+    let (address, server) = reviews(app).await;
+    let folder = Folder::reviews("HTTP", &[("v1", address)]);
+    folder.split(&[("v1", 1)]);
+    let client = folder.mesh(7).client();
+    for (method, text) in [("GET", "whole"), ("HEAD", "")] {
+        let request = Request::builder().method(method);
+        let request = request.uri("http://reviews:9080/known");
+        let response = client
+            .send(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.into_body().text().await.unwrap(), text, "{method}");
+    }
+    until("both to be counted", || async {
+        count(&requests(&server), &[]) == 2.0
+    })
+    .await;
+    let all = requests(&server);
+    let whole = [("response_code", "200"), ("response_flags", "-")];
+    assert_eq!(count(&all, &whole), 2.0, "{all:#?}");
+}
+
 /// A caller that gives up before the first configuration was waiting for nobody.
 #[tokio::test]
 async fn a_call_that_waits_for_its_configuration_is_counted_when_it_is_dropped() {

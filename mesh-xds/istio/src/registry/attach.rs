@@ -1,7 +1,7 @@
 //! Routes of Gateway API become rules for the hosts of the services that they name.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::host;
@@ -97,6 +97,8 @@ pub(super) fn attach(
     let mut found: BTreeMap<(String, String), Vec<Rule>> = BTreeMap::new();
     for route in routes {
         missing_backends(&route, parents, notes);
+        // A parent that is named twice has the rules once.
+        let mut seen = HashSet::new();
         for parent in &route.spec.parents {
             let (hosts, port) = match parents.find(parent) {
                 Ok(found) => found,
@@ -108,6 +110,9 @@ pub(super) fn attach(
                 }
             };
             for host in hosts {
+                if !seen.insert((host.clone(), port)) {
+                    continue;
+                }
                 let key = (route.namespace.clone(), host);
                 let rules = route.spec.rules.iter().map(|ranked| Rule {
                     ranked: on_port(ranked, port),

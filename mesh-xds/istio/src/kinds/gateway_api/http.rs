@@ -326,7 +326,7 @@ fn retry(rule: &Fields<'_>, sink: &mut Sink) -> Option<Retries> {
     for (i, code) in fields.list("codes", sink).iter().enumerate() {
         let path = format!("{}[{i}]", fields.path_of("codes"));
         if let Some(code) = crate::decode::integer(code, &path, 400, 599, sink) {
-            retry_on = format!("{retry_on},{code}");
+            retry_on.push_str(&format!(",{code}"));
         }
     }
     let attempts = fields.integer("attempts", 0, i32::MAX as u32, sink);
