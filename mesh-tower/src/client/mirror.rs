@@ -22,7 +22,7 @@ use crate::mesh::Shared;
 use crate::telemetry::MirrorStats;
 
 /// How many copies a mesh has on their way at a time. With [`Body::copy`]'s bound it is what mirrors that hang may
-/// hold of its memory: 256 MiB.
+/// hold of its memory: 256 MiB, without what h2 keeps of an upload whose response ended before it.
 const MOST: u64 = 256;
 
 /// What a mesh counts of them.
