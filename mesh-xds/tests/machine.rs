@@ -115,6 +115,39 @@ fn endpoints_are_asked_for_as_routes_name_their_clusters() {
     );
 }
 
+/// Stale nonces of the xDS protocol: the server has not read that the name was let go, so it would not send it again.
+#[test]
+fn a_name_that_returns_before_the_server_read_that_it_left_is_left_out_once() {
+    let mut rig = Rig::configured();
+    let only = vec![wire::host("b", &["two"])];
+    rig.deliver(RDS, "2", vec![wire::routes("9080", only)]);
+    // It crosses the request for "two" alone, which the server ignores.
+    rig.receive(EDS, "2", vec![wire::endpoints("one", 11)]);
+    let both = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
+    let sent = rig.deliver(RDS, "3", vec![wire::routes("9080", both)]);
+    let [without, with] = &of(&sent, EDS)[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(without.resource_names, ["two"]);
+    assert_eq!(with.resource_names, ["one", "two"]);
+    assert_eq!(without.response_nonce, with.response_nonce);
+
+    // These were crossed as well: once more, and not for ever.
+    for left_out in [true, false, false] {
+        let sent = rig.deliver(EDS, "3", vec![wire::endpoints("two", 12)]);
+        let names: Vec<_> = of(&sent, EDS)
+            .iter()
+            .map(|request| &request.resource_names[..])
+            .collect();
+        match left_out {
+            true => assert_eq!(names, [&["two"][..], &["one", "two"]]),
+            false => assert_eq!(names, [&["one", "two"]]),
+        }
+    }
+    rig.deliver(EDS, "4", vec![wire::endpoints("one", 21)]);
+    assert_eq!(rig.ports("a"), [Some(21)]);
+}
+
 #[test]
 fn endpoints_are_asked_for_by_service_name() {
     let mut rig = Rig::introduced();

@@ -104,6 +104,14 @@ pub(super) struct Accepted {
     pub(super) rejected: Vec<Rejected>,
 }
 
+impl Accepted {
+    /// The names of the resources that came, good or bad.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let taken = self.taken.iter().map(|(name, _)| name);
+        taken.chain(self.rejected.iter().map(|rejected| &rejected.name))
+    }
+}
+
 /// Hands the resources of one response over.
 pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
     let resource_type = batch.resource_type;

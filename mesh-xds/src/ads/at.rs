@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 };
 use rand::Rng;
 
-use super::accept::{Batch, Scope, accept, errors};
+use super::accept::{Accepted, Batch, Scope, accept, errors};
 use super::link::{Link, Subscriptions};
 use super::machine::Machine;
 use super::peer::Variant;
@@ -98,9 +98,10 @@ impl At<'_> {
         let keep = self.link().peer.features.ignore_resource_deletion;
         let batch = Batch::state(resource_type, &version, response.resources, keep)
             .with_errors(&response.resource_errors);
-        let (_, faults) = self.take(batch, response.resource_errors);
+        let (accepted, faults) = self.take(batch, response.resource_errors);
         if let Subscriptions::StateOfTheWorld(all) = &mut self.link().subscriptions {
-            all[resource_type as usize].received(&version, response.nonce, faults);
+            let names = accepted.names();
+            all[resource_type as usize].received(&version, response.nonce, faults, names);
         }
         self.settle_deadlines(resource_type);
     }
@@ -123,10 +124,10 @@ impl At<'_> {
             removed.clear();
         }
         let batch = Batch::changes(resource_type, &version, response.resources, removed);
-        let (taken, faults) = self.take(batch, response.resource_errors);
+        let (accepted, faults) = self.take(batch, response.resource_errors);
         if let Subscriptions::Delta(all) = &mut self.link().subscriptions {
             let subscription = &mut all[resource_type as usize];
-            for (name, version) in taken {
+            for (name, version) in accepted.taken {
                 subscription.accepted(name, version);
             }
             subscription.received(response.nonce, faults);
@@ -146,13 +147,12 @@ impl At<'_> {
         resource_type
     }
 
-    /// Hands a response to the cache. Returns what was taken of it, and what a NACK is to say.
-    #[allow(clippy::type_complexity, reason = "names with versions, and a text")]
+    /// Hands a response to the cache. Returns what became of it, and what a NACK is to say.
     fn take(
         &mut self,
         batch: Batch,
         resource_errors: Vec<ResourceError>,
-    ) -> (Vec<(Arc<str>, Arc<str>)>, Option<String>) {
+    ) -> (Accepted, Option<String>) {
         self.machine.heard(self.server);
         let Machine {
             assembler,
@@ -192,7 +192,7 @@ impl At<'_> {
         if matches!(resource_type, ResourceType::Route | ResourceType::Listener) {
             self.machine.tell_ignored();
         }
-        (accepted.taken, faults)
+        (accepted, faults)
     }
 
     fn settle_deadlines(&mut self, resource_type: ResourceType) {

@@ -209,6 +209,8 @@ struct Stream {
     /// Names and bytes that were sent.
     sent: BTreeMap<String, Vec<u8>>,
     in_flight: VecDeque<DiscoveryResponse>,
+    /// Of the last response.
+    nonce: String,
 }
 
 /// The control plane and the wire.
@@ -265,6 +267,10 @@ impl Plane {
         let of = ResourceType::from_type_url(&request.type_url).expect("a known type");
         let names: BTreeSet<String> = request.resource_names.into_iter().collect();
         let stream = &mut self.streams[of as usize];
+        // A response has crossed it: as istiod and go-control-plane do, which wait for the answer to that one.
+        if request.response_nonce != stream.nonce {
+            return true;
+        }
         stream
             .sent
             .retain(|name, _| of == CDS || names.contains(name));
@@ -302,7 +308,8 @@ impl Plane {
         self.nonces += 1;
         let resources = resources.into_iter().map(|(_, any)| any.clone()).collect();
         let version = self.current.to_string();
-        let response = wire::response(of, &version, &self.nonces.to_string(), resources);
+        stream.nonce = self.nonces.to_string();
+        let response = wire::response(of, &version, &stream.nonce, resources);
         stream.in_flight.push_back(response);
     }
 
