@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -26,8 +26,8 @@ pub struct Body {
     upload: Option<Arc<Trail>>,
     /// Tells the body of a gRPC request that its call has ended.
     tied: Option<Tied>,
-    /// Of a response: what is told how it ended.
-    account: Option<Account>,
+    /// What is told how a response without a lease ended, one that the configuration gave.
+    account: Option<Box<Account>>,
 }
 
 enum Inner {
@@ -125,8 +125,26 @@ impl Body {
     ///
     /// # Errors
     /// When the peer stops before the end.
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        Ok(self.collect().await?.to_bytes())
+    pub async fn bytes(mut self) -> Result<Bytes, Error> {
+        let mut first = Bytes::new();
+        // Most bodies are one frame, and need nothing to be gathered in.
+        while first.is_empty() {
+            match self.frame().await.transpose()? {
+                None => return Ok(first),
+                Some(frame) => first = frame.into_data().unwrap_or_default(),
+            }
+        }
+        if self.is_end_stream() {
+            return Ok(first);
+        }
+        let rest = self.collect().await?.aggregate();
+        if !rest.has_remaining() {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(first.len() + rest.remaining());
+        whole.put(first);
+        whole.put(rest);
+        Ok(whole.freeze())
     }
 
     /// All of it as text; what is not UTF-8 is replaced.
@@ -138,11 +156,26 @@ impl Body {
     }
 
     fn finish(&mut self) {
+        let account = self.take_account();
         if let Some(lease) = self.lease.take() {
             lease.finished();
         }
-        if let Some(account) = self.account.take() {
+        if let Some(account) = account {
             account.finished();
+        }
+    }
+
+    fn take_account(&mut self) -> Option<Account> {
+        match &mut self.lease {
+            Some(lease) => lease.account().take(),
+            None => self.account.take().map(|account| *account),
+        }
+    }
+
+    fn open_account(&mut self) -> Option<&mut Account> {
+        match &mut self.lease {
+            Some(lease) => lease.account().as_mut(),
+            None => self.account.as_deref_mut(),
         }
     }
 
@@ -203,29 +236,24 @@ impl Body {
     /// Lets a response tell how it ends.
     pub(crate) fn account(&mut self, account: Account) {
         if self.is_end_stream() {
-            account.finished();
-        } else {
-            self.account = Some(account);
+            return account.finished();
+        }
+        match &mut self.lease {
+            Some(lease) => *lease.account() = Some(account),
+            None => self.account = Some(Box::new(account)),
         }
     }
 
     /// Lets somebody be told of a response's end. One that has ended already is told at once.
     pub(crate) fn observe(&mut self, observed: Box<Observed>) {
-        if let Some(account) = &mut self.account {
+        if let Some(account) = self.open_account() {
             account.observe(observed);
         }
     }
 
-    /// The response has failed.
-    fn broken_off(&mut self, error: Error) -> Error {
-        if let Some(account) = self.account.take() {
-            account.broken_off(error.flags());
-        }
-        error
-    }
-
     fn failed(&mut self, cause: BoxError) -> Error {
         let reason = format!("the body ended before it was complete: {cause}");
+        let account = self.take_account();
         let error = match self.lease.take() {
             Some(lease) => lease.failed(|place| {
                 let kind = match is_ours(&*cause) {
@@ -238,17 +266,18 @@ impl Body {
             None => Error::new(Kind::Upload, Place::default(), reason)
                 .caused(Sent::MaybeProcessed, cause),
         };
-        self.broken_off(error)
+        broken_off(account, error)
     }
 
     /// A limit has passed: what is left of the response is given up, and its connection with it.
     fn expired(&mut self, expired: Expired) -> Error {
         self.inner = Inner::Empty;
+        let account = self.take_account();
         let error = match self.lease.take() {
             Some(lease) => lease.failed(|place| expired.error(place, Sent::Processed)),
             None => expired.error(Place::default(), Sent::Processed),
         };
-        self.broken_off(error)
+        broken_off(account, error)
     }
 
     /// Whether the call of which this is the request has ended, at a limit or because nobody waits for it.
@@ -270,6 +299,14 @@ impl Body {
             None => Poll::Pending,
         }
     }
+}
+
+/// The response has failed.
+fn broken_off(account: Option<Account>, error: Error) -> Error {
+    if let Some(account) = account {
+        account.broken_off(error.flags());
+    }
+    error
 }
 
 /// What is there, if it is a `T`.
@@ -347,7 +384,7 @@ impl HttpBody for Body {
         }
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                if let Some(account) = &mut self.account {
+                if let Some(account) = self.open_account() {
                     account.frame(&frame);
                 }
                 if last {

@@ -14,7 +14,7 @@ use mesh_xds::{Assembled, Change};
 use rand::Rng;
 use tokio::sync::watch;
 
-use crate::pool::{EndpointPool, Http2Pools};
+use crate::pool::{EndpointPool, Pools};
 use crate::random::SplitMix;
 use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
@@ -69,7 +69,7 @@ impl LiveCluster {
     fn new(
         model: &Arc<Cluster>,
         former: Option<&Self>,
-        http2: &mut Http2Pools,
+        pools: &mut Pools,
         errors: &Arc<Errors>,
         edges: &Edges,
         rng: &mut SplitMix,
@@ -86,7 +86,7 @@ impl LiveCluster {
                 Some(pool) if pool.fits(endpoint, model, &service) => Arc::clone(pool),
                 _ => {
                     let edge = edges.to(&service, endpoint.workload.as_ref());
-                    Arc::new(EndpointPool::new(endpoint, model, http2, edge))
+                    Arc::new(EndpointPool::new(endpoint, model, pools, edge))
                 }
             });
         Self {
@@ -119,7 +119,7 @@ impl LiveCluster {
             },
             ..model
         };
-        let (mut none, mut rng) = (Http2Pools::default(), SplitMix::default());
+        let (mut none, mut rng) = (Pools::default(), SplitMix::default());
         Self::new(&Arc::new(model), None, &mut none, errors, edges, &mut rng)
     }
 }
@@ -243,7 +243,7 @@ impl Live {
 
     fn live_cluster(&self, model: &Arc<Cluster>, rng: &mut SplitMix) -> Arc<LiveCluster> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let Used { clusters, http2 } = &mut *used;
+        let Used { clusters, pools } = &mut *used;
         let former = clusters.get(&model.name);
         if let Some(same) = former
             .as_ref()
@@ -255,7 +255,7 @@ impl Live {
         let cluster = Arc::new(LiveCluster::new(
             model,
             former,
-            http2,
+            pools,
             &self.errors,
             &self.edges,
             rng,
@@ -276,7 +276,7 @@ impl Live {
             used.clusters.forget(name);
         }
         used.clusters.sweep();
-        used.http2.sweep();
+        used.pools.sweep();
     }
 }
 
@@ -285,5 +285,5 @@ impl Live {
 struct Used {
     /// The newest version of each.
     clusters: WeakMap<Arc<str>, LiveCluster>,
-    http2: Http2Pools,
+    pools: Pools,
 }

@@ -1,6 +1,6 @@
 //! Connections belong to endpoints. One pool per endpoint, so no lock is shared between endpoints:
 //! HTTP/1.1 as a stack of idle connections, HTTP/2 by counting open streams. Clusters that have an endpoint in
-//! common (a service and its subsets) share its HTTP/2 connections.
+//! common (a service and its subsets) share its connections.
 
 mod connect;
 mod http1;
@@ -54,8 +54,21 @@ enum Connections {
     Http2(Arc<http2::Pool>),
 }
 
-/// The HTTP/2 pools in use: clusters share those that are alike.
-pub(crate) type Http2Pools = WeakMap<Alike, http2::Pool>;
+/// The pools in use: clusters share those that are alike, so that a subset of a service opens no connections of its own
+/// beside those of the service.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    http1: WeakMap<Alike, http1::Pool>,
+    http2: WeakMap<Alike, http2::Pool>,
+}
+
+impl Pools {
+    /// Forgets those that nobody uses any more.
+    pub(crate) fn sweep(&mut self) {
+        self.http1.sweep();
+        self.http2.sweep();
+    }
+}
 
 /// All that a connection is made by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -96,7 +109,7 @@ impl EndpointPool {
     pub(crate) fn new(
         endpoint: &Endpoint,
         cluster: &Cluster,
-        http2: &mut Http2Pools,
+        pools: &mut Pools,
         edge: Arc<Edge>,
     ) -> Self {
         let alike = Alike::of(endpoint, cluster);
@@ -106,14 +119,12 @@ impl EndpointPool {
         };
         let connections = match cluster.protocol {
             Protocol::Http1 => Connections::Http1 {
-                http: Arc::new(http1::Pool::new(peer)),
+                http: pools.http1.shared(&alike, || http1::Pool::new(peer)),
                 grpc: OnceLock::new(),
             },
-            Protocol::Http2 => Connections::Http2(http2.get(&alike).unwrap_or_else(|| {
-                let pool = Arc::new(http2::Pool::new(peer));
-                http2.insert(alike.clone(), &pool);
-                pool
-            })),
+            Protocol::Http2 => {
+                Connections::Http2(pools.http2.shared(&alike, || http2::Pool::new(peer)))
+            }
         };
         Self {
             address: endpoint.address,

@@ -30,6 +30,18 @@ impl<K: Eq + Hash, V> WeakMap<K, V> {
         self.entries.get(key).and_then(Weak::upgrade)
     }
 
+    /// What there is, or else what is made now.
+    pub(crate) fn shared(&mut self, key: &K, make: impl FnOnce() -> V) -> Arc<V>
+    where
+        K: Clone,
+    {
+        self.get(key).unwrap_or_else(|| {
+            let made = Arc::new(make());
+            self.insert(key.clone(), &made);
+            made
+        })
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: &Arc<V>) {
         self.entries.insert(key, Arc::downgrade(value));
     }

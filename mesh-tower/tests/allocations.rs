@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 
 /// What a warm call over HTTP/1.1 may allocate, hyper's own share included: the one boxed future,
 /// the Host header, the lease of the connection, and what hyper needs for a request and a response.
-const MOST: u64 = 12;
+const MOST: u64 = 11;
 
 /// What a warm call over HTTP/2 may allocate, h2's own share included: the one boxed future, the lease of the
 /// connection, the content-length, and what h2 needs for a stream and for the heads of both sides.

@@ -93,7 +93,7 @@ impl RouteLayer {
         };
         let ending = Ending {
             authority,
-            place: self.call_info.then(Place::default),
+            place: self.call_info.then(Box::default),
             change: None,
             extra: None,
             account: Some(begun.toward(toward(&destination.goal, None))),
@@ -311,7 +311,7 @@ fn begin<B: 'static>(
     }
     let ending = Ending {
         authority,
-        place: terms.call_info.then(|| destination.place.clone()),
+        place: terms.call_info.then(|| Box::new(destination.place.clone())),
         change,
         extra,
         account: Some(terms.begun.toward(toward(&destination.goal, edge))),
@@ -346,7 +346,7 @@ fn toward(goal: &Goal, edge: Option<Arc<Edge>>) -> Toward {
 #[derive(Debug)]
 pub struct Ending {
     authority: Option<Authority>,
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     change: Option<Change>,
     extra: Option<Box<Extra>>,
     account: Option<Account>,
@@ -420,7 +420,7 @@ impl<F> fmt::Debug for RouteFuture<F> {
 }
 
 /// Adds what the caller asked to know.
-fn informed(answered: Answered, place: Option<Place>, flags: &'static str) -> Response<Body> {
+fn informed(answered: Answered, place: Option<Box<Place>>, flags: &'static str) -> Response<Body> {
     let Answered {
         mut response,
         endpoint,

@@ -143,17 +143,17 @@ impl Pool {
         if !self.peer.is_ours() && idle.len() > MOST_IDLE_OUTSIDE {
             idle.pop_front();
         }
-        close_old(&mut idle);
+        close_old(&mut idle, since);
     }
 
     /// Closes what has been idle for too long, for pools that are not called any more.
     pub(crate) fn sweep(&self) {
-        close_old(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        close_old(&mut idle, Instant::now());
     }
 }
 
-fn close_old(idle: &mut VecDeque<Idle>) {
-    let now = Instant::now();
+fn close_old(idle: &mut VecDeque<Idle>, now: Instant) {
     while idle
         .front()
         .is_some_and(|coldest| now - coldest.since > IDLE_TIMEOUT)

@@ -12,7 +12,7 @@ use super::http2::Stream;
 use super::tether::Tether;
 use crate::client::{Expired, Trail, Watch};
 use crate::error::{Error, Place};
-use crate::telemetry::{Cells, Edge, Outcome};
+use crate::telemetry::{Account, Cells, Edge, Outcome};
 
 /// A request that is counted on its cluster and endpoint, until dropped.
 #[derive(Debug)]
@@ -80,6 +80,7 @@ struct Held {
     counted: Counted,
     place: Place,
     watch: Option<Pin<Box<Watch>>>,
+    account: Option<Account>,
 }
 
 #[derive(Debug)]
@@ -99,6 +100,7 @@ impl Lease {
             counted,
             place,
             watch: None,
+            account: None,
         }))
     }
 
@@ -126,6 +128,11 @@ impl Lease {
         let error = error(std::mem::take(&mut self.0.place));
         self.0.counted.cluster.failed_with(error.flags());
         error
+    }
+
+    /// What is told how the response ended. It stands here so that a body stays small: it is moved often.
+    pub(crate) const fn account(&mut self) -> &mut Option<Account> {
+        &mut self.0.account
     }
 
     /// Lets a timer watch over the rest of the response.

@@ -1,10 +1,14 @@
 //! A call from a folder of YAML to a backend: routes, splits, versions, failures.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::routing::post;
 use http::{Request, StatusCode};
 use mesh_tower::{Body, CallInfo, Mesh, Sent};
 
+use crate::support::outside::Server;
 use crate::support::{
     Backend, Closed, Folder, URL, answers, get, node, text_of, until, within_five_sigma,
 };
@@ -242,6 +246,24 @@ async fn requests_and_in_flight_are_counted_per_edge() {
         (13, Some(&1)),
         "{stats:?}"
     );
+}
+
+#[tokio::test]
+async fn subsets_with_an_endpoint_in_common_share_its_connections() {
+    let server = Server::plain().await;
+    let both = [("v1", server.address), ("v2", server.address)];
+    let folder = Folder::reviews("HTTP", &both);
+    folder.split(&[("v1", 50), ("v2", 50)]);
+    let client = folder.mesh(SEED).client().with_call_info();
+    let mut clusters = BTreeMap::<Arc<str>, usize>::new();
+    for _ in 0..100 {
+        let response = client.get(URL).await.unwrap();
+        let info = response.extensions().get::<CallInfo>().unwrap().clone();
+        *clusters.entry(info.cluster).or_default() += 1;
+        response.into_body().bytes().await.unwrap();
+    }
+    assert_eq!(clusters.len(), 2, "{clusters:?}");
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
