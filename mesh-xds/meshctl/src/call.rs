@@ -11,7 +11,8 @@ use crate::rules;
 /// What to send, how often, and by which rules.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Such as `http://reviews:9080/reviews/0`.
+    /// Such as `http://reviews:9080/reviews/0`. `https://` goes to the host itself, past the rules for HTTP, if the
+    /// mesh lets it out.
     #[arg(value_parser = url)]
     url: Uri,
     /// GET, or POST when there is a body.
@@ -49,9 +50,9 @@ pub(crate) enum Output {
 pub(crate) fn url(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(_)) => Ok(uri),
+        (Some("http" | "https"), Some(_)) => Ok(uri),
         (Some(other), Some(_)) => Err(format!(
-            "its scheme is {other}, which is not served yet; use http:// (the call is plaintext)"
+            "its scheme is {other}; a call is of http:// or https://"
         )),
         _ => Err("it needs a scheme and a host, as in http://reviews:9080/reviews/0".to_owned()),
     }

@@ -379,6 +379,26 @@ fn a_request_is_explained_and_not_sent() {
 }
 
 #[test]
+fn https_is_explained_and_called() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    let mesh = folder(&v1, &v2);
+    let on = |verb: &str, url: &str| {
+        let mut command = meshctl([verb, url, "--config"]);
+        done(command.arg(mesh.path()), "")
+    };
+    let (code, out, err) = on("explain", "https://example.com/");
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("goes to the host that it asks for"), "{out}");
+    // The echo speaks plaintext: what fails is TLS with it.
+    let (code, _, err) = on("call", &format!("https://{}/", v1.address));
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("0 answered, 1 failed (503 UF: 1)"), "{err}");
+    let (code, _, err) = on("call", "ftp://example.com/");
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("http:// or https://"), "{err}");
+}
+
+#[test]
 fn a_request_is_explained_by_a_control_plane() {
     let mesh = folder_at("127.0.0.1:1", "127.0.0.1:2", "");
     let mut command = meshctl(["control-plane", "--listen", "127.0.0.1:0", "--config"]);
