@@ -48,6 +48,8 @@ impl std::fmt::Display for Action {
 /// One object of an [`apply`] or a [`delete`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
+    /// The group in `apiVersion`, such as `networking.istio.io`; empty for the kinds of Kubernetes' core.
+    pub group: String,
     /// `kind`.
     pub kind: String,
     /// `metadata.namespace`, defaulted.
@@ -125,6 +127,7 @@ fn edit(
 
 fn outcome(header: &Header, file: PathBuf, action: Action) -> Applied {
     Applied {
+        group: header.group().to_owned(),
         kind: header.kind.clone(),
         namespace: header.namespace.clone(),
         name: header.name.clone(),

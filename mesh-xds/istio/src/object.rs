@@ -22,8 +22,18 @@ pub struct Object {
 }
 
 impl Object {
+    /// The group in `apiVersion`, such as `networking.istio.io`; empty for the kinds of Kubernetes' core.
+    pub fn group(&self) -> &str {
+        group(&self.api_version)
+    }
+
     /// `Kind namespace/name`.
     pub fn id(&self) -> String {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
+}
+
+/// What stands before the version in `apiVersion`.
+pub(crate) fn group(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
 }

@@ -31,7 +31,11 @@ pub(crate) fn apply(args: &Args) -> Result<(), Failure> {
     let applied = mesh_istio::apply(&args.config, &text, &source)?;
     let mut out = io::stdout().lock();
     for Applied {
-        kind, name, action, ..
+        group,
+        kind,
+        name,
+        action,
+        ..
     } in &applied
     {
         let verb = match action {
@@ -39,7 +43,7 @@ pub(crate) fn apply(args: &Args) -> Result<(), Failure> {
             Action::Configured => "configured",
             Action::Unchanged | Action::Deleted | Action::NotFound => "unchanged",
         };
-        writeln!(out, "{}/{name} {verb}", qualified(kind))?;
+        writeln!(out, "{}/{name} {verb}", qualified(kind, group))?;
     }
     warn_unsupported(&args.config, &applied)
 }
@@ -64,6 +68,7 @@ pub(crate) fn delete(args: &Args) -> Result<(), Failure> {
     let mut missing = Vec::new();
     let mut out = io::stdout().lock();
     for Applied {
+        group,
         kind,
         namespace,
         name,
@@ -74,10 +79,10 @@ pub(crate) fn delete(args: &Args) -> Result<(), Failure> {
         if *action == Action::NotFound {
             missing.push(format!(
                 "{} {name:?} not found in namespace {namespace}",
-                qualified(kind)
+                qualified(kind, group)
             ));
         } else {
-            writeln!(out, "{} {name:?} deleted", qualified(kind))?;
+            writeln!(out, "{} {name:?} deleted", qualified(kind, group))?;
         }
     }
     if missing.is_empty() {

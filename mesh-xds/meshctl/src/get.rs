@@ -56,7 +56,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         None => table(&mut out, &found)?,
         Some(Output::Name) => {
             for object in found {
-                writeln!(out, "{}/{}", qualified(&object.kind), object.name)?;
+                let kind = qualified(&object.kind, object.group());
+                writeln!(out, "{kind}/{}", object.name)?;
             }
         }
         Some(Output::Yaml) => {
@@ -81,7 +82,7 @@ fn nothing(args: &Args) -> Result<(), Failure> {
     if let (Some(kind), Some(name)) = (&args.kind, &args.name) {
         return Err(Failure::No(format!(
             "{}/{name} not found in{namespace} {place}",
-            qualified(&singular(kind))
+            singular(kind)
         )));
     }
     if args.output == Some(Output::Json) {

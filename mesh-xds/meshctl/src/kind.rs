@@ -30,18 +30,15 @@ pub(crate) fn singular(kind: &str) -> String {
     kind.strip_suffix('s').unwrap_or(kind).to_owned()
 }
 
-/// `virtualservice.networking.istio.io`: how kubectl names an object's type.
-pub(crate) fn qualified(kind: &str) -> String {
-    let kind = kind.to_ascii_lowercase();
-    let group = match kind.as_str() {
-        "peerauthentication" | "authorizationpolicy" | "requestauthentication" => {
-            "security.istio.io"
-        }
-        "telemetry" => "telemetry.istio.io",
-        "wasmplugin" => "extensions.istio.io",
-        _ => "networking.istio.io",
-    };
-    format!("{kind}.{group}")
+/// `virtualservice.networking.istio.io`, and `service` of Kubernetes' core, which has no group: how kubectl names an
+/// object's type.
+pub(crate) fn qualified(kind: &str, group: &str) -> String {
+    let mut name = kind.to_ascii_lowercase();
+    if !group.is_empty() {
+        name.push('.');
+        name.push_str(group);
+    }
+    name
 }
 
 #[cfg(test)]
@@ -63,9 +60,5 @@ mod tests {
         ] {
             assert_eq!(singular(text), kind, "{text}");
         }
-        assert_eq!(
-            qualified("PeerAuthentication"),
-            "peerauthentication.security.istio.io"
-        );
     }
 }

@@ -86,6 +86,49 @@ fn apply_get_delete() {
 }
 
 #[test]
+fn a_kind_is_named_with_the_group_of_its_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: reviews }
+spec:
+  parentRefs: [{ group: '', kind: Service, name: reviews }]
+  rules: [{ backendRefs: [{ name: reviews, port: 9080 }] }]
+---
+apiVersion: v1
+kind: Service
+metadata: { name: reviews }
+spec: { ports: [{ name: http, port: 9080 }] }
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: reviews }
+spec: {}
+";
+    let on = |verb: &str| {
+        let mut command = meshctl([verb, "-f", "-", "--config"]);
+        done(command.arg(dir.path()), text)
+    };
+    let names = [
+        "httproute.gateway.networking.k8s.io",
+        "service",
+        "peerauthentication.security.istio.io",
+    ];
+    let said = |end: &str| names.map(|name| format!("{name}{end}\n")).concat();
+    let (code, out, err) = on("apply");
+    assert_eq!((code, out), (0, said("/reviews created")), "{err}");
+    let mut command = meshctl(["get", "-o", "name", "--config"]);
+    let (code, out, err) = done(command.arg(dir.path()), "");
+    assert_eq!(code, 0, "{err}");
+    for name in names {
+        let line = format!("{name}/reviews");
+        assert!(out.lines().any(|l| l == line), "{line} in\n{out}");
+    }
+    let (code, out, err) = on("delete");
+    assert_eq!((code, out), (0, said(" \"reviews\" deleted")), "{err}");
+}
+
+#[test]
 fn a_bad_file_writes_nothing_of_any() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, files) = (dir.path().join("mesh"), dir.path().join("files"));

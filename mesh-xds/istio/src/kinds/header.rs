@@ -1,8 +1,8 @@
 //! `apiVersion`, `kind` and `metadata`: what every document has (Kubernetes object conventions).
 
 use crate::decode::{Fields, Schema, Sink};
-use crate::host;
 use crate::yaml::{Data, Position, Value};
+use crate::{host, object};
 
 /// The namespace of an object that names none, as with `kubectl`.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
@@ -39,9 +39,7 @@ impl Header {
 
     /// The API group; empty for Kubernetes' core.
     pub(crate) fn group(&self) -> &str {
-        self.api_version
-            .rsplit_once('/')
-            .map_or("", |(group, _)| group)
+        object::group(&self.api_version)
     }
 
     /// The version without the group.
