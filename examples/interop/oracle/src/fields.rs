@@ -16,8 +16,8 @@ pub(crate) enum Status {
 }
 
 const EXTENSION: Status = NotSupported("an extension's own message");
-const MIRROR: Status = NotSupported("mirroring: a later issue");
-const RETRY: Status = NotSupported("retries: a later issue");
+const MIRROR: Status = NotSupported("nobody waits for a copy, so there is nothing to compare");
+const RETRY: Status = NotSupported("retries by policy are not served");
 const FROM_FILES: Status = NotSupported("a control plane must not make us read files or variables");
 
 /// The list by message.
@@ -73,7 +73,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 NotSupported("about TLS of callers from outside"),
             ),
             ("virtual_clusters", NotSupported("statistics")),
-            ("rate_limits", NotSupported("rate limits: a later issue")),
+            ("rate_limits", NotSupported("rate limits are not served")),
             ("request_headers_to_add", Generated(Mutation)),
             ("request_headers_to_remove", Generated(Mutation)),
             ("response_headers_to_add", Generated(Mutation)),
@@ -110,13 +110,13 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("filter_action", EXTENSION),
             ("non_forwarding_action", NotSupported("for servers")),
             ("metadata", Generated(Core)),
-            ("decorator", NotSupported("tracing: a later issue")),
+            ("decorator", NotSupported("about spans, not about the call")),
             ("typed_per_filter_config", EXTENSION),
             ("request_headers_to_add", Generated(Mutation)),
             ("request_headers_to_remove", Generated(Mutation)),
             ("response_headers_to_add", Generated(Mutation)),
             ("response_headers_to_remove", Generated(Mutation)),
-            ("tracing", NotSupported("tracing: a later issue")),
+            ("tracing", NotSupported("about spans, not about the call")),
             (
                 "per_request_buffer_limit_bytes",
                 NotSupported("a limit of Envoy's memory"),
@@ -242,10 +242,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("path_rewrite_policy", EXTENSION),
             ("path_rewrite", NotSupported("not sent by Istio")),
             ("host_rewrite_literal", Generated(HostRewrite)),
-            (
-                "auto_host_rewrite",
-                NotSupported("endpoints have no host names here yet"),
-            ),
+            ("auto_host_rewrite", NotSupported("not served")),
             ("host_rewrite_header", Generated(HostRewrite)),
             ("host_rewrite_path_regex", Generated(HostRewrite)),
             ("host_rewrite", NotSupported("not sent by Istio")),
@@ -257,11 +254,11 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("retry_policy", RETRY),
             ("retry_policy_typed_config", RETRY),
             ("request_mirror_policies", MIRROR),
-            ("priority", NotSupported("circuit breaking: a later issue")),
-            ("rate_limits", NotSupported("rate limits: a later issue")),
+            ("priority", NotSupported("there are no circuit breakers")),
+            ("rate_limits", NotSupported("rate limits are not served")),
             (
                 "include_vh_rate_limits",
-                NotSupported("rate limits: a later issue"),
+                NotSupported("rate limits are not served"),
             ),
             ("hash_policy", Generated(Hash)),
             ("cors", NotSupported("for browsers: a server's concern")),
@@ -273,7 +270,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 "grpc_timeout_offset",
                 NotSupported("replaced by max_stream_duration"),
             ),
-            ("upgrade_configs", NotSupported("no upgrades yet")),
+            ("upgrade_configs", NotSupported("upgrades are not served")),
             (
                 "internal_redirect_policy",
                 NotSupported("not sent by Istio"),
