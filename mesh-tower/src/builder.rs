@@ -1,5 +1,7 @@
 //! How a mesh starts: where the rules come from, and who we are.
 
+mod source;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::{InvalidServer, Server, Status, Variant};
+use mesh_xds::bootstrap::variable;
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
 use mesh_xds::{Bootstrap, BootstrapError, Dialect, Node};
 use tokio::sync::{mpsc, watch};
@@ -19,6 +22,7 @@ use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
+pub use source::RulesFrom;
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -85,31 +89,30 @@ impl Builder {
     }
 
     pub(crate) fn from_env() -> Result<Self, StartError> {
-        let admin = std::env::var("MESH_ADMIN").ok();
         let builder = Self::rules_from_env()?;
-        Ok(match admin.filter(|address| !address.is_empty()) {
+        let admin = variable("MESH_ADMIN").and_then(|address| address.into_string().ok());
+        Ok(match admin {
             Some(address) => builder.admin(address),
             None => builder,
         })
     }
 
     fn rules_from_env() -> Result<Self, StartError> {
-        if std::env::var("MESH").is_ok_and(|value| value == "off") {
-            return Ok(Self::new().direct());
-        }
-        if let Some(bootstrap) = Bootstrap::from_env()? {
-            return Ok(Self {
-                rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
-                node: Some(bootstrap.node),
-                ..Self::new()
-            });
-        }
-        match std::env::var_os("MESH_CONFIG").map(PathBuf::from) {
+        match RulesFrom::env() {
+            RulesFrom::Off => Ok(Self::new().direct()),
+            RulesFrom::Bootstrap => {
+                let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
+                Ok(Self {
+                    rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
+                    node: Some(bootstrap.node),
+                    ..Self::new()
+                })
+            }
             #[cfg(feature = "yaml")]
-            Some(folder) => Ok(Self::new().yaml(folder)),
+            RulesFrom::Folder(folder) => Ok(Self::new().yaml(folder)),
             #[cfg(not(feature = "yaml"))]
-            Some(folder) => Err(StartError::NoYaml(folder)),
-            None => Err(StartError::NoBootstrap),
+            RulesFrom::Folder(folder) => Err(StartError::NoYaml(folder)),
+            RulesFrom::Nowhere => Err(StartError::NoBootstrap),
         }
     }
 

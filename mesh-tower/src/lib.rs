@@ -40,7 +40,7 @@ mod tls;
 mod weak_map;
 
 pub use body::Body;
-pub use builder::{Builder, StartError};
+pub use builder::{Builder, RulesFrom, StartError};
 pub use client::{CallInfo, CallOptions, MeshClient, Outbound, OutboundLayer};
 pub use error::{BoxError, Error, Sent};
 #[cfg(feature = "grpc")]

@@ -121,7 +121,8 @@ impl Mesh {
 
     /// A mesh as the environment says: `GRPC_XDS_BOOTSTRAP` names a bootstrap file,
     /// `GRPC_XDS_BOOTSTRAP_CONFIG` holds one; with neither, `MESH_CONFIG` names a folder of Istio YAML to follow
-    /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says.
+    /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says. A variable that is
+    /// empty counts as one that is not set.
     ///
     /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]).
     ///

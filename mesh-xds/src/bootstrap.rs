@@ -34,12 +34,12 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Reads the environment. `None` when neither variable is set.
+    /// Reads the environment. `None` when neither variable is set; one that is empty counts as not set.
     ///
     /// # Errors
     /// When the file cannot be read, or the JSON does not hold a bootstrap that can be used.
     pub fn from_env() -> Result<Option<Self>, BootstrapError> {
-        if let Some(path) = std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()) {
+        if let Some(path) = variable(FILE_VARIABLE) {
             let path = PathBuf::from(path);
             let whence = format!("{} (from {FILE_VARIABLE})", path.display());
             let json = std::fs::read_to_string(&path).map_err(|error| BootstrapError {
@@ -48,12 +48,21 @@ impl Bootstrap {
             })?;
             return Self::parse_in(&json, &whence, variables()).map(Some);
         }
-        match std::env::var(INLINE_VARIABLE) {
-            Ok(json) if !json.is_empty() => {
-                Self::parse_in(&json, INLINE_VARIABLE, variables()).map(Some)
-            }
-            _ => Ok(None),
-        }
+        let Some(json) = variable(INLINE_VARIABLE) else {
+            return Ok(None);
+        };
+        let json = json.into_string().map_err(|_| BootstrapError {
+            whence: INLINE_VARIABLE.to_owned(),
+            reason: "it is not UTF-8".to_owned(),
+        })?;
+        Self::parse_in(&json, INLINE_VARIABLE, variables()).map(Some)
+    }
+
+    /// Whether the environment names a bootstrap: whether [`Self::from_env`] gives one, or an error.
+    pub fn is_named() -> bool {
+        [FILE_VARIABLE, INLINE_VARIABLE]
+            .iter()
+            .any(|name| variable(name).is_some())
     }
 
     /// Parses the JSON; `whence` is what errors call it.
@@ -112,6 +121,11 @@ impl Bootstrap {
     pub fn servers(&self) -> impl Iterator<Item = &Server> {
         std::iter::once(&self.server).chain(&self.fallback)
     }
+}
+
+/// The value of a variable of the environment; one that is empty counts as not set.
+pub fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The environment, as far as it is text.

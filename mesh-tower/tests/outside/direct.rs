@@ -245,6 +245,7 @@ fn with_environment(test: &str, variables: &[(&str, &str)]) -> bool {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     for name in [
         "MESH",
+        "MESH_ADMIN",
         "MESH_CONFIG",
         "GRPC_XDS_BOOTSTRAP",
         "GRPC_XDS_BOOTSTRAP_CONFIG",
@@ -282,6 +283,25 @@ fn the_environment_names_a_folder() {
         assert!(with_environment(child, &[rules, ("MESH", "off")]));
         assert!(!with_environment(child, &[("MESH_CONFIG", "/none/such")]));
     }
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let folder = Folder::reviews("HTTP", &[]);
+    let path = folder.path().to_str().unwrap().to_owned();
+    let rules = ("MESH_CONFIG", path.as_str());
+    let empty = [
+        ("GRPC_XDS_BOOTSTRAP", ""),
+        ("GRPC_XDS_BOOTSTRAP_CONFIG", ""),
+        ("MESH_ADMIN", ""),
+        // Only `off` says something.
+        ("MESH", "on"),
+    ];
+    let with = |last| [&empty[..], &[last]].concat();
+    assert!(with_environment("child_calls_from_env", &with(rules)));
+    let nowhere = with(("MESH_CONFIG", ""));
+    assert!(!with_environment("child_calls_from_env", &nowhere));
+    assert!(with_environment("child_calls_from_env_or_direct", &nowhere));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use mesh_tower::{Body, Mesh, PeerIdentity};
+use mesh_tower::{Body, Mesh, PeerIdentity, RulesFrom};
 use serde_json::{Value, json};
 use tower_service::Service;
 
@@ -30,12 +30,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let mesh = if rules::bootstrapped() {
-        rules::from_env().await?
-    } else {
-        Mesh::builder()
+    let mesh = match RulesFrom::env() {
+        // A server needs no rules, and no folder of them.
+        RulesFrom::Nowhere | RulesFrom::Folder(_) => Mesh::builder()
             .build()
-            .map_err(|error| Failure::Setup(format!("the mesh did not start: {error}")))?
+            .map_err(|error| Failure::Setup(format!("the mesh did not start: {error}")))?,
+        _ => rules::from_env().await?,
     };
     let listener = mesh
         .listen(&args.listen)

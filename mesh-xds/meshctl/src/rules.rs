@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use mesh_tower::{Builder, Mesh, Node};
+use mesh_tower::{Builder, Mesh, Node, RulesFrom};
 
 use crate::failure::{Failure, readable};
-
-/// The variables by which gRPC clients are told of a bootstrap; `MESH=off` asks for no mesh at all.
-const BOOTSTRAP: [&str; 3] = ["GRPC_XDS_BOOTSTRAP", "GRPC_XDS_BOOTSTRAP_CONFIG", "MESH"];
 
 /// Who the command is, and by which rules it goes.
 #[derive(Debug, clap::Args)]
@@ -33,14 +30,7 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Whether the environment says where rules come from.
-pub(crate) fn bootstrapped() -> bool {
-    BOOTSTRAP
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
-}
-
-/// A mesh by the environment's bootstrap.
+/// A mesh by the environment.
 pub(crate) async fn from_env() -> Result<Mesh, Failure> {
     Mesh::from_env()
         .await
@@ -82,11 +72,12 @@ impl Args {
         if let Some(dir) = &self.config {
             return Ok(Some(dir.clone()));
         }
-        if !bootstrapped() {
-            let dir = std::env::var_os("MESH_CONFIG").map(PathBuf::from);
-            return dir.map(Some).ok_or_else(|| {
-                Failure::Setup("no rules: name a folder with --config, or a bootstrap file with GRPC_XDS_BOOTSTRAP".to_owned())
-            });
+        match RulesFrom::env() {
+            RulesFrom::Folder(dir) => return Ok(Some(dir)),
+            RulesFrom::Nowhere => {
+                return Err(Failure::Setup("no rules: name a folder with --config, or a bootstrap file with GRPC_XDS_BOOTSTRAP".to_owned()));
+            }
+            _ => {}
         }
         if self.namespace.is_some() || !self.labels.is_empty() || self.seed.is_some() {
             let text = "--namespace, --label and --seed need a folder: add --config, or write them into the bootstrap's node";

@@ -309,6 +309,28 @@ fn calls_go_by_the_rules_of_a_folder() {
 }
 
 #[test]
+fn an_empty_variable_names_no_rules() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    let mesh = folder(&v1, &v2);
+    let with = |config: &Path| {
+        let mut command = meshctl(["call", "http://reviews:9080/", "--seed", "7"]);
+        for (name, value) in [
+            ("GRPC_XDS_BOOTSTRAP", ""),
+            ("GRPC_XDS_BOOTSTRAP_CONFIG", ""),
+            ("MESH", "on"),
+        ] {
+            command.env(name, value);
+        }
+        done(command.env("MESH_CONFIG", config), "")
+    };
+    let (code, _, err) = with(mesh.path());
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = with(Path::new(""));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("no rules: name a folder"), "{err}");
+}
+
+#[test]
 fn an_echo_tells_what_arrived() {
     let (v1, v2) = (Server::echo("one"), Server::echo("two"));
     let mesh = folder(&v1, &v2);
