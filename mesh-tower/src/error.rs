@@ -239,6 +239,12 @@ impl Error {
         self.0.kind == Kind::NoEndpoint
     }
 
+    /// A limit of how much there may be at once is reached: Envoy's overflow. Of hosts outside of the mesh, each of
+    /// which has connections of its own, 1024 are called at once.
+    pub fn is_overloaded(&self) -> bool {
+        self.0.kind == Kind::Full
+    }
+
     /// The outbound policy `REGISTRY_ONLY` lets no call leave to a host that the mesh does not know.
     pub fn is_blocked(&self) -> bool {
         self.0.kind == Kind::Blocked
@@ -249,7 +255,8 @@ impl Error {
         self.0.kind == Kind::InvalidRequest
     }
 
-    /// The control plane does not have the cluster of the route.
+    /// There is no cluster to call: the route's is not there, or was refused because of what it says; or the subset
+    /// that [`CallOptions`](crate::CallOptions) ask for is none that the route leads to.
     pub fn is_no_cluster(&self) -> bool {
         self.0.kind == Kind::NoCluster
     }

@@ -167,6 +167,7 @@ async fn a_subset_that_the_route_does_not_lead_to_is_an_error_with_names() {
             (StatusCode::SERVICE_UNAVAILABLE, "NC", Sent::NotSent),
             "{error}"
         );
+        assert!(error.is_no_cluster(), "{error}");
         assert!(error.to_string().contains(words), "{words:?} in {error}");
     }
 }

@@ -191,6 +191,7 @@ async fn a_destination_that_does_not_exist_is_no_cluster() {
         "{error}"
     );
     assert!(error.cluster().unwrap().contains("nobody"), "{error}");
+    assert!(error.is_no_cluster() && !error.is_no_endpoint(), "{error}");
 }
 
 #[tokio::test]
@@ -210,6 +211,17 @@ async fn no_endpoints_is_an_error_that_names_the_cluster() {
     );
     let text = "503 UH: call to \"reviews:9080\", route \"default\", cluster \"outbound|9080||reviews.default.svc.cluster.local\" (configuration 1): the cluster has no endpoints";
     assert!(error.to_string().starts_with(text), "{error}");
+    assert!(error.is_no_endpoint(), "{error}");
+    assert!(!error.is_no_cluster() && !error.is_overloaded(), "{error}");
+
+    let response = error.to_response();
+    let kind = response.headers().get(http::header::CONTENT_TYPE);
+    assert_eq!(kind.unwrap(), "text/plain; charset=utf-8");
+    let (status, body) = text_of(response).await;
+    assert_eq!(
+        (status, body),
+        (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    );
 }
 
 #[tokio::test]

@@ -213,6 +213,7 @@ async fn no_more_hosts_than_1024_are_called_at_once() {
         ("UO", Sent::NotSent),
         "{error}"
     );
+    assert!(error.is_overloaded() && !error.is_no_endpoint(), "{error}");
     assert_eq!(mesh.stats().errors["UO"], 1);
     for call in calls {
         assert!(call.await.unwrap().is_err());
