@@ -150,7 +150,7 @@ where
         if layer.carrier == Carrier::Foreign && shared.is_direct {
             let (routed, ending) = layer.untouched(request, begun);
             let call = self.inner.call(routed);
-            return RouteFuture::Calling { call, ending };
+            return State::Calling { call, ending }.into();
         }
         let read = Asked::of(
             &mut request,
@@ -178,13 +178,13 @@ where
             Decision::To(chosen) if chosen.delays() => {
                 let (shared, inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(delayed(shared, request, chosen, terms, inner));
-                RouteFuture::Waiting { waiting }
+                State::Waiting { waiting }.into()
             }
             Decision::To(chosen) => match begin(shared, request, chosen, terms, None) {
-                Ok((routed, ending)) => RouteFuture::Calling {
-                    call: self.inner.call(routed),
-                    ending,
-                },
+                Ok((routed, ending)) => {
+                    let call = self.inner.call(routed);
+                    State::Calling { call, ending }.into()
+                }
                 Err(error) => refused(shared, begun, error),
             },
             Decision::Fail(error) => refused(shared, begun, error),
@@ -202,7 +202,7 @@ where
                     let chosen = waited.inspect_err(|error| begun.refused(&shared.edges, error))?;
                     delayed(shared, request, chosen, terms, inner).await
                 });
-                RouteFuture::Waiting { waiting }
+                State::Waiting { waiting }.into()
             }
         }
     }
@@ -211,7 +211,7 @@ where
 /// A call that ends before it goes anywhere.
 fn refused<F>(shared: &Shared, begun: Begun, error: Error) -> RouteFuture<F> {
     begun.refused(&shared.edges, &error);
-    RouteFuture::Refused { error: Some(error) }
+    State::Refused { error: Some(error) }.into()
 }
 
 /// What is known of a call before its route is.
@@ -344,7 +344,7 @@ fn toward(goal: &Goal, edge: Option<Arc<Edge>>) -> Toward {
 
 /// What is left to do at the end of a call.
 #[derive(Debug)]
-pub struct Ending {
+struct Ending {
     authority: Option<Authority>,
     place: Option<Box<Place>>,
     change: Option<Change>,
@@ -383,14 +383,24 @@ type Waiting = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send
 
 pin_project! {
     /// The future of [`Route`]. Only a call that has to wait for its configuration costs a box.
+    pub struct RouteFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
     #[project = Step]
-    pub enum RouteFuture<F> {
-        #[doc(hidden)]
+    enum State<F> {
         Refused { error: Option<Error> },
-        #[doc(hidden)]
         Calling { #[pin] call: F, ending: Ending },
-        #[doc(hidden)]
         Waiting { waiting: Waiting },
+    }
+}
+
+impl<F> From<State<F>> for RouteFuture<F> {
+    fn from(state: State<F>) -> Self {
+        Self { state }
     }
 }
 
@@ -398,7 +408,7 @@ impl<F: Future<Output = Result<Answered, Error>>> Future for RouteFuture<F> {
     type Output = Result<Response<Body>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
+        match self.project().state.project() {
             // Polled again after its end, as no caller may: never ready.
             Step::Refused { error } => error
                 .take()
@@ -411,10 +421,10 @@ impl<F: Future<Output = Result<Answered, Error>>> Future for RouteFuture<F> {
 
 impl<F> fmt::Debug for RouteFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused { .. } => "Refused",
-            Self::Calling { .. } => "Calling",
-            Self::Waiting { .. } => "Waiting",
+        f.write_str(match self.state {
+            State::Refused { .. } => "Refused",
+            State::Calling { .. } => "Calling",
+            State::Waiting { .. } => "Waiting",
         })
     }
 }

@@ -168,24 +168,29 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.choose(&request) {
-            Ok(service) => RoutesFuture::Asking {
+        let state = match self.choose(&request) {
+            Ok(service) => State::Asking {
                 asked: Some((service.clone(), request)),
             },
-            Err(error) => RoutesFuture::Refused { error: Some(error) },
-        }
+            Err(error) => State::Refused { error: Some(error) },
+        };
+        RoutesFuture { state }
     }
 }
 
 pin_project! {
     /// The future of [`Routes`].
+    pub struct RoutesFuture<S: Service<Request<B>>, B> {
+        #[pin]
+        state: State<S, B>,
+    }
+}
+
+pin_project! {
     #[project = Step]
-    pub enum RoutesFuture<S: Service<Request<B>>, B> {
-        #[doc(hidden)]
+    enum State<S: Service<Request<B>>, B> {
         Refused { error: Option<Error> },
-        #[doc(hidden)]
         Asking { asked: Option<(S, Request<B>)> },
-        #[doc(hidden)]
         Calling { #[pin] call: S::Future },
     }
 }
@@ -197,10 +202,11 @@ where
 {
     type Output = Result<S::Response, BoxError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
         loop {
             // Polled again after its end, as no caller may: never ready.
-            let call = match self.as_mut().project() {
+            let call = match state.as_mut().project() {
                 Step::Refused { error } => {
                     let error = error.take();
                     return error.map_or(Poll::Pending, |error| Poll::Ready(Err(error.into())));
@@ -220,7 +226,7 @@ where
                     service.call(request)
                 }
             };
-            self.set(Self::Calling { call });
+            state.set(State::Calling { call });
         }
     }
 }
@@ -255,10 +261,10 @@ impl<S> fmt::Debug for RoutesBuilder<S> {
 
 impl<S: Service<Request<B>>, B> fmt::Debug for RoutesFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused { .. } => "Refused",
-            Self::Asking { .. } => "Asking",
-            Self::Calling { .. } => "Calling",
+        f.write_str(match self.state {
+            State::Refused { .. } => "Refused",
+            State::Asking { .. } => "Asking",
+            State::Calling { .. } => "Calling",
         })
     }
 }
