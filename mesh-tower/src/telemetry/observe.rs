@@ -89,8 +89,8 @@ impl Observer {
         #[allow(unused_mut, reason = "without spans nothing is added")]
         let mut observed = self.observed(request, received);
         #[cfg(feature = "otel")]
-        if let Some(spans) = &self.spans {
-            observed.span = Some(spans.client(request, &observed.record));
+        if let (Some(spans), Some(record)) = (&self.spans, &observed.record) {
+            observed.span = Some(spans.client(request, record));
         }
         observed
     }
@@ -102,10 +102,12 @@ impl Observer {
             .map(|propagation| propagation.carried(request.headers_mut(), &self.random));
         let mut observed = self.observed(request, None);
         let peer = request.extensions().get::<PeerIdentity>();
-        observed.record.peer = peer.map(|peer| peer.address);
+        if let Some(record) = &mut observed.record {
+            record.peer = peer.map(|peer| peer.address);
+        }
         #[cfg(feature = "otel")]
-        if let Some(spans) = &self.spans {
-            observed.span = Some(spans.server(request.headers(), &observed.record));
+        if let (Some(spans), Some(record)) = (&self.spans, &observed.record) {
+            observed.span = Some(spans.server(request.headers(), record));
         }
         let scope = Scope {
             carried,
@@ -120,7 +122,7 @@ impl Observer {
         Box::new(Observed {
             observer: Arc::clone(self),
             begun: Instant::now(),
-            record: Box::new(Record::of(request, received, grpc)),
+            record: Some(Box::new(Record::of(request, received, grpc))),
             #[cfg(feature = "otel")]
             span: None,
         })
@@ -155,7 +157,8 @@ impl Scope {
 pub(crate) struct Observed {
     observer: Arc<Observer>,
     begun: Instant,
-    record: Box<Record>,
+    /// Until it is dropped.
+    record: Option<Box<Record>>,
     #[cfg(feature = "otel")]
     span: Option<otel::Span>,
 }
@@ -163,53 +166,64 @@ pub(crate) struct Observed {
 impl Observed {
     /// A response has begun; its end is still to come.
     pub(crate) fn answered<B>(&mut self, response: &Response<B>) {
-        self.record.answered_after = Some(self.begun.elapsed());
-        self.record
-            .ended
-            .answered(response.status(), response.headers());
+        let after = self.begun.elapsed();
+        self.note(|record| {
+            record.answered_after = Some(after);
+            record.ended.answered(response.status(), response.headers());
+        });
     }
 
     /// By which rule a call was made.
     pub(crate) fn went(&mut self, info: CallInfo) {
-        let record = &mut self.record;
-        record.is_direct = info.attempts == 0;
-        record.route = Some(info.route).filter(|route| !route.is_empty());
-        record.cluster = Some(info.cluster).filter(|cluster| !cluster.is_empty());
-        record.endpoint = info.endpoint;
-        // For a response that is already over; one that goes on is told by its body.
-        record.ended.flags = Flags::named(info.flags);
+        self.note(|record| {
+            record.is_direct = info.attempts == 0;
+            record.route = Some(info.route).filter(|route| !route.is_empty());
+            record.cluster = Some(info.cluster).filter(|cluster| !cluster.is_empty());
+            record.endpoint = info.endpoint;
+            // For a response that is already over; one that goes on is told by its body.
+            record.ended.flags = Flags::named(info.flags);
+        });
     }
 
     /// The call failed inside of the mesh.
     pub(crate) fn failed(&mut self, error: &Error) {
-        let record = &mut self.record;
-        record.ended.failed(error);
-        record.route = error.route().map(Arc::from);
-        record.cluster = error.cluster().map(Arc::from);
-        record.endpoint = error.endpoint();
-        record.failure = error.connect_failure();
+        self.note(|record| {
+            record.ended.failed(error);
+            record.route = error.route().map(Arc::from);
+            record.cluster = error.cluster().map(Arc::from);
+            record.endpoint = error.endpoint();
+            record.failure = error.connect_failure();
+        });
     }
 
     /// Bytes of the response's body have gone by.
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.record.sent += bytes as u64;
+        self.note(|record| record.sent += bytes as u64);
     }
 
     /// How it ended, as it is counted.
     pub(super) fn ended(&mut self, ended: Ended) {
-        self.record.ended = ended;
+        self.note(|record| record.ended = ended);
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            note(record);
+        }
     }
 }
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        self.record.took = self.begun.elapsed();
+        let Some(mut record) = self.record.take() else {
+            return;
+        };
+        record.took = self.begun.elapsed();
         #[cfg(feature = "otel")]
         if let Some(span) = self.span.take() {
-            span.end(&self.record);
+            span.end(&record);
         }
         if let Some(lines) = &self.observer.lines {
-            let record = std::mem::replace(&mut self.record, Box::new(Record::none()));
             lines.push(record);
         }
     }

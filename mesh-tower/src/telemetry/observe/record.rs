@@ -103,11 +103,6 @@ impl Record {
         }
     }
 
-    /// Of nothing.
-    pub(super) fn none() -> Self {
-        Self::of(&Request::new(()), None, false)
-    }
-
     fn path(&self) -> String {
         match &self.original_path {
             Some(path) => lossy(path),
