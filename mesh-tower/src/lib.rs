@@ -23,6 +23,7 @@ pub mod body;
 mod builder;
 pub mod client;
 mod control;
+mod duration;
 mod error;
 #[cfg(feature = "grpc")]
 mod grpc;
@@ -33,7 +34,6 @@ mod outside;
 mod pool;
 mod random;
 mod server;
-mod span;
 mod telemetry;
 #[cfg(feature = "tls")]
 mod tls;

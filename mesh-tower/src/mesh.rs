@@ -166,7 +166,7 @@ impl Mesh {
     pub async fn ready(&self, timeout: Duration) -> Result<(), Error> {
         let mut generations = self.shared.live.subscribe();
         let mut status = self.shared.status.clone();
-        let deadline = tokio::time::Instant::now() + crate::span::bounded(timeout);
+        let deadline = tokio::time::Instant::now() + crate::duration::bounded(timeout);
         loop {
             generations.borrow_and_update();
             status.borrow_and_update();

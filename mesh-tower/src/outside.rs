@@ -13,8 +13,8 @@ use mesh_core::cluster::{Cluster, Protocol};
 
 use mesh_xds::dns::Resolver;
 
+use crate::duration::bounded;
 use crate::live::LiveCluster;
-use crate::span::bounded;
 use crate::telemetry::{Edges, Errors};
 #[cfg(feature = "tls")]
 use crate::tls;

@@ -23,8 +23,8 @@ use mesh_core::route::is_grpc;
 
 use crate::body::{Body, is_ours};
 use crate::client::Answered;
+use crate::duration::bounded;
 use crate::error::{BoxError, Error, Kind, Place, Sent};
-use crate::span::bounded;
 use crate::telemetry::{Cells, Edge};
 use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::limit::{By, Watch};
 use super::options::Due;
+use crate::duration::bounded;
 use crate::error::{Error, Place};
-use crate::span::bounded;
 use crate::telemetry::FaultStats;
 
 /// What a mesh counts of them.

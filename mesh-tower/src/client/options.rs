@@ -7,7 +7,7 @@ use http::Extensions;
 use tokio::time::Instant;
 
 use super::limit::Limit;
-use crate::span::bounded;
+use crate::duration::bounded;
 
 /// What the application wants of one call, beside what the rules say. It goes into the extensions of
 /// a request, an `http::Request` for [`MeshClient`](crate::MeshClient) or a `tonic::Request` for

@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::trail::Trail;
 use crate::client::options::Due;
+use crate::duration::bounded;
 use crate::error::{Error, Kind, Place, Sent};
-use crate::span::bounded;
 
 /// How long a reader has who comes after the limit: what had arrived in time is his to take, and a peer
 /// that never stops sending does not outlast the limit by more.
