@@ -5,7 +5,7 @@ mod normalize;
 
 use std::borrow::Cow;
 
-use http::header::{HOST, ValueIter};
+use http::header::{CONTENT_TYPE, HOST, ValueIter};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 pub(crate) use normalize::escaped;
@@ -134,6 +134,16 @@ pub fn split_port(authority: &str) -> (&str, Option<u16>) {
         Ok(number) if !port.starts_with('+') => (host, Some(number)),
         _ => (authority, None),
     }
+}
+
+/// Whether a request is gRPC: `content-type: application/grpc`, or with `+` and a format.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(says_grpc)
+}
+
+pub(crate) fn says_grpc(content_type: &HeaderValue) -> bool {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod template;
 mod timeout;
 mod virtual_host;
 
+pub use crate::request::is_grpc;
 pub use action::{Action, ClusterIndex, DirectResponse};
 pub use domain::{Domain, DomainTable, InvalidDomain};
 pub use fault::{ABORT_BODY, Abort, AbortBy, AbortStatus, Delay, DelayBy, Fault, Injected};
@@ -28,7 +29,5 @@ pub use redirect::{Redirect, RedirectPath};
 pub use rewrite::{HostRewrite, InvalidRewrite, PathRewrite};
 pub use split::{Split, SplitError};
 pub use template::{Template, TemplateError, Values};
-pub use timeout::{
-    DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, Limits, MaxStream, Requested, Timeouts, is_grpc,
-};
+pub use timeout::{DEFAULT_ROUTE_TIMEOUT, GrpcTimeout, Limits, MaxStream, Requested, Timeouts};
 pub use virtual_host::{Route, RouteMatch, VirtualHost};

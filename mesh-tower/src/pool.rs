@@ -19,7 +19,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use mesh_core::cluster::{Cluster, Endpoint, Protocol, Service, Transport};
-use mesh_core::route::is_grpc;
+use mesh_core::request::is_grpc;
 
 use crate::body::{Body, is_ours};
 use crate::client::Answered;

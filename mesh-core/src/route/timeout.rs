@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::mutate::set;
+use crate::request::says_grpc;
 
 /// The route timeout of Envoy when the route sets none.
 pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -237,16 +237,6 @@ fn caller_timeout(value: &HeaderValue) -> Option<Duration> {
 
 fn milliseconds(limit: Duration) -> u64 {
     u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whether a request is gRPC: `content-type: application/grpc`, or with `+` and a format.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(says_grpc)
-}
-
-fn says_grpc(content_type: &HeaderValue) -> bool {
-    let rest = content_type.as_bytes().strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
 /// At most 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n` (gRPC over HTTP/2).

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use mesh_core::route::{AbortStatus, Action, Mutation, Route, Values, is_grpc};
+use mesh_core::request::is_grpc;
+use mesh_core::route::{AbortStatus, Action, Mutation, Route, Values};
 use tonic::{Code, Status};
 
 use super::fault::Abort;

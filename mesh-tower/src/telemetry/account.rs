@@ -47,7 +47,7 @@ impl Begun {
     pub(crate) fn now(headers: &HeaderMap) -> Self {
         Self {
             at: Instant::now(),
-            grpc: mesh_core::route::is_grpc(headers),
+            grpc: mesh_core::request::is_grpc(headers),
         }
     }
 

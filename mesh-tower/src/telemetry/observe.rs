@@ -118,7 +118,7 @@ impl Observer {
     }
 
     fn observed<B>(self: &Arc<Self>, request: &Request<B>, received: Option<u64>) -> Box<Observed> {
-        let grpc = mesh_core::route::is_grpc(request.headers());
+        let grpc = mesh_core::request::is_grpc(request.headers());
         Box::new(Observed {
             observer: Arc::clone(self),
             begun: Instant::now(),
