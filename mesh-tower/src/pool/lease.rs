@@ -85,7 +85,7 @@ struct Held {
 pub(super) enum Connection {
     /// The pool only if it is still in use: a stream may last a day and must not keep idle sockets open.
     Http1(Sender, Weak<http1::Pool>),
-    /// Held for their drop: a stream is open until its body ends or is dropped, and the upload of gRPC until then.
+    /// Held for its drop: a stream is open until its body ends or is dropped, and the upload of gRPC until then.
     Http2(Answering),
     /// A foreign client's, which keeps it.
     Foreign,

@@ -1,7 +1,6 @@
 //! How many streams a server gets over HTTP/2 that bounds them, and what becomes of uploads that it does not take.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::support::frozen::Frozen;
 use crate::support::{Folder, URL, until};
 
 /// Far less than is sent.
@@ -233,21 +233,30 @@ async fn an_upload_that_goes_on_after_its_response_keeps_its_place() {
 
 #[tokio::test]
 async fn a_call_waits_for_room_on_any_connection() {
-    // The first connection takes none.
-    let mut server = Server::start(|connection| u32::from(connection > 0)).await;
+    // The first two connections take none.
+    let mut server = Server::start(|connection| u32::from(connection > 1)).await;
     let (_folder, client) = server.client();
-    let first = sent(&client, request((), false));
-    let opened = async || server.connections() == 1;
-    until("the first connection", opened).await;
-    let second = sent(&client, request((), false));
+    let opened = async |count| {
+        let enough = async || server.connections() == count;
+        until("the connection", enough).await;
+    };
+    let other = client.clone();
+    let given_up = tokio::spawn(async move { other.send(request((), false)).await });
+    opened(1).await;
+    let waiting = sent(&client, request((), false));
+    opened(2).await;
+    // Whoever goes leaves his turn to the next.
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    let third = sent(&client, request((), false));
     for _ in 0..2 {
         let mut got = server.got().await;
-        assert_eq!(got.connection, 1);
+        assert_eq!(got.connection, 2);
         got.answer();
     }
-    answered(first).await;
-    answered(second).await;
-    assert_eq!(server.connections(), 2);
+    answered(waiting).await;
+    answered(third).await;
+    assert_eq!(server.connections(), 3);
 }
 
 #[tokio::test]
@@ -279,33 +288,72 @@ fn at_most(streams: u8) -> [u8; 15] {
     [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, streams]
 }
 
-#[tokio::test]
-async fn a_call_that_waits_goes_when_the_limit_is_raised() {
+/// A server that says what the test says, and a client of it.
+async fn raw() -> (TcpListener, Folder, MeshClient) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = Folder::reviews("HTTP2", &[("v1", listener.local_addr().unwrap())]);
     let client = folder.mesh(7).client();
-    let call = tokio::spawn(async move { client.send(request((), false)).await });
+    (listener, folder, client)
+}
+
+/// Takes a connection, and no streams on it.
+async fn accept_none(listener: &TcpListener) -> TcpStream {
     let (mut socket, _) = listener.accept().await.unwrap();
     socket.write_all(&at_most(0)).await.unwrap();
     socket.read_exact(&mut [0; 24]).await.unwrap();
-    let mut raised = false;
+    socket
+}
+
+/// Reads frames up to one of this type that has this flag.
+async fn read_to(socket: &mut TcpStream, kind: u8, flag: u8) {
     loop {
         let mut head = [0; 9];
         let read = timeout(PATIENCE, socket.read_exact(&mut head));
         read.await.expect("a frame").unwrap();
-        let [a, b, c, kind, flags, ..] = head;
+        let [a, b, c, its_kind, flags, ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         socket.read_exact(&mut payload).await.unwrap();
-        match (kind, flags & 1) {
-            (1, _) => break,
-            // It knows the limit.
-            (4, 1) if !raised => {
-                raised = true;
-                socket.write_all(&at_most(1)).await.unwrap();
-            }
-            _ => {}
+        if its_kind == kind && flags & flag == flag {
+            return;
         }
     }
-    assert!(raised);
+}
+
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const ACK: u8 = 1;
+
+#[tokio::test]
+async fn a_call_that_waits_goes_when_the_limit_is_raised() {
+    let (listener, _folder, client) = raw().await;
+    let call = tokio::spawn(async move { client.send(request((), false)).await });
+    let mut socket = accept_none(&listener).await;
+    read_to(&mut socket, SETTINGS, ACK).await;
+    socket.write_all(&at_most(1)).await.unwrap();
+    read_to(&mut socket, HEADERS, 0).await;
     call.abort();
+}
+
+#[tokio::test]
+async fn a_call_does_not_wait_for_room_on_a_connection_that_has_ended() {
+    let (listener, _folder, client) = raw().await;
+    let call = tokio::spawn(async move { client.send(request((), false)).await });
+    let mut socket = accept_none(&listener).await;
+    read_to(&mut socket, SETTINGS, ACK).await;
+    drop(socket);
+    let ended = timeout(PATIENCE, call).await.expect("an end").unwrap();
+    let error = ended.unwrap_err();
+    assert!(error.is_connect(), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_tells_no_settings_is_none() {
+    let (listener, _folder, client) = raw().await;
+    let call = tokio::spawn(async move { client.send(request((), false)).await });
+    let _silent = listener.accept().await.unwrap();
+    let frozen = Frozen::start();
+    // Istio's `connectTimeout`, which is 10 s where none is set.
+    frozen.advance(10_001).await;
+    let error = frozen.done(call).await.unwrap_err();
+    assert!(error.is_connect(), "{error}");
 }

@@ -27,8 +27,8 @@ const UNTOLD: usize = usize::MAX - 1;
 /// How much of one response, and of all responses of a connection, may be on its way before it is read.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 5 << 20;
-/// How much of one upload h2 keeps that the peer has no room for.
-const SEND_BUFFER: usize = 1 << 20;
+/// How much of one upload that comes bit by bit h2 keeps until it is written.
+pub(super) const SEND_BUFFER: usize = 1 << 20;
 /// How large the head of a response may be: Envoy's `max_request_headers_kb`, 60 by default.
 const MOST_HEADERS: u32 = 60 << 10;
 /// What h2 lets small frames cost that nobody has read yet, over all streams of a connection. By its own bound one slow

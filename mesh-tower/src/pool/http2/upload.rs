@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body as _;
 
+use super::connection::SEND_BUFFER;
 use super::piece::Piece;
 use super::place::Stream;
 use crate::body::Body;
@@ -72,8 +73,6 @@ impl Upload {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    // Room is asked for when there is something to send: what is reserved ahead, others lack.
-                    self.stream.reserve_capacity(bytes.len());
                     self.waiting = Some((bytes, last));
                 }
                 Err(frame) => {
@@ -94,6 +93,8 @@ fn poll_room(
     cx: &mut Context<'_>,
 ) -> Poll<Option<usize>> {
     while !bytes.is_empty() && stream.capacity() == 0 {
+        // Room is asked for when there is something to send: what is reserved ahead, others lack.
+        stream.reserve_capacity(bytes.len().min(SEND_BUFFER));
         match ready!(stream.poll_capacity(cx)) {
             Some(Ok(_)) => {}
             Some(Err(_)) | None => return Poll::Ready(None),
