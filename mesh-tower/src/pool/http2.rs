@@ -5,6 +5,7 @@
 //! It stands on h2 itself, not on hyper's client: hyper starts a task for each request and hands request and response
 //! over by channels, which costs as much as all that the mesh does.
 
+mod answering;
 mod connection;
 mod head;
 mod piece;
@@ -18,9 +19,10 @@ use http::Request;
 use http_body::Body as _;
 use mesh_core::route::is_grpc;
 
+use self::answering::Rest;
 use self::connection::{Reserved, Shared, introduced};
 use self::place::{Queue, Stream};
-use self::upload::{Rest, Upload};
+use self::upload::Upload;
 use super::connect::{ConnectError, Open, Peer};
 use super::lease::{Connection, Counted, Lease};
 use super::tether::Tether;
@@ -28,8 +30,8 @@ use super::{Failed, Sending, broken, connect_failed, refused};
 use crate::body::Body;
 use crate::client::Answered;
 use crate::error::{Error, Kind, Place, Sent};
+pub(crate) use answering::Answering;
 pub(crate) use received::Received;
-pub(crate) use upload::Answering;
 
 /// How many connections one endpoint gets at most.
 const MOST_CONNECTIONS: usize = 100;

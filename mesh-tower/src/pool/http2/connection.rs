@@ -22,7 +22,7 @@ use crate::pool::stream::Stream as Io;
 const PING_INTERVAL: Duration = Duration::from_secs(5 * 60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// No limit that a peer can tell: that is a `u32`, and `usize::MAX` for one that tells none.
+/// No limit that a peer tells: that is a `u32`, and `usize::MAX` of a peer that tells none.
 const UNTOLD: usize = usize::MAX - 1;
 /// How much of one response, and of all responses of a connection, may be on its way before it is read.
 const STREAM_WINDOW: u32 = 2 << 20;
