@@ -233,8 +233,8 @@ async fn an_upload_that_goes_on_after_its_response_keeps_its_place() {
 
 #[tokio::test]
 async fn a_call_waits_for_room_on_any_connection() {
-    // The first two connections take none.
-    let mut server = Server::start(|connection| u32::from(connection > 1)).await;
+    // The first two connections take none, the third takes two.
+    let mut server = Server::start(|connection| 2 * u32::from(connection > 1)).await;
     let (_folder, client) = server.client();
     let opened = async |count| {
         let enough = async || server.connections() == count;
@@ -249,11 +249,9 @@ async fn a_call_waits_for_room_on_any_connection() {
     given_up.abort();
     assert!(given_up.await.unwrap_err().is_cancelled());
     let third = sent(&client, request((), false));
-    for _ in 0..2 {
-        let mut got = server.got().await;
-        assert_eq!(got.connection, 2);
-        got.answer();
-    }
+    let mut both = [server.got().await, server.got().await];
+    assert_eq!(both.each_ref().map(|got| got.connection), [2, 2]);
+    both.iter_mut().for_each(Got::answer);
     answered(waiting).await;
     answered(third).await;
     assert_eq!(server.connections(), 3);
@@ -279,6 +277,36 @@ async fn with_as_many_connections_as_there_may_be_a_call_waits_for_the_first_pla
     late.iter_mut().for_each(Got::answer);
     for answer in waiting {
         answered(answer).await;
+    }
+    assert_eq!(server.connections(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_call_is_forgotten_among_many_that_wait() {
+    let mut server = Server::start(|_| 1).await;
+    let (_folder, client) = server.client();
+    let callers: Vec<_> = (0..200)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    drop(client.send(request("x", false)).await.unwrap());
+                }
+            })
+        })
+        .collect();
+    // Nothing is answered before there is no place left.
+    let mut held = Vec::new();
+    while held.len() < 100 {
+        held.push(server.got().await);
+    }
+    held.iter_mut().for_each(Got::answer);
+    for _ in 100..2_000 {
+        server.got().await.answer();
+    }
+    for caller in callers {
+        let ended = timeout(PATIENCE, caller).await;
+        ended.expect("the last answers").unwrap();
     }
     assert_eq!(server.connections(), 100);
 }
