@@ -111,6 +111,11 @@ impl Clusters {
         self.endpoints.contains_key(name)
     }
 
+    /// Whether a load assignment is there that can be used.
+    pub(super) fn knows_assignment(&self, name: &str) -> bool {
+        matches!(self.endpoints.get(name), Some(Assignment::Known(_)))
+    }
+
     /// The load assignments that hold endpoints.
     pub(super) fn known_endpoints(&self) -> impl Iterator<Item = &Arc<str>> {
         let known = |assignment: &Assignment| matches!(assignment, Assignment::Known(_));

@@ -111,6 +111,14 @@ fn script(rng: &mut impl Rng, bad: f64) -> Vec<Step> {
     steps
 }
 
+/// What a round has brought.
+#[derive(Default)]
+struct Heard {
+    anything: bool,
+    /// That something does not exist.
+    absence: bool,
+}
+
 /// One client and its server.
 struct Side {
     variant: Variant,
@@ -151,22 +159,23 @@ impl Side {
         self.model.push(self.is_delta());
     }
 
-    /// Returns whether anything arrived.
-    fn round(&mut self, order: [ResourceType; 3]) -> bool {
+    fn round(&mut self, order: [ResourceType; 3]) -> Heard {
         self.write();
-        let mut arrived = false;
+        let mut heard = Heard::default();
         for of in order {
             while let Some(response) = self.model.pending(of) {
-                arrived = true;
+                heard.anything = true;
                 match response {
                     Response::StateOfTheWorld(response) => self.machine.received(response),
-                    Response::Delta(response) => self.machine.at(0).received_delta(response),
+                    Response::Delta(response) => {
+                        heard.absence |= !response.removed_resources.is_empty();
+                        self.machine.at(0).received_delta(response);
+                    }
                 }
                 self.assemble();
             }
         }
-        self.write();
-        arrived
+        heard
     }
 
     fn assemble(&mut self) {
@@ -175,28 +184,16 @@ impl Side {
         }
     }
 
-    fn play(&mut self, step: &Step) -> Option<String> {
-        match step {
-            Step::Become(state) => self.model.state = (**state).clone(),
-            Step::Want(table) => drop(self.machine.want(*table)),
-            Step::Break => {
-                self.model.break_off();
-                self.machine.disconnected("gone", self.now, &mut self.rng);
-                self.machine.connected();
-            }
-            Step::Round(order) => drop(self.round(*order)),
-            Step::Settle => {
-                // Twice: what the clocks let go of may need something new.
-                for _ in 0..3 {
-                    while self.round(wire::SIDECAR) {}
-                    self.now += Duration::from_secs(20);
-                    self.assemble();
-                }
-                assert!(!self.model.has_unanswered(), "each response is answered");
-                return Some(self.described());
-            }
-        }
-        None
+    /// All clocks run out.
+    fn pass(&mut self) {
+        self.now += Duration::from_secs(20);
+        self.assemble();
+    }
+
+    fn break_off(&mut self) {
+        self.model.break_off();
+        self.machine.disconnected("gone", self.now, &mut self.rng);
+        self.machine.connected();
     }
 
     /// What is published and what is subscribed, but for texts and versions.
@@ -236,27 +233,77 @@ impl Side {
     }
 }
 
+/// Both variants, which are told the same at the same time.
+struct Sides([Side; 2]);
+
+impl Sides {
+    /// Returns whether anything arrived.
+    fn round(&mut self, order: [ResourceType; 3]) -> bool {
+        let heard = self.0.each_mut().map(|side| side.round(order));
+        // One variant says at once what does not exist, and in the other only time tells it. A host that was let go
+        // meanwhile has let go of its endpoints, which may be the last good ones.
+        if heard.iter().any(|heard| heard.absence) {
+            self.0.iter_mut().for_each(Side::pass);
+        }
+        self.0.iter_mut().for_each(Side::write);
+        heard.iter().any(|heard| heard.anything)
+    }
+
+    fn settle(&mut self) {
+        // Several times: what the clocks let go of may need something new.
+        for _ in 0..3 {
+            while self.round(wire::SIDECAR) {}
+            self.0.iter_mut().for_each(Side::pass);
+        }
+        let has_unanswered = |side: &Side| side.model.has_unanswered();
+        assert!(
+            !self.0.iter().any(has_unanswered),
+            "each response is answered"
+        );
+    }
+
+    /// Returns in what they differ, where they must not.
+    fn play(&mut self, step: &Step) -> Option<String> {
+        match step {
+            Step::Become(state) => {
+                for side in &mut self.0 {
+                    side.model.state = (**state).clone();
+                }
+            }
+            Step::Want(table) => {
+                for side in &mut self.0 {
+                    side.machine.want(*table);
+                }
+            }
+            Step::Break => self.0.iter_mut().for_each(Side::break_off),
+            Step::Round(order) => drop(self.round(*order)),
+            Step::Settle => {
+                self.settle();
+                let [world, delta] = self.0.each_ref().map(Side::described);
+                return (world != delta)
+                    .then(|| format!("state of the world: {world}\ndelta: {delta}"));
+            }
+        }
+        None
+    }
+}
+
 /// The first difference between the variants over one script, and how many resources were refused. `bad` is how many
-/// load assignments are refused: one that is, while nobody refers to its cluster or a stream begins, is sent again by a
-/// server of one variant only, and then may stand for an error in one and for no endpoints in the other.
+/// load assignments are refused.
 pub(crate) fn difference(
     rng: &mut impl Rng,
     hides_removals: bool,
     bad: f64,
 ) -> (Option<String>, usize) {
     let steps = script(rng, bad);
-    let mut world = Side::new(Variant::StateOfTheWorld, false);
-    let mut delta = Side::new(Variant::Delta, hides_removals);
+    let mut sides = Sides([
+        Side::new(Variant::StateOfTheWorld, false),
+        Side::new(Variant::Delta, hides_removals),
+    ]);
     for (at, step) in steps.iter().enumerate() {
-        let (one, other) = (world.play(step), delta.play(step));
-        if one != other {
-            let text = format!(
-                "at step {at}\nstate of the world: {}\ndelta: {}",
-                one.unwrap_or_default(),
-                other.unwrap_or_default()
-            );
-            return (Some(text), 0);
+        if let Some(text) = sides.play(step) {
+            return (Some(format!("at step {at}\n{text}")), 0);
         }
     }
-    (None, delta.model.nacks)
+    (None, sides.0[1].model.nacks)
 }
