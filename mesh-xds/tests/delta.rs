@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
 };
 use envoy_types::pb::google::protobuf::Any;
-use histories::{difference, machine};
+use histories::{Defect, Kind, Seen, compared, machine};
 use mesh_core::cluster::Cluster;
 use mesh_core::snapshot::{Missing, Snapshot, TableKey};
 use mesh_xds::ResourceType;
@@ -290,31 +290,57 @@ fn seed() -> u64 {
     seed
 }
 
-fn of_seed(seed: u64, hides_removals: bool) -> (Option<String>, usize) {
-    difference(&mut StdRng::seed_from_u64(seed), hides_removals, 0.2)
+fn of_seed(seed: u64, kind: Kind, defect: Defect) -> Seen {
+    compared(&mut StdRng::seed_from_u64(seed), kind, defect)
 }
 
 const CASES: u64 = 400;
+const FAULTY: Kind = Kind::Faulty(0.2);
+
+/// All histories of a kind, which must end alike.
+fn equal(kind: Kind) -> Vec<Seen> {
+    let first = seed();
+    let play = |seed| {
+        let seen = of_seed(seed, kind, Defect::None);
+        if let Some(text) = &seen.difference {
+            panic!("MESH_XDS_SEED={seed}: {text}");
+        }
+        seen
+    };
+    (first..first + CASES).map(play).collect()
+}
+
+/// How many of 200 histories show a defect.
+fn found(kind: Kind, defect: Defect) -> usize {
+    let first = seed();
+    let seen =
+        (first..first + 200).filter(|seed| of_seed(*seed, kind, defect).difference.is_some());
+    seen.count()
+}
 
 #[test]
 fn state_of_the_world_and_delta_are_equal() {
-    let first = seed();
-    let mut refused = 0;
-    for seed in first..first + CASES {
-        let (difference, nacks) = of_seed(seed, false);
-        if let Some(text) = difference {
-            panic!("MESH_XDS_SEED={seed}: {text}");
-        }
-        refused += usize::from(nacks > 0);
-    }
+    let refused = equal(FAULTY).iter().filter(|seen| seen.nacks > 0).count();
     assert!(refused > 40, "the histories are too tame: {refused}");
+}
+
+#[test]
+fn they_are_equal_though_a_server_ignores_what_its_responses_have_crossed() {
+    let crossed = equal(Kind::Crossed);
+    let crossed = crossed.iter().filter(|seen| seen.crossed > 0).count();
+    assert!(crossed > 40, "the histories are too tame: {crossed}");
 }
 
 /// The control: a server that does not say what it has removed is told apart.
 #[test]
 fn a_delta_server_that_hides_removals_is_seen() {
-    let first = seed();
-    let seen = (first..first + 200).filter(|seed| of_seed(*seed, true).0.is_some());
-    let seen = seen.count();
+    let seen = found(FAULTY, Defect::HidesRemovals);
     assert!(seen > 100, "{seen} of 200");
+}
+
+/// The control: one that misses a request for good is told apart.
+#[test]
+fn a_server_that_never_reads_what_was_crossed_is_seen() {
+    let seen = found(Kind::Crossed, Defect::IsDeaf);
+    assert!(seen > 20, "{seen} of 200");
 }

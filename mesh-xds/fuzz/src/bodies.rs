@@ -15,7 +15,7 @@ use mesh_xds::{Bootstrap, ResourceType};
 use prost::Message;
 use rand::TryRng;
 
-use crate::histories::difference;
+use crate::histories::{Defect, Kind, compared};
 use crate::rig::Rig;
 use crate::wire::{self, CDS, EDS, RDS};
 
@@ -213,16 +213,14 @@ fn bootstrap_by(input: &[u8], used: fn(usize) -> usize) -> Result<(), String> {
 
 /// A history, chosen by the input, with load assignments that are refused, ends alike in both variants of the protocol.
 pub fn ads(input: &[u8]) -> Result<(), String> {
-    difference(&mut Bytes(input), false, 0.1)
-        .0
-        .map_or(Ok(()), Err)
+    let seen = compared(&mut Bytes(input), Kind::Faulty(0.1), Defect::None);
+    seen.difference.map_or(Ok(()), Err)
 }
 
 /// The control: a delta server that does not say what it has removed.
 pub fn ads_broken(input: &[u8]) -> Result<(), String> {
-    difference(&mut Bytes(input), true, 0.1)
-        .0
-        .map_or(Ok(()), Err)
+    let seen = compared(&mut Bytes(input), Kind::Faulty(0.1), Defect::HidesRemovals);
+    seen.difference.map_or(Ok(()), Err)
 }
 
 /// Chances by the bytes of an input, then zeros.

@@ -26,22 +26,57 @@ pub(crate) fn machine(variant: Variant) -> Machine {
     Machine::new(Node::sidecar("reviews", "default"), peer)
 }
 
+/// What is in a history.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Named resources are missing now and then, and so many of the load assignments are refused. Whoever holds the
+    /// last good one keeps it, so both variants have to be told of each at the same time.
+    Faulty(f64),
+    /// Nothing named is missing or refused. Responses of some types stay on the wire while requests go out, which a
+    /// state-of-the-world server then ignores: so one variant is told later than the other.
+    Crossed,
+}
+
+/// What is wrong with a server: the control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defect {
+    None,
+    /// Of delta: it does not say what it has taken away.
+    HidesRemovals,
+    /// Of the state of the world: it does not read the request after one that was crossed.
+    IsDeaf,
+}
+
+/// What was seen of a history.
+pub(crate) struct Seen {
+    /// The first difference between the variants.
+    pub(crate) difference: Option<String>,
+    /// How many responses were refused.
+    pub(crate) nacks: usize,
+    /// How many requests were crossed by a response.
+    pub(crate) crossed: usize,
+}
+
 /// What both variants are told, in the same order.
 #[derive(Debug, Clone)]
 enum Step {
     Become(Box<State>),
     Want(TableKey),
     Break,
-    /// Requests go out, and responses come in by type in this order.
-    Round([ResourceType; 3]),
+    /// Requests go out, and responses of these types come in, in this order.
+    Round(Vec<ResourceType>),
     /// Rounds until nothing moves and all clocks have run out.
     Settle,
 }
 
 /// No cluster is bad here: what a bad one leaves in force depends on whether the server repeats it while
 /// nobody refers to it, and only a state-of-the-world server does.
-fn state(rng: &mut impl Rng, bad: f64) -> State {
+fn state(rng: &mut impl Rng, kind: Kind) -> State {
     let mut state = State::default();
+    let (present, bad) = match kind {
+        Kind::Faulty(bad) => (0.8, bad),
+        Kind::Crossed => (1.0, 0.0),
+    };
     for at in 0..5 {
         let name = format!("c{at}");
         if rng.random_bool(0.7) {
@@ -58,7 +93,7 @@ fn state(rng: &mut impl Rng, bad: f64) -> State {
         }
     }
     for name in ["c2", "c3", "c4", "s0", "s1"] {
-        if rng.random_bool(0.8) {
+        if rng.random_bool(present) {
             let mut message = wire::assignment(name, &[wire::addr(rng.random_range(1..5))]);
             if rng.random_bool(bad) {
                 // An endpoint without an address is refused.
@@ -68,7 +103,7 @@ fn state(rng: &mut impl Rng, bad: f64) -> State {
         }
     }
     for name in TABLES {
-        if rng.random_bool(0.8) {
+        if rng.random_bool(present) {
             let hosts = (0..rng.random_range(0..4)).map(|at| host(at, rng));
             let any = wire::routes(name, hosts.collect());
             state[RDS as usize].insert(name.to_owned(), any);
@@ -85,10 +120,10 @@ fn host(at: u8, rng: &mut impl Rng) -> VirtualHost {
     wire::host(&format!("h{at}"), &clusters)
 }
 
-fn script(rng: &mut impl Rng, bad: f64) -> Vec<Step> {
+fn script(rng: &mut impl Rng, kind: Kind) -> Vec<Step> {
     let mut steps = vec![Step::Want(TableKey::Port(9080))];
     for _ in 0..rng.random_range(3..8) {
-        steps.push(Step::Become(Box::new(state(rng, bad))));
+        steps.push(Step::Become(Box::new(state(rng, kind))));
         for _ in 0..rng.random_range(0..4) {
             steps.push(match rng.random_range(0..6) {
                 0 => Step::Break,
@@ -99,7 +134,11 @@ fn script(rng: &mut impl Rng, bad: f64) -> Vec<Step> {
                 _ => {
                     let mut order = wire::SIDECAR;
                     order.shuffle(rng);
-                    Step::Round(order)
+                    let count = match kind {
+                        Kind::Faulty(_) => order.len(),
+                        Kind::Crossed => rng.random_range(1..=order.len()),
+                    };
+                    Step::Round(order[..count].to_vec())
                 }
             });
         }
@@ -130,11 +169,12 @@ struct Side {
 }
 
 impl Side {
-    fn new(variant: Variant, hides_removals: bool) -> Self {
+    fn new(variant: Variant, defect: Defect) -> Self {
         let mut machine = machine(variant);
         machine.connected();
         let mut model = Model::default();
-        model.hides_removals = hides_removals;
+        model.hides_removals = defect == Defect::HidesRemovals;
+        model.is_deaf = defect == Defect::IsDeaf;
         Self {
             variant,
             machine,
@@ -159,10 +199,10 @@ impl Side {
         self.model.push(self.is_delta());
     }
 
-    fn round(&mut self, order: [ResourceType; 3]) -> Heard {
+    fn round(&mut self, order: &[ResourceType]) -> Heard {
         self.write();
         let mut heard = Heard::default();
-        for of in order {
+        for &of in order {
             while let Some(response) = self.model.pending(of) {
                 heard.anything = true;
                 match response {
@@ -238,7 +278,7 @@ struct Sides([Side; 2]);
 
 impl Sides {
     /// Returns whether anything arrived.
-    fn round(&mut self, order: [ResourceType; 3]) -> bool {
+    fn round(&mut self, order: &[ResourceType]) -> bool {
         let heard = self.0.each_mut().map(|side| side.round(order));
         // One variant says at once what does not exist, and in the other only time tells it. A host that was let go
         // meanwhile has let go of its endpoints, which may be the last good ones.
@@ -252,7 +292,7 @@ impl Sides {
     fn settle(&mut self) {
         // Several times: what the clocks let go of may need something new.
         for _ in 0..3 {
-            while self.round(wire::SIDECAR) {}
+            while self.round(&wire::SIDECAR) {}
             self.0.iter_mut().for_each(Side::pass);
         }
         let has_unanswered = |side: &Side| side.model.has_unanswered();
@@ -276,7 +316,7 @@ impl Sides {
                 }
             }
             Step::Break => self.0.iter_mut().for_each(Side::break_off),
-            Step::Round(order) => drop(self.round(*order)),
+            Step::Round(order) => drop(self.round(order)),
             Step::Settle => {
                 self.settle();
                 let [world, delta] = self.0.each_ref().map(Side::described);
@@ -288,22 +328,20 @@ impl Sides {
     }
 }
 
-/// The first difference between the variants over one script, and how many resources were refused. `bad` is how many
-/// load assignments are refused.
-pub(crate) fn difference(
-    rng: &mut impl Rng,
-    hides_removals: bool,
-    bad: f64,
-) -> (Option<String>, usize) {
-    let steps = script(rng, bad);
-    let mut sides = Sides([
-        Side::new(Variant::StateOfTheWorld, false),
-        Side::new(Variant::Delta, hides_removals),
-    ]);
-    for (at, step) in steps.iter().enumerate() {
-        if let Some(text) = sides.play(step) {
-            return (Some(format!("at step {at}\n{text}")), 0);
-        }
+/// Plays one script in both variants.
+pub(crate) fn compared(rng: &mut impl Rng, kind: Kind, defect: Defect) -> Seen {
+    let steps = script(rng, kind);
+    let variants = [Variant::StateOfTheWorld, Variant::Delta];
+    let mut sides = Sides(variants.map(|variant| Side::new(variant, defect)));
+    let mut steps = steps.iter().enumerate();
+    let difference = steps.find_map(|(at, step)| {
+        let text = sides.play(step)?;
+        Some(format!("at step {at}\n{text}"))
+    });
+    let [world, delta] = &sides.0;
+    Seen {
+        difference,
+        nacks: delta.model.nacks,
+        crossed: world.model.crossed,
     }
-    (None, sides.0[1].model.nacks)
 }

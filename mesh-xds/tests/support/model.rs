@@ -29,6 +29,10 @@ struct Subscribed {
     sent: BTreeMap<String, Option<String>>,
     /// Whether a response was sent: the first of a wildcard is due though there is nothing.
     begun: bool,
+    /// Of the last response.
+    nonce: String,
+    /// Whether the last request was not read, since a response had crossed it.
+    has_crossed: bool,
     /// Nonces that were not answered.
     unanswered: Vec<String>,
 }
@@ -38,10 +42,15 @@ pub(crate) struct Model {
     pub(crate) state: State,
     /// A broken server: it does not say what it has taken away.
     pub(crate) hides_removals: bool,
+    /// A broken server: it does not read the request after one that was crossed either.
+    pub(crate) is_deaf: bool,
     subscribed: [Subscribed; 3],
     pending: [VecDeque<Response>; 3],
     nonces: u32,
+    /// How many requests said that something was refused.
     pub(crate) nacks: usize,
+    /// How many requests were crossed.
+    pub(crate) crossed: usize,
 }
 
 fn version(any: &Any) -> String {
@@ -51,9 +60,13 @@ fn version(any: &Any) -> String {
 }
 
 impl Model {
-    /// What the client is subscribed to, as this side understands it.
+    /// What the client is subscribed to, as this side understands it. Of clusters, `None` is not even the wildcard.
     pub(crate) fn names(&self) -> [Option<BTreeSet<String>>; 3] {
-        [0, 1, 2].map(|of| self.subscribed[of].names.clone())
+        wire::SIDECAR.map(|of| {
+            let names = self.subscribed[of as usize].names.clone();
+            // No request for named resources and none that names any are the same.
+            names.or_else(|| (of != CDS).then(BTreeSet::new))
+        })
     }
 
     pub(crate) fn has_unanswered(&self) -> bool {
@@ -73,9 +86,19 @@ impl Model {
         let of = ResourceType::from_type_url(&request.type_url).expect("a known type");
         self.nacks += usize::from(request.error_detail.is_some());
         let subscribed = &mut self.subscribed[of as usize];
+        // A response has crossed it: as istiod and go-control-plane do, which wait for the answer to that one.
+        let is_crossed = request.response_nonce != subscribed.nonce;
+        let had_crossed = std::mem::replace(&mut subscribed.has_crossed, is_crossed);
+        self.crossed += usize::from(is_crossed);
+        if is_crossed {
+            return;
+        }
         // A changed subscription repeats the last nonce.
         let answers = |sent: &String| *sent == request.response_nonce;
         subscribed.unanswered.retain(|sent| !answers(sent));
+        if self.is_deaf && had_crossed {
+            return;
+        }
         let names: BTreeSet<String> = request.resource_names.into_iter().collect();
         subscribed
             .sent
@@ -154,6 +177,7 @@ impl Model {
         }
         subscribed.begun = true;
         subscribed.unanswered.push(nonce.clone());
+        subscribed.nonce.clone_from(&nonce);
         nonce
     }
 
