@@ -287,8 +287,10 @@ impl Assembler {
     pub(crate) fn ignored(&self) -> Vec<Arc<str>> {
         let tables = self.ignored.values().flatten().cloned();
         let listeners = self.listeners.iter().flat_map(Listeners::ignored);
-        let tables = tables.chain(listeners.map(Into::into));
-        tables.chain(self.clusters.ignored()).collect()
+        tables
+            .chain(listeners)
+            .chain(self.clusters.ignored())
+            .collect()
     }
 
     /// Whether that may differ, for a cluster or a load assignment, from when this was asked last.

@@ -266,6 +266,18 @@ fn typed(name: &str, kind: &str) -> http::HttpFilter {
     }
 }
 
+const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+
+/// A filter whose configuration is not empty.
+fn set(name: &str, kind: &str) -> http::HttpFilter {
+    let mut filter = typed(name, kind);
+    if let Some(ConfigType::TypedConfig(config)) = &mut filter.config_type {
+        let headers = "x".to_owned();
+        prost::encoding::string::encode(3, &headers, &mut config.value);
+    }
+    filter
+}
+
 fn router() -> http::HttpFilter {
     typed("router", "envoy.extensions.filters.http.router.v3.Router")
 }
@@ -615,6 +627,74 @@ fn a_listener_that_cannot_be_used_is_refused_with_its_place() {
             rig.deliver(LDS, vec![bad]);
             assert_eq!(rig.ports(), [1], "the last good one stays");
         }
+    }
+}
+
+/// A message with a field of a newer protocol.
+fn newer(message: &impl Message) -> Vec<u8> {
+    const NUMBER: u32 = 5000;
+    let mut bytes = message.encode_to_vec();
+    prost::encoding::uint32::encode(NUMBER, &1, &mut bytes);
+    bytes
+}
+
+#[test]
+fn what_listeners_ask_for_in_vain_is_counted_and_told() {
+    const UNKNOWN: &str = "fields that this version does not know have no effect";
+    for variant in BOTH {
+        let mut rig = Rig::configured(variant);
+        assert_eq!(rig.machine.status().ignored.join("\n"), "");
+        rig.machine.want(target("ratings:9080"));
+        rig.sent();
+        let mut with = http::HttpConnectionManager {
+            stream_idle_timeout: Some(PbDuration::default()),
+            ..manager(ROUTES)
+        };
+        with.http_filters.insert(0, set("fault", FAULT));
+        with.common_http_protocol_options = Some(HttpProtocolOptions {
+            idle_timeout: Some(PbDuration::default()),
+            ..HttpProtocolOptions::default()
+        });
+        let plain = listener_of("ratings:9080", &with);
+        let both = vec![
+            listener_of(TARGET, &with),
+            Any {
+                value: newer(&Listener::decode(&*plain.value).expect("a listener")),
+                ..plain
+            },
+        ];
+        assert_eq!(rig.deliver(LDS, both)[0].2, None, "an ACK");
+        let fault = format!("what HTTP filter \"fault\" ({FAULT:?}) is set to has no effect yet");
+        let several = |what| format!("listener \"ratings:9080\" and 1 other listeners: {what}");
+        let expected = [
+            several("common_http_protocol_options.idle_timeout has no effect yet"),
+            format!("listener \"ratings:9080\": {UNKNOWN}"),
+            several("stream_idle_timeout has no effect yet"),
+            several(&fault),
+        ];
+        assert_eq!(rig.machine.status().ignored[..], expected.map(Into::into));
+
+        let mut api = Listener::decode(&*listener(TARGET, ROUTES).value).expect("a listener");
+        if let Some(api) = api
+            .api_listener
+            .as_mut()
+            .and_then(|it| it.api_listener.as_mut())
+        {
+            api.value = newer(&manager(ROUTES));
+        }
+        let mended = listener("ratings:9080", ROUTES);
+        rig.deliver(LDS, vec![wire::any(LDS, &api), mended]);
+        let expected = format!("listener {TARGET:?}: {UNKNOWN}");
+        assert_eq!(rig.machine.status().ignored.join("\n"), expected);
+        rig.deliver(
+            LDS,
+            vec![listener(TARGET, ROUTES), listener("ratings:9080", ROUTES)],
+        );
+        assert_eq!(
+            rig.machine.status().ignored.join("\n"),
+            "",
+            "they are mended"
+        );
     }
 }
 

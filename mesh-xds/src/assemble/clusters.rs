@@ -19,7 +19,7 @@ use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use build::{cluster_of, passing_through};
 use by_name::ByName;
-use ignored::Tally;
+pub(super) use ignored::Tally;
 use names::LookedUp;
 
 /// What a route finds behind a cluster's name.
