@@ -10,8 +10,8 @@ use envoy_types::pb::google::protobuf::Any;
 use histories::{Defect, Kind, Seen, compared, machine};
 use mesh_core::cluster::Cluster;
 use mesh_core::snapshot::{Missing, Snapshot, TableKey};
-use mesh_xds::ResourceType;
 use mesh_xds::ads::{Machine, Variant};
+use mesh_xds::{Dialect, ResourceType};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wire::{CDS, EDS, RDS};
@@ -35,7 +35,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let mut machine = machine(Variant::Delta);
+        let mut machine = machine(Variant::Delta, Dialect::Sidecar);
         machine.want(TableKey::Port(9080));
         machine.connected();
         Self {
@@ -290,18 +290,18 @@ fn seed() -> u64 {
     seed
 }
 
-fn of_seed(seed: u64, kind: Kind, defect: Defect) -> Seen {
-    compared(&mut StdRng::seed_from_u64(seed), kind, defect)
+fn of_seed(seed: u64, dialect: Dialect, kind: Kind, defect: Defect) -> Seen {
+    compared(&mut StdRng::seed_from_u64(seed), dialect, kind, defect)
 }
 
 const CASES: u64 = 400;
 const FAULTY: Kind = Kind::Faulty(0.2);
 
 /// All histories of a kind, which must end alike.
-fn equal(kind: Kind) -> Vec<Seen> {
+fn equal(dialect: Dialect, kind: Kind) -> Vec<Seen> {
     let first = seed();
     let play = |seed| {
-        let seen = of_seed(seed, kind, Defect::None);
+        let seen = of_seed(seed, dialect, kind, Defect::None);
         if let Some(text) = &seen.difference {
             panic!("MESH_XDS_SEED={seed}: {text}");
         }
@@ -311,22 +311,25 @@ fn equal(kind: Kind) -> Vec<Seen> {
 }
 
 /// How many of 200 histories show a defect.
-fn found(kind: Kind, defect: Defect) -> usize {
+fn found(dialect: Dialect, kind: Kind, defect: Defect) -> usize {
     let first = seed();
-    let seen =
-        (first..first + 200).filter(|seed| of_seed(*seed, kind, defect).difference.is_some());
+    let seen = (first..first + 200)
+        .filter(|seed| of_seed(*seed, dialect, kind, defect).difference.is_some());
     seen.count()
 }
 
 #[test]
 fn state_of_the_world_and_delta_are_equal() {
-    let refused = equal(FAULTY).iter().filter(|seen| seen.nacks > 0).count();
+    let refused = equal(Dialect::Sidecar, FAULTY)
+        .iter()
+        .filter(|seen| seen.nacks > 0)
+        .count();
     assert!(refused > 40, "the histories are too tame: {refused}");
 }
 
 #[test]
 fn they_are_equal_though_a_server_ignores_what_its_responses_have_crossed() {
-    let crossed = equal(Kind::Crossed);
+    let crossed = equal(Dialect::Sidecar, Kind::Crossed);
     let crossed = crossed.iter().filter(|seen| seen.crossed > 0).count();
     assert!(crossed > 40, "the histories are too tame: {crossed}");
 }
@@ -334,13 +337,31 @@ fn they_are_equal_though_a_server_ignores_what_its_responses_have_crossed() {
 /// The control: a server that does not say what it has removed is told apart.
 #[test]
 fn a_delta_server_that_hides_removals_is_seen() {
-    let seen = found(FAULTY, Defect::HidesRemovals);
+    let seen = found(Dialect::Sidecar, FAULTY, Defect::HidesRemovals);
     assert!(seen > 100, "{seen} of 200");
 }
 
 /// The control: one that misses a request for good is told apart.
 #[test]
 fn a_server_that_never_reads_what_was_crossed_is_seen() {
-    let seen = found(Kind::Crossed, Defect::IsDeaf);
+    let seen = found(Dialect::Sidecar, Kind::Crossed, Defect::IsDeaf);
     assert!(seen > 20, "{seen} of 200");
+}
+
+#[test]
+fn they_are_equal_in_the_dialect_of_grpc() {
+    let refused = equal(Dialect::Grpc, FAULTY);
+    let refused = refused.iter().filter(|seen| seen.nacks > 0).count();
+    assert!(refused > 40, "the histories are too tame: {refused}");
+    let crossed = equal(Dialect::Grpc, Kind::Crossed);
+    let crossed = crossed.iter().filter(|seen| seen.crossed > 0).count();
+    assert!(crossed > 40, "the histories are too tame: {crossed}");
+}
+
+#[test]
+fn the_defects_of_servers_are_seen_in_the_dialect_of_grpc() {
+    let hidden = found(Dialect::Grpc, FAULTY, Defect::HidesRemovals);
+    assert!(hidden > 40, "{hidden} of 200");
+    let deaf = found(Dialect::Grpc, Kind::Crossed, Defect::IsDeaf);
+    assert!(deaf > 20, "{deaf} of 200");
 }

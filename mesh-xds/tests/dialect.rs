@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use envoy_types::pb::envoy::admin::v3::ClientResourceStatus;
-use envoy_types::pb::envoy::config::core::v3::{
-    AggregatedConfigSource, ConfigSource, HttpProtocolOptions, config_source::ConfigSourceSpecifier,
-};
-use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
+use envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, RouteConfiguration, VirtualHost, route, route_action::MaxStreamDuration,
 };
@@ -25,7 +23,7 @@ use mesh_xds::{DOES_NOT_EXIST_AFTER, Dialect, ListenerName, Node, ResourceType, 
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use wire::{CDS, EDS, LDS, RDS};
+use wire::{CDS, EDS, LDS, RDS, ads, listener, listener_of, manager, router, typed};
 
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/wire.rs"]
@@ -255,17 +253,6 @@ fn asked(of: ResourceType, names: &[&str]) -> Asked {
     )
 }
 
-fn typed(name: &str, kind: &str) -> http::HttpFilter {
-    http::HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(ConfigType::TypedConfig(Any {
-            type_url: format!("type.googleapis.com/{kind}"),
-            value: Vec::new(),
-        })),
-        ..http::HttpFilter::default()
-    }
-}
-
 const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
 
 /// A filter whose configuration is not empty.
@@ -276,49 +263,6 @@ fn set(name: &str, kind: &str) -> http::HttpFilter {
         prost::encoding::string::encode(3, &headers, &mut config.value);
     }
     filter
-}
-
-fn router() -> http::HttpFilter {
-    typed("router", "envoy.extensions.filters.http.router.v3.Router")
-}
-
-fn ads() -> Option<ConfigSource> {
-    let specifier = ConfigSourceSpecifier::Ads(AggregatedConfigSource::default());
-    Some(ConfigSource {
-        config_source_specifier: Some(specifier),
-        ..ConfigSource::default()
-    })
-}
-
-fn manager(routes: &str) -> http::HttpConnectionManager {
-    http::HttpConnectionManager {
-        route_specifier: Some(RouteSpecifier::Rds(http::Rds {
-            config_source: ads(),
-            route_config_name: routes.to_owned(),
-        })),
-        http_filters: vec![router()],
-        ..http::HttpConnectionManager::default()
-    }
-}
-
-fn listener_of(name: &str, manager: &http::HttpConnectionManager) -> Any {
-    const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let api = Any {
-        type_url: MANAGER.to_owned(),
-        value: manager.encode_to_vec(),
-    };
-    let listener = Listener {
-        name: name.to_owned(),
-        api_listener: Some(ApiListener {
-            api_listener: Some(api),
-        }),
-        ..Listener::default()
-    };
-    wire::any(LDS, &listener)
-}
-
-fn listener(name: &str, routes: &str) -> Any {
-    listener_of(name, &manager(routes))
 }
 
 fn configuration(name: &str, hosts: Vec<VirtualHost>) -> RouteConfiguration {

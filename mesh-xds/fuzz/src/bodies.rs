@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 };
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, route_match::PathSpecifier};
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Bootstrap, ResourceType};
+use mesh_xds::{Bootstrap, Dialect, ResourceType};
 use prost::Message;
 use rand::TryRng;
 
@@ -213,13 +213,23 @@ fn bootstrap_by(input: &[u8], used: fn(usize) -> usize) -> Result<(), String> {
 
 /// A history, chosen by the input, with load assignments that are refused, ends alike in both variants of the protocol.
 pub fn ads(input: &[u8]) -> Result<(), String> {
-    let seen = compared(&mut Bytes(input), Kind::Faulty(0.1), Defect::None);
+    let seen = compared(
+        &mut Bytes(input),
+        Dialect::Sidecar,
+        Kind::Faulty(0.1),
+        Defect::None,
+    );
     seen.difference.map_or(Ok(()), Err)
 }
 
 /// The control: a delta server that does not say what it has removed.
 pub fn ads_broken(input: &[u8]) -> Result<(), String> {
-    let seen = compared(&mut Bytes(input), Kind::Faulty(0.1), Defect::HidesRemovals);
+    let seen = compared(
+        &mut Bytes(input),
+        Dialect::Sidecar,
+        Kind::Faulty(0.1),
+        Defect::HidesRemovals,
+    );
     seen.difference.map_or(Ok(()), Err)
 }
 

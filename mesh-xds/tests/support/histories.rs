@@ -6,24 +6,36 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 use envoy_types::pb::google::protobuf;
-use mesh_core::snapshot::{Snapshot, TableKey};
+use mesh_core::snapshot::{Snapshot, TableKey, Unserved};
 use mesh_xds::ads::{Machine, Peer, Variant};
-use mesh_xds::{Node, ResourceType};
+use mesh_xds::{Dialect, ListenerName, Node, ResourceType, Wanted};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::model::{Model, Response, State};
-use crate::wire::{self, CDS, EDS, RDS};
+use crate::wire::{self, CDS, EDS, LDS, RDS};
 
 const TABLES: [&str; 3] = ["9080", "9081", "http.80"];
+/// The targets of gRPC's dialect. The routes of each are named anew in each configuration.
+const TARGETS: [&str; 4] = ["h0:9080", "h1:9080", "h2:9080", "h1:80"];
+const NAMED: [&str; 2] = ["r0", "r1"];
 
-pub(crate) fn machine(variant: Variant) -> Machine {
+pub(crate) fn machine(variant: Variant, dialect: Dialect) -> Machine {
     let peer = Peer {
         variant,
         ..Peer::from("plane:15010")
     };
-    Machine::new(Node::sidecar("reviews", "default"), peer)
+    let node = Node::sidecar("reviews", "default").with_dialect(dialect);
+    Machine::new(node, peer)
+}
+
+/// The types of a dialect.
+fn types(dialect: Dialect) -> Vec<ResourceType> {
+    match dialect {
+        Dialect::Sidecar => wire::SIDECAR.to_vec(),
+        Dialect::Grpc => ResourceType::ALL.to_vec(),
+    }
 }
 
 /// What is in a history.
@@ -61,7 +73,7 @@ pub(crate) struct Seen {
 #[derive(Debug, Clone)]
 enum Step {
     Become(Box<State>),
-    Want(TableKey),
+    Want(Wanted),
     Break,
     /// Requests go out, and responses of these types come in, in this order.
     Round(Vec<ResourceType>),
@@ -71,7 +83,7 @@ enum Step {
 
 /// No cluster is bad here: what a bad one leaves in force depends on whether the server repeats it while
 /// nobody refers to it, and only a state-of-the-world server does.
-fn state(rng: &mut impl Rng, kind: Kind) -> State {
+fn state(rng: &mut impl Rng, dialect: Dialect, kind: Kind) -> State {
     let mut state = State::default();
     let (present, bad) = match kind {
         Kind::Faulty(bad) => (0.8, bad),
@@ -102,11 +114,23 @@ fn state(rng: &mut impl Rng, kind: Kind) -> State {
             state[EDS as usize].insert(name.to_owned(), wire::any(EDS, &message));
         }
     }
-    for name in TABLES {
+    let tables = match dialect {
+        Dialect::Sidecar => &TABLES[..],
+        Dialect::Grpc => &NAMED,
+    };
+    for &name in tables {
         if rng.random_bool(present) {
             let hosts = (0..rng.random_range(0..4)).map(|at| host(at, rng));
             let any = wire::routes(name, hosts.collect());
             state[RDS as usize].insert(name.to_owned(), any);
+        }
+    }
+    if dialect == Dialect::Grpc {
+        for name in TARGETS {
+            if rng.random_bool(present) {
+                let any = wire::listener(name, NAMED[rng.random_range(0..NAMED.len())]);
+                state[LDS as usize].insert(name.to_owned(), any);
+            }
         }
     }
     state
@@ -120,19 +144,32 @@ fn host(at: u8, rng: &mut impl Rng) -> VirtualHost {
     wire::host(&format!("h{at}"), &clusters)
 }
 
-fn script(rng: &mut impl Rng, kind: Kind) -> Vec<Step> {
-    let mut steps = vec![Step::Want(TableKey::Port(9080))];
+fn wanted(dialect: Dialect, rng: &mut impl Rng) -> Wanted {
+    match dialect {
+        Dialect::Sidecar => {
+            let table = TABLES[rng.random_range(0..TABLES.len())];
+            table.parse::<TableKey>().expect("a table").into()
+        }
+        Dialect::Grpc => {
+            let target = TARGETS[rng.random_range(0..TARGETS.len())];
+            target.parse::<ListenerName>().expect("host:port").into()
+        }
+    }
+}
+
+fn script(rng: &mut impl Rng, dialect: Dialect, kind: Kind) -> Vec<Step> {
+    let mut steps = vec![Step::Want(match dialect {
+        Dialect::Sidecar => TableKey::Port(9080).into(),
+        Dialect::Grpc => wanted(dialect, rng),
+    })];
     for _ in 0..rng.random_range(3..8) {
-        steps.push(Step::Become(Box::new(state(rng, kind))));
+        steps.push(Step::Become(Box::new(state(rng, dialect, kind))));
         for _ in 0..rng.random_range(0..4) {
             steps.push(match rng.random_range(0..6) {
                 0 => Step::Break,
-                1 => {
-                    let table = TABLES[rng.random_range(0..TABLES.len())];
-                    Step::Want(table.parse().expect("a table"))
-                }
+                1 => Step::Want(wanted(dialect, rng)),
                 _ => {
-                    let mut order = wire::SIDECAR;
+                    let mut order = types(dialect);
                     order.shuffle(rng);
                     let count = match kind {
                         Kind::Faulty(_) => order.len(),
@@ -169,10 +206,10 @@ struct Side {
 }
 
 impl Side {
-    fn new(variant: Variant, defect: Defect) -> Self {
-        let mut machine = machine(variant);
+    fn new(variant: Variant, dialect: Dialect, defect: Defect) -> Self {
+        let mut machine = machine(variant, dialect);
         machine.connected();
-        let mut model = Model::default();
+        let mut model = Model::new(dialect);
         model.hides_removals = defect == Defect::HidesRemovals;
         model.is_deaf = defect == Defect::IsDeaf;
         Self {
@@ -239,7 +276,7 @@ impl Side {
     /// What is published and what is subscribed, but for texts and versions.
     fn described(&self) -> String {
         let mut text = format!("{:?}\n", self.model.names());
-        for name in TABLES {
+        for name in TABLES.into_iter().chain(["80"]) {
             let key: TableKey = name.parse().expect("a table");
             let Some(table) = self.snapshot.tables.get(&key) else {
                 continue;
@@ -266,6 +303,12 @@ impl Side {
                     format!("  {name} waits {:?}: {clusters:?}\n", target.waiting_for)
                 })
                 .collect();
+            // It is said why, which differs: one variant says at once what does not exist.
+            let unserved = table.unserved.iter().map(|(host, why)| {
+                let waits = matches!(why, Unserved::Waiting(_));
+                format!("  {host} unserved, waits: {waits}\n")
+            });
+            hosts.extend(unserved);
             hosts.sort();
             text.extend(hosts);
         }
@@ -292,7 +335,7 @@ impl Sides {
     fn settle(&mut self) {
         // Several times: what the clocks let go of may need something new.
         for _ in 0..3 {
-            while self.round(&wire::SIDECAR) {}
+            while self.round(&ResourceType::ALL) {}
             self.0.iter_mut().for_each(Side::pass);
         }
         let has_unanswered = |side: &Side| side.model.has_unanswered();
@@ -310,9 +353,9 @@ impl Sides {
                     side.model.state = (**state).clone();
                 }
             }
-            Step::Want(table) => {
+            Step::Want(wanted) => {
                 for side in &mut self.0 {
-                    side.machine.want(*table);
+                    side.machine.want(wanted.clone());
                 }
             }
             Step::Break => self.0.iter_mut().for_each(Side::break_off),
@@ -329,10 +372,10 @@ impl Sides {
 }
 
 /// Plays one script in both variants.
-pub(crate) fn compared(rng: &mut impl Rng, kind: Kind, defect: Defect) -> Seen {
-    let steps = script(rng, kind);
+pub(crate) fn compared(rng: &mut impl Rng, dialect: Dialect, kind: Kind, defect: Defect) -> Seen {
+    let steps = script(rng, dialect, kind);
     let variants = [Variant::StateOfTheWorld, Variant::Delta];
-    let mut sides = Sides(variants.map(|variant| Side::new(variant, defect)));
+    let mut sides = Sides(variants.map(|variant| Side::new(variant, dialect, defect)));
     let mut steps = steps.iter().enumerate();
     let difference = steps.find_map(|(at, step)| {
         let text = sides.play(step)?;
