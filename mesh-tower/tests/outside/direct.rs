@@ -245,6 +245,7 @@ fn with_environment(test: &str, variables: &[(&str, &str)]) -> bool {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     for name in [
         "MESH",
+        "MESH_ADMIN",
         "MESH_CONFIG",
         "GRPC_XDS_BOOTSTRAP",
         "GRPC_XDS_BOOTSTRAP_CONFIG",
@@ -282,6 +283,27 @@ fn the_environment_names_a_folder() {
         assert!(with_environment(child, &[rules, ("MESH", "off")]));
         assert!(!with_environment(child, &[("MESH_CONFIG", "/none/such")]));
     }
+}
+
+#[test]
+fn the_environment_opens_an_admin_port() {
+    let off = ("MESH", "off");
+    let child = "child_has_an_admin_port";
+    assert!(with_environment(child, &[off, ("MESH_ADMIN", "0")]));
+    for none in [&[off][..], &[off, ("MESH_ADMIN", "")]] {
+        assert!(!with_environment(child, none));
+    }
+    let broken = [off, ("MESH_ADMIN", "nowhere")];
+    assert!(!with_environment("child_calls_from_env", &broken));
+}
+
+#[tokio::test]
+#[ignore = "run by a test above, in an environment of its own"]
+async fn child_has_an_admin_port() {
+    let mesh = Mesh::from_env().await.unwrap();
+    let page = format!("http://{}/ready", mesh.admin_addr().unwrap());
+    let response = mesh.client().get(&*page).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test]
