@@ -45,6 +45,17 @@ expect() {
     }
 }
 
+# Runs a command: it has to succeed, and to say this.
+said() {
+    local text=$1 output
+    shift
+    output="$("$@" 2>&1)" || {
+        printf 'README: %s failed with exit code %s:\n%s\n' "$*" "$?" "$output" >&2
+        exit 1
+    }
+    expect "$output" "$text"
+}
+
 page() { python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url"; }
 
 mapfile -t COMMANDS < <(awk '/^```sh/{on=1; next} /^```/{on=0} on && NF' README.md | sed 's/ *#.*//')
@@ -62,10 +73,10 @@ for command in "${COMMANDS[@]}"; do
         expect "$(page)" "Simple Bookstore App"
         ;;
     *" -- echo "*) start listening "${words[@]}" ;;
-    *" -- call "*) expect "$("${words[@]}")" '^200 ' ;;
-    *" -- explain "*) expect "$("${words[@]}")" "=> 100 % of such requests get somewhere" ;;
+    *" -- call "*) said '^200 ' "${words[@]}" ;;
+    *" -- explain "*) said "=> 100 % of such requests get somewhere" "${words[@]}" ;;
     *" -- apply "*)
-        expect "$("${words[@]}")" "virtualservice.networking.istio.io/reviews created"
+        said "virtualservice.networking.istio.io/reviews created" "${words[@]}"
         # In force in moments; then every page is v3's.
         for _ in $(seq 100); do page | grep -q "reviews-v3" && break; sleep 0.1; done
         sleep 1
@@ -75,15 +86,15 @@ for command in "${COMMANDS[@]}"; do
         kill "${PIDS[-1]}" && wait "${PIDS[-1]}" 2>/dev/null || true
         start "Running" "${words[@]}"
         ;;
-    *"--bin canary") expect "$("${words[@]}")" "v2 has 100 percent and answered 1000 of 1000" ;;
+    *"--bin canary") said "v2 has 100 percent and answered 1000 of 1000" "${words[@]}" ;;
     *"--bin client")
         answer=""
         for _ in $(seq 100); do answer="$("${words[@]}" 2>/dev/null)" && break; sleep 0.1; done
         expect "$answer" "hello from the mesh"
         ;;
-    *" -- analyze "*) expect "$("${words[@]}" 2>&1)" "Nothing was found in examples/mesh" ;;
-    *" -- get "*) expect "$("${words[@]}")" "reviews" ;;
-    *" -- delete "*) expect "$("${words[@]}")" "deleted" ;;
+    *" -- analyze "*) said "Nothing was found in examples/mesh" "${words[@]}" ;;
+    *" -- get "*) said reviews "${words[@]}" ;;
+    *" -- delete "*) said deleted "${words[@]}" ;;
     *)
         printf 'README: no stage runs this command\n' >&2
         exit 1

@@ -157,6 +157,10 @@ impl Body {
 
     fn finish(&mut self) {
         let account = self.take_account();
+        // It says nothing more, but for the reset of what is left of its upload.
+        if matches!(self.inner, Inner::Received(_)) {
+            self.inner = Inner::Empty;
+        }
         if let Some(lease) = self.lease.take() {
             lease.finished();
         }

@@ -51,6 +51,8 @@ pub(crate) enum ConnectError {
     Timeout(Peer, Duration),
     #[error("no HTTP connection to {0}: {1}")]
     Http(SocketAddr, #[source] BoxError),
+    #[error("all connections to {0} ended before one had room for the call")]
+    NoRoom(Peer),
     #[error(transparent)]
     Outside(#[from] DialError),
 }

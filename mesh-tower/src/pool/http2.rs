@@ -1,11 +1,15 @@
 //! HTTP/2 with prior knowledge: connections are chosen by counting open streams against the peer's
-//! limit, because h2 reports no saturation and requests beyond the limit would hang unseen.
+//! limit, because h2 reports no saturation and requests beyond the limit would hang unseen. When no connection has room
+//! a call opens another, up to [`MOST_CONNECTIONS`], and then waits for a place on any.
 //!
 //! It stands on h2 itself, not on hyper's client: hyper starts a task for each request and hands request and response
 //! over by channels, which costs as much as all that the mesh does.
 
+mod answering;
 mod connection;
 mod head;
+mod piece;
+mod place;
 mod received;
 mod upload;
 
@@ -15,7 +19,9 @@ use http::Request;
 use http_body::Body as _;
 use mesh_core::route::is_grpc;
 
+use self::answering::Rest;
 use self::connection::{Reserved, Shared, introduced};
+use self::place::{Queue, Stream};
 use self::upload::Upload;
 use super::connect::{ConnectError, Open, Peer};
 use super::lease::{Connection, Counted, Lease};
@@ -24,7 +30,7 @@ use super::{Failed, Sending, broken, connect_failed, refused};
 use crate::body::Body;
 use crate::client::Answered;
 use crate::error::{Error, Kind, Place, Sent};
-pub(crate) use connection::Stream;
+pub(crate) use answering::Answering;
 pub(crate) use received::Received;
 
 /// How many connections one endpoint gets at most.
@@ -36,6 +42,7 @@ pub(crate) struct Pool {
     open: Mutex<Vec<Shared>>,
     /// One connection is opened at a time; whoever waited looks again before opening another.
     connecting: tokio::sync::Mutex<()>,
+    queue: Arc<Queue>,
 }
 
 impl Pool {
@@ -44,12 +51,13 @@ impl Pool {
             peer,
             open: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            queue: Arc::default(),
         }
     }
 
     /// Takes an open connection over.
     pub(crate) async fn adopt(&self, open: Open) -> Result<(), ConnectError> {
-        let shared = introduced(open, &self.peer).await?;
+        let shared = introduced(open, &self.peer, &self.queue).await?;
         self.keep(shared);
         Ok(())
     }
@@ -59,6 +67,7 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(shared);
+        self.queue.wake();
     }
 
     pub(crate) fn send(
@@ -67,7 +76,7 @@ impl Pool {
         counted: Counted,
         place: Place,
     ) -> Sending {
-        if let Some(reserved) = self.reserve() {
+        if let Ok(reserved) = self.reserve() {
             return match Exchange::begin(request, reserved, counted, place) {
                 Ok(exchange) => Box::pin(exchange.response()),
                 Err(error) => refused(error),
@@ -75,13 +84,7 @@ impl Pool {
         }
         let pool = Arc::clone(self);
         Box::pin(async move {
-            // Waiting for another's attempt counts: nobody waits for a queue of failing ones.
-            let limit = pool.peer.connect_timeout();
-            let opened = match tokio::time::timeout(limit, pool.stream()).await {
-                Ok(opened) => opened,
-                Err(_) => Err(ConnectError::Timeout(pool.peer.clone(), limit)),
-            };
-            match opened {
+            match pool.stream().await {
                 Ok(reserved) => {
                     let exchange = Exchange::begin(request, reserved, counted, place)?;
                     exchange.response().await
@@ -94,33 +97,53 @@ impl Pool {
         })
     }
 
+    /// A place on a new connection, or on the first that has room. The call's own limit ends the wait.
     async fn stream(&self) -> Result<Reserved, ConnectError> {
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(found) = self.reserve() {
-            return Ok(found);
+        // Waiting for another's attempt counts: nobody waits for a queue of failing ones.
+        let limit = self.peer.connect_timeout();
+        match tokio::time::timeout(limit, self.another()).await {
+            Ok(Ok(Some(found))) => return Ok(found),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(ConnectError::Timeout(self.peer.clone(), limit)),
         }
-        let shared = introduced(self.peer.open().await?, &self.peer).await?;
-        let found = shared.reserve();
-        let found = found.map_err(|error| ConnectError::Http(shared.address(), error.into()))?;
+        let look = || match self.reserve() {
+            Ok(found) => Some(Ok(found)),
+            Err(0) => Some(Err(ConnectError::NoRoom(self.peer.clone()))),
+            Err(_) => None,
+        };
+        self.queue.wait(look).await
+    }
+
+    /// Opens another connection, if there may be one. `None` if there is no room on any.
+    async fn another(&self) -> Result<Option<Reserved>, ConnectError> {
+        let _one_at_a_time = self.connecting.lock().await;
+        match self.reserve() {
+            Ok(found) => return Ok(Some(found)),
+            Err(open) if open >= MOST_CONNECTIONS => return Ok(None),
+            Err(_) => {}
+        }
+        let mut shared = introduced(self.peer.open().await?, &self.peer, &self.queue).await?;
+        let address = shared.link().address();
+        let failed = |error: h2::Error| ConnectError::Http(address, error.into());
+        let found = match shared.link().has_room() {
+            true => Some(shared.reserve().map_err(failed)?),
+            false => None,
+        };
         self.keep(shared);
         Ok(found)
     }
 
-    /// A stream on an open connection that has room. With as many connections as there may be, one
-    /// on the connection with the fewest: a peer that allows no streams must not get ever more connections.
-    fn reserve(&self) -> Option<Reserved> {
+    /// A stream on an open connection that has room; otherwise, how many connections have none.
+    fn reserve(&self) -> Result<Reserved, usize> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let roomy = open.iter().position(Shared::has_room);
-            let fewest = || {
-                let all = open.iter().enumerate();
-                all.min_by_key(|(_, shared)| shared.streams())
-                    .filter(|_| open.len() >= MOST_CONNECTIONS)
-                    .map(|(at, _)| at)
+            let roomy = open.iter().position(|shared| shared.link().has_room());
+            let Some((at, shared)) = roomy.and_then(|at| Some((at, open.get_mut(at)?))) else {
+                return Err(open.len());
             };
-            let at = roomy.or_else(fewest)?;
-            match open.get(at)?.reserve() {
-                Ok(reserved) => return Some(reserved),
+            match shared.reserve() {
+                Ok(reserved) => return Ok(reserved),
                 // What has ended goes when it is met; there are few of them.
                 Err(_) => drop(open.remove(at)),
             }
@@ -131,8 +154,8 @@ impl Pool {
 /// A request that is on its way.
 struct Exchange {
     response: h2::client::ResponseFuture,
+    upload: Rest,
     stream: Stream,
-    tether: Option<Tether>,
     /// Whether the end of the response is the end of the upload: in gRPC it is, in HTTP an upload may go on.
     ends_upload: bool,
     counted: Counted,
@@ -156,19 +179,20 @@ impl Exchange {
             Err(cause) => return Err(unsendable(cause, place)),
         };
         counted.handed_over();
-        let mut tether = None;
-        if let Some(bytes) = body.take_bytes() {
-            upload::whole(bytes, upstream);
-        } else if !body.is_end_stream() {
+        let upload = if let Some(bytes) = body.take_bytes() {
+            Rest::Given(upload::whole(bytes, upstream, stream.other_side()))
+        } else if body.is_end_stream() {
+            Rest::Nothing
+        } else {
             let (held, tied) = Tether::new();
             body.tie(tied);
-            stream.spawn(Upload::new(body, upstream));
-            tether = Some(held);
-        }
+            stream.spawn(Upload::new(body, upstream, stream.other_side()));
+            Rest::Running(held)
+        };
         Ok(Self {
             response,
+            upload,
             stream,
-            tether,
             ends_upload,
             counted,
             place,
@@ -180,13 +204,16 @@ impl Exchange {
             Ok(response) => response,
             Err(error) => return Err(broken(error, self.place)),
         };
-        let mut tether = self.tether;
-        if let Some(tether) = tether.take_if(|_| !self.ends_upload) {
-            tether.let_go();
-        }
+        let upload = match self.upload {
+            Rest::Running(tether) if !self.ends_upload => {
+                tether.let_go();
+                Rest::Nothing
+            }
+            upload => upload,
+        };
         let (endpoint, edge) = (self.place.endpoint, self.counted.edge());
         let counted = self.counted.answered(response.status());
-        let connection = Connection::Http2(self.stream, tether);
+        let connection = Connection::Http2(Answering::new(upload, self.stream));
         let lease = Lease::new(connection, counted, self.place);
         let (head, stream) = response.into_parts();
         let body = Received::new(stream, &head.headers);

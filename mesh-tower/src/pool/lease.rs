@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 use http::StatusCode;
 
 use super::http1::{self, Sender};
-use super::http2::Stream;
-use super::tether::Tether;
+use super::http2::Answering;
 use crate::client::{Expired, Trail, Watch};
 use crate::error::{Error, Place};
 use crate::telemetry::{Account, Cells, Edge, Outcome};
@@ -87,8 +86,8 @@ struct Held {
 pub(super) enum Connection {
     /// The pool only if it is still in use: a stream may last a day and must not keep idle sockets open.
     Http1(Sender, Weak<http1::Pool>),
-    /// Held for their drop: a stream is open until its body ends or is dropped, and the upload of gRPC until then.
-    Http2(Stream, Option<Tether>),
+    /// Held for its drop: a stream is open until its body ends or is dropped, and the upload of gRPC until then.
+    Http2(Answering),
     /// A foreign client's, which keeps it.
     Foreign,
 }
@@ -117,7 +116,7 @@ impl Lease {
                     pool.give_back(sender);
                 }
             }
-            Connection::Http2(stream, tether) => drop((tether, stream)),
+            Connection::Http2(answering) => drop(answering),
             Connection::Foreign => {}
         }
     }

@@ -20,6 +20,7 @@ mod go_control_plane;
 mod hostile;
 mod joined;
 mod one_call;
+mod places;
 mod repeat;
 mod same_snapshot;
 mod scripted;

@@ -305,6 +305,27 @@ fn an_empty_variable_counts_as_not_set() {
     assert!(with_environment("child_calls_from_env_or_direct", &nowhere));
 }
 
+#[test]
+fn the_environment_opens_an_admin_port() {
+    let off = ("MESH", "off");
+    let child = "child_has_an_admin_port";
+    assert!(with_environment(child, &[off, ("MESH_ADMIN", "0")]));
+    for none in [&[off][..], &[off, ("MESH_ADMIN", "")]] {
+        assert!(!with_environment(child, none));
+    }
+    let broken = [off, ("MESH_ADMIN", "nowhere")];
+    assert!(!with_environment("child_calls_from_env", &broken));
+}
+
+#[tokio::test]
+#[ignore = "run by a test above, in an environment of its own"]
+async fn child_has_an_admin_port() {
+    let mesh = Mesh::from_env().await.unwrap();
+    let page = format!("http://{}/ready", mesh.admin_addr().unwrap());
+    let response = mesh.client().get(&*page).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
 #[tokio::test]
 #[ignore = "run by a test above, in an environment of its own"]
 async fn child_calls_from_env() {

@@ -18,17 +18,19 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// The subscriptions, in the variant that the stream speaks.
 #[derive(Debug)]
 pub(super) enum Subscriptions {
-    StateOfTheWorld([sotw::Subscription; ResourceType::ALL.len()]),
-    Delta([delta::Subscription; ResourceType::ALL.len()]),
+    StateOfTheWorld(Box<[sotw::Subscription; ResourceType::ALL.len()]>),
+    Delta(Box<[delta::Subscription; ResourceType::ALL.len()]>),
 }
 
 impl Subscriptions {
     pub(super) fn new(variant: Variant) -> Self {
         match variant {
             Variant::StateOfTheWorld => {
-                Self::StateOfTheWorld(ResourceType::ALL.map(sotw::Subscription::new))
+                Self::StateOfTheWorld(Box::new(ResourceType::ALL.map(sotw::Subscription::new)))
             }
-            Variant::Delta => Self::Delta(ResourceType::ALL.map(delta::Subscription::new)),
+            Variant::Delta => {
+                Self::Delta(Box::new(ResourceType::ALL.map(delta::Subscription::new)))
+            }
         }
     }
 

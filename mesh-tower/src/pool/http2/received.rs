@@ -9,7 +9,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 
-/// Dropping it before its end resets the stream.
+/// Dropping it before its end resets the stream, unless an upload goes on.
 pub(crate) struct Received {
     stream: RecvStream,
     /// What is left, if the peer has told a length.

@@ -7,23 +7,29 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body as _;
 
+use super::connection::SEND_BUFFER;
+use super::piece::Piece;
+use super::place::Stream;
 use crate::body::Body;
 use crate::error::Error;
 
 /// The body of a request that comes bit by bit: a task of its own. What becomes of it, the response tells.
 pub(super) struct Upload {
     body: Body,
-    stream: SendStream<Bytes>,
+    stream: SendStream<Piece>,
     /// What the peer has no room for yet, and whether it is the last.
     waiting: Option<(Bytes, bool)>,
+    /// The stream is open for as long as this runs.
+    _place: Stream,
 }
 
 impl Upload {
-    pub(super) const fn new(body: Body, stream: SendStream<Bytes>) -> Self {
+    pub(super) const fn new(body: Body, stream: SendStream<Piece>, place: Stream) -> Self {
         Self {
             body,
             stream,
             waiting: None,
+            _place: place,
         }
     }
 
@@ -38,18 +44,24 @@ impl Upload {
             if self.stream.poll_reset(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            if self.waiting.is_some() && !ready!(self.poll_room(cx)) {
-                return Poll::Ready(Ok(()));
-            }
-            if let Some((bytes, last)) = self.waiting.take() {
-                sent(self.stream.send_data(bytes, last))?;
-                if last {
+            if let Some((bytes, last)) = &mut self.waiting {
+                // No more than there is room for: what h2 kept of the last frame nobody could take back.
+                let Some(room) = ready!(poll_room(&mut self.stream, bytes, cx)) else {
+                    return Poll::Ready(Ok(()));
+                };
+                let part = bytes.split_to(room);
+                let (done, last) = (bytes.is_empty(), *last);
+                sent(self.stream.send_data(part.into(), done && last))?;
+                if done {
+                    self.waiting = None;
+                }
+                if done && last {
                     return Poll::Ready(Ok(()));
                 }
                 continue;
             }
             let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
-                return Poll::Ready(sent(self.stream.send_data(Bytes::new(), true)));
+                return Poll::Ready(sent(self.stream.send_data(Bytes::new().into(), true)));
             };
             let frame = frame.map_err(|error| reason(&error))?;
             match frame.into_data() {
@@ -60,8 +72,6 @@ impl Upload {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    // Room is asked for when there is something to send: what is reserved ahead, others lack.
-                    self.stream.reserve_capacity(usize::from(!bytes.is_empty()));
                     self.waiting = Some((bytes, last));
                 }
                 Err(frame) => {
@@ -73,24 +83,23 @@ impl Upload {
             }
         }
     }
+}
 
-    /// Whether the stream is still there when there is room for what waits. For no bytes there always is.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self
-            .waiting
-            .as_ref()
-            .is_none_or(|(bytes, _)| bytes.is_empty())
-        {
-            return Poll::Ready(true);
+/// How much of these bytes there is room for; `None` when the stream is not there any more. For no bytes there always is.
+fn poll_room(
+    stream: &mut SendStream<Piece>,
+    bytes: &Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<Option<usize>> {
+    while !bytes.is_empty() && stream.capacity() == 0 {
+        // Room is asked for when there is something to send: what is reserved ahead, others lack.
+        stream.reserve_capacity(bytes.len().min(SEND_BUFFER));
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Poll::Ready(None),
         }
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(false),
-            }
-        }
-        Poll::Ready(true)
     }
+    Poll::Ready(Some(stream.capacity().min(bytes.len())))
 }
 
 impl Future for Upload {
@@ -105,10 +114,15 @@ impl Future for Upload {
 }
 
 /// Sends the whole body of a request at once. h2 keeps what the peer has no room for, and it is in memory already.
-pub(super) fn whole(bytes: Bytes, mut stream: SendStream<Bytes>) {
-    if let Err(reason) = sent(stream.send_data(bytes, true)) {
+pub(super) fn whole(
+    bytes: Bytes,
+    mut stream: SendStream<Piece>,
+    place: Stream,
+) -> SendStream<Piece> {
+    if let Err(reason) = sent(stream.send_data(Piece::whole(bytes, place), true)) {
         stream.send_reset(reason);
     }
+    stream
 }
 
 /// What h2 does not take ends the stream. One that has ended takes nothing and cannot be reset: nothing comes of it.
