@@ -5,7 +5,7 @@ mod normalize;
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_TYPE, HOST, ValueIter};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ValueIter};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 pub(crate) use normalize::escaped;
@@ -136,6 +136,35 @@ pub fn split_port(authority: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// A host as an address or a name is written alone: an IPv6 literal without its brackets (RFC 3986, 3.2.2).
+pub fn without_brackets(host: &str) -> &str {
+    let inner = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    inner.unwrap_or(host)
+}
+
+/// A host in the form in which it is compared: without regard to case (RFC 3986, 3.2.2).
+pub fn lower_case(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+/// The length of a body in bytes, as `content-length` tells it: a line of digits and nothing else, or several lines
+/// of the same number (RFC 9110, 8.6).
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let number = |value: &HeaderValue| {
+        let text = value.to_str().ok()?;
+        // `u64::parse` takes a leading plus sign, a length does not.
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().ok())?
+    };
+    let mut told = headers.get_all(CONTENT_LENGTH).iter().map(number);
+    let first = told.next()??;
+    told.all(|other| other == Some(first)).then_some(first)
+}
+
 /// Whether a request is gRPC: `content-type: application/grpc`, or with `+` and a format.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(says_grpc)
@@ -149,6 +178,41 @@ pub(crate) fn says_grpc(content_type: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_is_one_number() {
+        let told = |lines: &[&str]| {
+            let lines = lines.iter().map(|line| {
+                let value = HeaderValue::from_str(line);
+                (
+                    CONTENT_LENGTH,
+                    value.unwrap_or(HeaderValue::from_static("-")),
+                )
+            });
+            content_length(&lines.collect())
+        };
+        assert_eq!(told(&["5"]), Some(5));
+        assert_eq!(told(&["5", "5"]), Some(5));
+        for lines in [
+            &[][..],
+            &["+5"],
+            &["5", "6"],
+            &["5", "+5"],
+            &["5, 5"],
+            &[""],
+            &["-5"],
+        ] {
+            assert_eq!(told(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn brackets_are_taken_off_in_pairs() {
+        assert_eq!(without_brackets("[::1]"), "::1");
+        for host in ["::1", "[::1", "::1]", "reviews"] {
+            assert_eq!(without_brackets(host), host);
+        }
+    }
 
     #[test]
     fn ports_are_split_from_hosts() {

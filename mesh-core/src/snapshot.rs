@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cluster::Cluster;
 use crate::cow_map::CowMap;
+use crate::istiod;
 use crate::registry::Registry;
 use crate::request::split_port;
 use crate::route::{ClusterIndex, DomainTable, VirtualHost};
@@ -146,8 +147,8 @@ impl<T: Clone> Table<T> {
     /// The virtual host for hosts that no other one is for: istiod ends every table of a workload with `allow_any`,
     /// or with `block_all` where the mesh's `outboundTrafficPolicy` is `REGISTRY_ONLY`.
     pub fn catch_all(&self) -> Option<&T> {
-        self.target("allow_any")
-            .or_else(|| self.target("block_all"))
+        self.target(istiod::ALLOW_ANY)
+            .or_else(|| self.target(istiod::BLOCK_ALL))
     }
 
     /// All of them.

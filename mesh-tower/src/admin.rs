@@ -16,10 +16,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_core::request::without_brackets;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::body::Body;
 use crate::mesh::{Mesh, Shared};
+use crate::server::ACCEPT_PAUSE;
 use pages::Page;
 
 /// How long a request's head may take.
@@ -31,8 +33,6 @@ const MOST_HEAD: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;
 /// How many connections there may be; others wait in the socket's queue.
 const MOST_CONNECTIONS: usize = 64;
-/// The pause after an accept that failed for lack of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// The admin port of a mesh. It is closed when this is dropped.
 #[derive(Debug)]
@@ -198,9 +198,6 @@ fn asks_here(headers: &HeaderMap) -> bool {
     else {
         return false;
     };
-    let host = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
+    let host = without_brackets(authority.host());
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::cluster::{Cluster, Protocol};
+use mesh_core::istiod::PASSTHROUGH;
 
 use mesh_xds::dns::Resolver;
 
@@ -22,10 +23,6 @@ pub(crate) use destination::Destination;
 use destinations::Destinations;
 pub(crate) use destinations::Full;
 pub(crate) use dial::{Dial, DialError};
-
-/// istiod's name for the cluster of what is outside, and for the one of what may not be called.
-pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
-pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
 
 /// istiod's value, for calls whose cluster no configuration gives.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

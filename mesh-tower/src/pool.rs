@@ -212,7 +212,7 @@ async fn response(
 /// The error of a connection that did not come about.
 pub(crate) fn connect_failed(error: ConnectError, place: Place) -> Error {
     let mut reason = error.to_string();
-    if place.cluster.as_deref() == Some(crate::outside::PASSTHROUGH) {
+    if place.cluster.as_deref() == Some(mesh_core::istiod::PASSTHROUGH) {
         reason.push_str(
             "; the mesh has no route for this host and port, so the call was passed through",
         );

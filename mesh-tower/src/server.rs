@@ -11,6 +11,7 @@ mod stream;
 pub(crate) use drain::Drain;
 pub use inbound::{Answering, Inbound, InboundLayer};
 pub use incoming::Incoming;
+pub(crate) use listener::ACCEPT_PAUSE;
 pub use listener::{ListenError, MeshListener};
 pub use signal::SignalError;
 pub use stream::{MeshStream, PeerIdentity};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Reaches;
+use crate::istiod;
 use crate::request::split_port;
 use crate::route::{Domain, VirtualHost};
 use crate::snapshot::Table;
@@ -85,8 +86,8 @@ impl Candidates {
     /// istiod tells by the virtual hosts `allow_any` and `block_all`.
     pub fn policy(&self) -> Option<&'static str> {
         match &*self.chosen.name {
-            "allow_any" => Some("ALLOW_ANY"),
-            "block_all" => Some("REGISTRY_ONLY"),
+            istiod::ALLOW_ANY => Some("ALLOW_ANY"),
+            istiod::BLOCK_ALL => Some("REGISTRY_ONLY"),
             _ => None,
         }
     }

@@ -1,10 +1,10 @@
 //! `VirtualHost.domains`: exact > `*suffix` > `prefix*` > `*`; the longest wins inside a class
 //! (Envoy, gRPC A27). Hashed by class and length, so that 100,000 hosts cost what one costs.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::cow_map::CowMap;
+use crate::request::lower_case;
 
 /// One entry of `VirtualHost.domains`, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -69,7 +69,7 @@ impl<T: Clone> DomainTable<T> {
         // Domains are kept in lower case, and so are nearly all hosts.
         self.exact
             .get(host)
-            .or_else(|| self.find_lower(&lower(host)))
+            .or_else(|| self.find_lower(&lower_case(host)))
     }
 
     fn find_lower(&self, host: &str) -> Option<&T> {
@@ -107,14 +107,6 @@ impl<T: Clone> DomainTable<T> {
 impl<T: Clone> Default for DomainTable<T> {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-fn lower(host: &str) -> Cow<'_, str> {
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
-    } else {
-        Cow::Borrowed(host)
     }
 }
 

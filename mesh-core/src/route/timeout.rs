@@ -11,9 +11,12 @@ use crate::request::says_grpc;
 /// The route timeout of Envoy when the route sets none.
 pub const DEFAULT_ROUTE_TIMEOUT: Duration = Duration::from_secs(15);
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-timeout-ms");
-const TRY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-per-try-timeout-ms");
+const GRPC: &str = "grpc-timeout";
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static(GRPC);
+const UPSTREAM: &str = "x-envoy-upstream-rq-timeout-ms";
+const UPSTREAM_TIMEOUT: HeaderName = HeaderName::from_static(UPSTREAM);
+const TRY: &str = "x-envoy-upstream-rq-per-try-timeout-ms";
+const TRY_TIMEOUT: HeaderName = HeaderName::from_static(TRY);
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// The limits that a route sets. The default is no limit.
@@ -84,9 +87,9 @@ impl Requested {
         for (name, value) in headers {
             match name.as_str() {
                 "content-type" if content_type.is_none() => content_type = Some(value),
-                "grpc-timeout" if grpc.is_none() => grpc = Some(value),
-                "x-envoy-upstream-rq-timeout-ms" => route.add(value),
-                "x-envoy-upstream-rq-per-try-timeout-ms" => per_try = true,
+                GRPC if grpc.is_none() => grpc = Some(value),
+                UPSTREAM => route.add(value),
+                TRY => per_try = true,
                 _ => {}
             }
         }

@@ -5,8 +5,9 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::{Request, header};
+use http::Request;
 use http_body_util::BodyExt;
+use mesh_core::request::content_length;
 use mesh_core::route::{DEFAULT_ROUTE_TIMEOUT, Limits, MirrorHost};
 use tokio::runtime::Handle;
 use tower_layer::Layer;
@@ -100,8 +101,7 @@ fn start<B: 'static>(
 ) -> Option<()> {
     let runtime = Handle::try_current().ok()?;
     let slot = shared.mirrors.slot()?;
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = content_length(request.headers());
     // A foreign client's body can be read once, by that client.
     let body = (request.body_mut() as &mut dyn Any).downcast_mut::<Body>()?;
     let body = body.copy(length, &shared.mirrors)?;

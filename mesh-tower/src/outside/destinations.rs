@@ -1,12 +1,12 @@
 //! The hosts that were called: found without a lock, made and dropped under one.
 
-use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mesh_core::CowMap;
+use mesh_core::request::lower_case;
 use tokio::time::Instant;
 
 use super::destination::Destination;
@@ -69,7 +69,7 @@ impl Destinations {
         means: &Means,
     ) -> Result<Arc<Destination>, Full> {
         let now = self.start.elapsed().as_secs();
-        let host = lower(name.host);
+        let host = lower_case(name.host);
         let name = Name {
             host: &host,
             ..name
@@ -145,13 +145,4 @@ fn make_room(map: &mut Map) -> usize {
         }
     }
     idle.len()
-}
-
-/// Host names are compared without regard to case (RFC 3986, 3.2.2).
-fn lower(host: &str) -> Cow<'_, str> {
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        host.to_ascii_lowercase().into()
-    } else {
-        host.into()
-    }
 }

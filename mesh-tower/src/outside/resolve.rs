@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mesh_core::request::without_brackets;
 use mesh_xds::dns::Resolver;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -43,7 +44,7 @@ impl Addresses {
     }
 
     pub(super) async fn get(&self) -> Result<Arc<[SocketAddr]>, Arc<io::Error>> {
-        let plain = self.host.trim_start_matches('[').trim_end_matches(']');
+        let plain = without_brackets(&self.host);
         if let Ok(ip) = plain.parse::<IpAddr>() {
             return Ok([SocketAddr::new(ip, self.port)].into());
         }

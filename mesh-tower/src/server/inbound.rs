@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
+use mesh_core::request::content_length;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -132,8 +133,7 @@ fn written(is_head: bool, head: &http::response::Parts) -> Option<u64> {
     if is_head || matches!(head.status.as_u16(), 204 | 304) {
         return Some(0);
     }
-    let length = head.headers.get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
+    content_length(&head.headers)
 }
 
 /// A step of the application's, which finds there what the request carried.

@@ -19,7 +19,7 @@ use crate::error::BoxError;
 use crate::mesh::{Mesh, Shared};
 
 /// The pause after an accept that failed for lack of descriptors or memory.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts connections for a mesh. Bound, and not yet serving.
 ///

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_core::cluster::{Cluster, IstioName, Service, Workload};
+use mesh_core::istiod::{ALLOW_ANY, BLACK_HOLE, BLOCK_ALL, PASSTHROUGH};
 use mesh_core::request::split_port;
 
 use super::edge::{Edge, EdgeLabels, Reporter};
-use crate::outside::{BLACK_HOLE, PASSTHROUGH};
 
 /// From how many edges on those that no configuration names any more are forgotten. A scrape is as long as all edges.
 const MOST: usize = 4096;
@@ -100,8 +100,8 @@ impl Edges {
     /// mesh does not know is named as Istio's own statistics name it.
     pub(crate) fn of_virtual_host(&self, name: &str) -> Arc<Edge> {
         let service = match name {
-            "block_all" => return Arc::clone(&self.black_hole),
-            "allow_any" => named(PASSTHROUGH),
+            BLOCK_ALL => return Arc::clone(&self.black_hole),
+            ALLOW_ANY => named(PASSTHROUGH),
             _ => Service::of_host(split_port(name).0),
         };
         self.to(&Arc::new(service), None)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
 use super::histogram::{BOUNDS, Reading};
-use super::prometheus::{DURATION, REQUESTS};
+use super::prometheus::{DURATION, DURATION_HELP, REQUESTS, REQUESTS_HELP};
 use super::series::{LABELS, Values, read};
 use crate::mesh::{Mesh, Shared};
 
@@ -56,9 +56,8 @@ impl MetricsBridge {
         let series = read(&shared.edges);
         with_recorder(|recorder| {
             let unit = Some(Unit::Milliseconds);
-            recorder.describe_counter(REQUESTS.into(), None, "Requests that have ended.".into());
-            let text = "From the request to the end of its response.";
-            recorder.describe_histogram(DURATION.into(), unit, text.into());
+            recorder.describe_counter(REQUESTS.into(), None, REQUESTS_HELP.into());
+            recorder.describe_histogram(DURATION.into(), unit, DURATION_HELP.into());
             for (values, reading) in &series {
                 let labels = labels(values);
                 let requests = Key::from_parts(REQUESTS, labels.clone());

@@ -8,7 +8,9 @@ use super::series::{LABELS, Values, read};
 use crate::mesh::Mesh;
 
 pub(super) const REQUESTS: &str = "istio_requests_total";
+pub(super) const REQUESTS_HELP: &str = "Requests that have ended.";
 pub(super) const DURATION: &str = "istio_request_duration_milliseconds";
+pub(super) const DURATION_HELP: &str = "From the request to the end of its response.";
 
 impl Mesh {
     /// Istio's request metrics of this mesh, in the text format of Prometheus (0.0.4; send it as
@@ -48,11 +50,17 @@ fn write(text: &mut String, edges: &Edges) -> fmt::Result {
         .iter()
         .map(|(values, reading)| (labels(values), reading))
         .collect();
-    text.push_str("# HELP istio_requests_total Requests that have ended.\n# TYPE istio_requests_total counter\n");
+    writeln!(
+        text,
+        "# HELP {REQUESTS} {REQUESTS_HELP}\n# TYPE {REQUESTS} counter"
+    )?;
     for (labels, reading) in &series {
         writeln!(text, "{REQUESTS}{{{labels}}} {}", reading.count())?;
     }
-    text.push_str("# HELP istio_request_duration_milliseconds From the request to the end of its response.\n# TYPE istio_request_duration_milliseconds histogram\n");
+    writeln!(
+        text,
+        "# HELP {DURATION} {DURATION_HELP}\n# TYPE {DURATION} histogram"
+    )?;
     for (labels, reading) in &series {
         histogram(text, labels, reading)?;
     }

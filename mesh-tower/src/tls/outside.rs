@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use mesh_core::cluster::Protocol;
+use mesh_core::request::without_brackets;
 pub use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -81,7 +82,7 @@ impl Outbound {
             Some(Protocol::Http2) => &configs.http2,
             None => &configs.either,
         };
-        let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']'))
+        let name = ServerName::try_from(without_brackets(host))
             .map_err(|_| io::Error::other("the host is no name that a certificate could hold"))?
             .to_owned();
         let stream = TlsConnector::from(Arc::clone(config))

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use mesh_core::cluster::Discovery;
+use mesh_core::istiod::BLACK_HOLE;
 use mesh_core::route::Limits;
 use mesh_core::snapshot::{Missing, Table, TableKey};
 
@@ -17,7 +18,7 @@ use crate::client::seam::{Destination, Goal};
 use crate::error::{Error, Kind, Place};
 use crate::live::{LiveCluster, LiveSnapshot, LiveTarget};
 use crate::mesh::Shared;
-use crate::outside::{BLACK_HOLE, Name};
+use crate::outside::Name;
 
 /// The table in which a control plane tells its policy if it has none for the port that is asked for.
 const DEFAULT: TableKey = TableKey::Port(80);

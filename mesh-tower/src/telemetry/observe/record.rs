@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Uri, Version};
+use mesh_core::request::content_length;
 use serde_json::{Value, json};
 
 #[cfg(feature = "otel")]
@@ -89,7 +90,7 @@ impl Record {
             forwarded_for: get(FORWARDED_FOR),
             user_agent: get(header::USER_AGENT),
             request_id: get(REQUEST_ID),
-            received: received.or_else(|| length(headers)),
+            received: received.or_else(|| content_length(headers)),
             sent: 0,
             ended: Ended::abandoned(grpc),
             took: Duration::ZERO,
@@ -228,11 +229,6 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Box<str>> {
     // User information may hold what no log should.
     let host = text.rsplit_once('@').map_or(&*text, |(_, host)| host);
     Some(host.into())
-}
-
-fn length(headers: &HeaderMap) -> Option<u64> {
-    let length = headers.get(header::CONTENT_LENGTH)?;
-    length.to_str().ok()?.parse().ok()
 }
 
 pub(super) fn lossy(value: &HeaderValue) -> String {

@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::Any;
+use mesh_core::istiod::{BLACK_HOLE, PASSTHROUGH};
 use mesh_xds::ResourceType;
 use prost::Message;
 
@@ -28,8 +29,6 @@ const DNS_JITTER: Duration = Duration::from_millis(100);
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// istiod's limit for connections that nobody uses, where no rule can give one.
 const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
-/// Where requests for hosts outside of the mesh go.
-pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
 
 /// One cluster of a service's port. Nothing where Envoy would refuse it: one whose names the caller looks up, and that
 /// has none.
@@ -124,7 +123,7 @@ fn named(
 pub(super) fn black_hole(mesh: &MeshConfig) -> pb::Cluster {
     pb::Cluster {
         circuit_breakers: None,
-        ..base("BlackHoleCluster", pb::cluster::DiscoveryType::Static, mesh)
+        ..base(BLACK_HOLE, pb::cluster::DiscoveryType::Static, mesh)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use envoy_types::pb::envoy::config::route::v3 as pb;
+use mesh_core::istiod::{ALLOW_ANY, BLOCK_ALL, PASSTHROUGH};
 
 use crate::host;
 use crate::kinds::mesh_config::OutboundPolicy;
@@ -11,7 +12,7 @@ use crate::kinds::virtual_service::{MESH, Merged};
 use crate::registry::{Named, Service, ServicePort};
 
 use super::route::{self, Gateways};
-use super::{View, cluster, hash};
+use super::{View, hash};
 
 /// The port on which hosts without a service have their routes.
 const DEFAULT_PORT: u32 = 80;
@@ -105,8 +106,8 @@ pub(super) fn service_routes(
 /// The virtual host for all other hosts.
 fn catch_all(policy: OutboundPolicy) -> pb::VirtualHost {
     let route = match policy {
-        OutboundPolicy::AllowAny => route::plain_route("allow_any", cluster::PASSTHROUGH),
-        OutboundPolicy::RegistryOnly => route::answer_route("block_all", 502),
+        OutboundPolicy::AllowAny => route::plain_route(ALLOW_ANY, PASSTHROUGH),
+        OutboundPolicy::RegistryOnly => route::answer_route(BLOCK_ALL, 502),
     };
     route::virtual_host(route.name.clone(), vec!["*".to_owned()], vec![route])
 }
