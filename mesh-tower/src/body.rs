@@ -24,7 +24,7 @@ pub struct Body {
     lease: Option<Lease>,
     /// Whom the body of a request tells how far it is, when its call has a limit of time.
     upload: Option<Arc<Trail>>,
-    /// Tells the body of a gRPC request that its call has ended.
+    /// Tells the body of a request that HTTP/2 sends bit by bit that its call has ended.
     tied: Option<Tied>,
     /// What is told how a response without a lease ended, one that the configuration gave.
     account: Option<Box<Account>>,

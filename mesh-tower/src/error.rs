@@ -151,7 +151,7 @@ impl Error {
         Self::new(Kind::Upload, Place::default(), reason).caused(Sent::MaybeProcessed, cancel)
     }
 
-    /// The same, where there is nothing below that caused it.
+    /// How far the request came, where nothing below is the cause.
     pub(crate) fn came(mut self, sent: Sent) -> Self {
         self.0.sent = sent;
         self

@@ -382,7 +382,8 @@ impl Ending {
 type Waiting = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
 pin_project! {
-    /// The future of [`Route`]. Only a call that has to wait for its configuration costs a box.
+    /// The future of [`Route`]. Only a call that has to wait, for its configuration or
+    /// because a fault delays it, costs a box.
     pub struct RouteFuture<F> {
         #[pin]
         state: State<F>,

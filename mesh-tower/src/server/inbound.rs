@@ -21,8 +21,10 @@ impl Mesh {
     /// The layer for requests that come in. [`Mesh::serve`] has it already; with `axum::serve` and tonic's server
     /// it is yours to add.
     ///
-    /// It puts the [`PeerIdentity`](crate::PeerIdentity) of the connection into the extensions of each request, and while the mesh
-    /// drains it answers HTTP/1 requests with `connection: close`, so that clients go elsewhere with the next one
+    /// It counts each request ([`Mesh::prometheus`]), and tells of it in traces and in the access log if the mesh has
+    /// those. With feature `axum` it puts the [`PeerIdentity`](crate::PeerIdentity) of the connection, which
+    /// `axum::serve` hands on as connect info, into the extensions of each request; [`Mesh::serve`] puts it there
+    /// itself. While the mesh drains it answers HTTP/1 requests with `connection: close`, so that clients go elsewhere with the next one
     /// (RFC 9112, 9.6).
     ///
     /// ```

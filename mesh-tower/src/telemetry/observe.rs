@@ -29,7 +29,7 @@ pub(crate) use otel::{Tracer, Tried};
 pub use propagation::Propagation;
 use record::Record;
 
-/// What was asked for. Beside the name of the other things, so that a builder stays short.
+/// What was asked for. In one place, so that a builder's fields stay few.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
     pub(crate) propagation: Option<Propagation>,
