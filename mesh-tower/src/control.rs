@@ -1,6 +1,9 @@
 //! The control thread: everything about configuration happens here, on one thread with a runtime of
 //! its own; request workers only ever see a finished snapshot.
 
+#[cfg(feature = "yaml")]
+mod folder;
+
 use std::io;
 use std::sync::Arc;
 
@@ -9,6 +12,9 @@ use mesh_xds::ads::{self, Control, Machine, Server, Variant};
 
 use crate::live::Live;
 use crate::random::{Randomness, SplitMix};
+
+/// Apart from the seed of calls: how often configuration arrives does not change what they draw.
+const APART: u64 = 0xc0de;
 
 /// Where the rules come from.
 #[derive(Debug)]
@@ -43,7 +49,7 @@ pub(crate) fn spawn(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let random = Randomness::new(seed ^ 0xc0de);
+    let random = Randomness::new(seed ^ APART);
     std::thread::Builder::new()
         .name("mesh-control".to_owned())
         .spawn(move || {
@@ -70,87 +76,4 @@ pub(crate) fn spawn(
             });
         })?;
     Ok(())
-}
-
-#[cfg(feature = "yaml")]
-mod folder {
-    //! A folder in a control plane's place: the same resources into the same machine.
-
-    use std::path::PathBuf;
-
-    use mesh_istio::Loaded;
-    use mesh_istio::watch::Watcher;
-    use mesh_xds::Assembled;
-    use mesh_xds::Node;
-    use mesh_xds::ads::{Control, Machine};
-    use tokio::time::Instant;
-
-    use crate::StartError;
-
-    #[derive(Debug)]
-    pub(crate) struct Folder {
-        path: PathBuf,
-        watcher: Watcher,
-        loaded: Loaded,
-    }
-
-    impl Folder {
-        pub(super) fn open(path: PathBuf) -> Result<Self, StartError> {
-            match Watcher::start(&path) {
-                Ok((watcher, loaded)) => Ok(Self {
-                    path,
-                    watcher,
-                    loaded,
-                }),
-                Err(rejected) => Err(StartError::Folder {
-                    folder: path,
-                    rejected,
-                }),
-            }
-        }
-
-        pub(super) async fn run(
-            mut self,
-            node: Node,
-            mut control: Control,
-            mut publish: impl FnMut(Assembled),
-        ) {
-            let mut machine = Machine::new(node.clone(), self.path.display().to_string());
-            let mut version = 0_u64;
-            loop {
-                version += 1;
-                for note in &self.loaded.notes {
-                    tracing::warn!("{note}");
-                }
-                let resources = self.loaded.config.resources(&node);
-                machine.replaced(&version.to_string().into(), &resources);
-                loop {
-                    if let Some(assembled) = machine.assemble(Instant::now().into_std()) {
-                        publish(assembled);
-                    }
-                    control.status.send_replace(machine.status().clone());
-                    control.lookups.follow(&machine.lookups());
-                    tokio::select! {
-                        (lookup, answer) = control.lookups.next() => machine.looked_up(&lookup, answer),
-                        question = control.csds.next() => question.answer(&machine),
-                        changed = self.watcher.changed() => match changed {
-                            Ok(loaded) => {
-                                self.loaded = loaded;
-                                break;
-                            }
-                            Err(rejected) => tracing::error!("{rejected}\nthe last good configuration stays in force"),
-                        },
-                        wanted = control.wanted.recv() => match wanted {
-                            Some(wanted) => {
-                                if machine.want(wanted) {
-                                    machine.replaced(&version.to_string().into(), &resources);
-                                }
-                            }
-                            None => return,
-                        },
-                    }
-                }
-            }
-        }
-    }
 }
