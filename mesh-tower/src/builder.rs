@@ -368,13 +368,7 @@ impl Builder {
         }
         Ok(Mesh { shared })
     }
-}
 
-fn bind_admin(address: String) -> Result<Admin, StartError> {
-    Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
-}
-
-impl Builder {
     /// Who the mesh says that it is, in the dialect that it will speak.
     fn identity(&self) -> Result<Node, StartError> {
         let node = self.node.clone();
@@ -404,6 +398,10 @@ impl Builder {
             _ => Ok(()),
         }
     }
+}
+
+fn bind_admin(address: String) -> Result<Admin, StartError> {
+    Admin::bind(&address).map_err(|cause| StartError::Admin { address, cause })
 }
 
 pub(crate) fn seed_from_time() -> u64 {

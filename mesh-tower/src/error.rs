@@ -111,9 +111,7 @@ impl Kind {
             ),
         }
     }
-}
 
-impl Kind {
     /// What gRPC calls it.
     const fn code(self) -> tonic::Code {
         match self {

@@ -103,9 +103,7 @@ impl LiveCluster {
             ),
         }
     }
-}
 
-impl LiveCluster {
     /// A cluster of no configuration: calls go where the caller asks, in the caller's HTTP version.
     pub(crate) fn following_the_caller(
         model: Cluster,

@@ -77,9 +77,7 @@ impl CallOptions {
         self.retries = Some(most);
         self
     }
-}
 
-impl CallOptions {
     /// Takes them out of a request.
     pub(crate) fn take(extensions: &mut Extensions) -> Self {
         extensions.remove().unwrap_or_default()
