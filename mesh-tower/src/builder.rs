@@ -1,28 +1,28 @@
-//! How a mesh starts: where the rules come from, and who we are.
+//! How a mesh starts: what is asked for, and the start itself.
 
 mod source;
 
-use std::fmt;
+#[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::TableKey;
-use mesh_xds::ads::{InvalidServer, Server, Status, Variant};
-use mesh_xds::bootstrap::variable;
+use mesh_xds::ads::{Status, Variant};
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
-use mesh_xds::{Bootstrap, BootstrapError, Dialect, Node};
+use mesh_xds::{Dialect, Node};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
-use crate::control::{self, Source};
+use crate::control;
 use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
-pub use source::RulesFrom;
+use source::Rules;
+pub use source::{RulesFrom, StartError};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
@@ -42,35 +42,6 @@ pub struct Builder {
     observe: telemetry::Asked,
 }
 
-#[derive(Debug, Clone)]
-enum Rules {
-    None,
-    /// Every call goes where it asks to.
-    Direct,
-    Xds(String),
-    Servers(Box<Server>, Vec<Server>),
-    #[cfg(feature = "yaml")]
-    Yaml(PathBuf),
-}
-
-impl Rules {
-    /// Where they come from, with the control planes that stand in for the first; `None` is nowhere.
-    fn source(self, fallback: &[String], variant: Variant) -> Result<Option<Source>, StartError> {
-        let others: Result<Vec<Server>, _> =
-            fallback.iter().map(|uri| Server::parse(uri)).collect();
-        Ok(match self {
-            Self::None | Self::Direct => None,
-            Self::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, variant)),
-            Self::Servers(first, mut all) => {
-                all.extend(others?);
-                Some(Source::xds(*first, all, variant))
-            }
-            #[cfg(feature = "yaml")]
-            Self::Yaml(folder) => Some(Source::folder(folder)?),
-        })
-    }
-}
-
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
@@ -85,34 +56,6 @@ impl Builder {
             dialect: None,
             admin: None,
             observe: telemetry::Asked::default(),
-        }
-    }
-
-    pub(crate) fn from_env() -> Result<Self, StartError> {
-        let builder = Self::rules_from_env()?;
-        let admin = variable("MESH_ADMIN").and_then(|address| address.into_string().ok());
-        Ok(match admin {
-            Some(address) => builder.admin(address),
-            None => builder,
-        })
-    }
-
-    fn rules_from_env() -> Result<Self, StartError> {
-        match RulesFrom::env() {
-            RulesFrom::Off => Ok(Self::new().direct()),
-            RulesFrom::Bootstrap => {
-                let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
-                Ok(Self {
-                    rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
-                    node: Some(bootstrap.node),
-                    ..Self::new()
-                })
-            }
-            #[cfg(feature = "yaml")]
-            RulesFrom::Folder(folder) => Ok(Self::new().yaml(folder)),
-            #[cfg(not(feature = "yaml"))]
-            RulesFrom::Folder(folder) => Err(StartError::NoYaml(folder)),
-            RulesFrom::Nowhere => Err(StartError::NoBootstrap),
         }
     }
 
@@ -410,64 +353,4 @@ pub(crate) fn seed_from_time() -> u64 {
         .unwrap_or_default();
     // Truncation keeps the fast-moving low bits, which is what differs between two starts.
     since.as_nanos() as u64 ^ (u64::from(std::process::id()) << 32)
-}
-
-/// Why a mesh did not start.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The environment names no control plane.
-    #[error(
-        "no xDS bootstrap: set GRPC_XDS_BOOTSTRAP to a file or GRPC_XDS_BOOTSTRAP_CONFIG to its content, MESH_CONFIG to a folder of Istio YAML, or MESH=off to run without a mesh"
-    )]
-    NoBootstrap,
-    /// The environment names a folder of rules, which this build cannot read.
-    #[cfg(not(feature = "yaml"))]
-    #[error(
-        "MESH_CONFIG names {0:?}, and this program was built without the feature `yaml` of mesh-tower; build it with it, or unset MESH_CONFIG"
-    )]
-    NoYaml(PathBuf),
-    /// The bootstrap cannot be used.
-    #[error(transparent)]
-    Bootstrap(#[from] BootstrapError),
-    /// The address of the control plane cannot be used.
-    #[error(transparent)]
-    Server(#[from] InvalidServer),
-    /// What was asked for is not in the dialect.
-    #[error("{0}")]
-    Dialect(String),
-    /// The folder was rejected.
-    #[cfg(feature = "yaml")]
-    #[error("configuration folder {folder:?}:\n{rejected}")]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What is wrong with it.
-        rejected: mesh_istio::Rejected,
-    },
-    /// The certificates that were given to [`Builder::outside_roots`] cannot be used.
-    #[cfg(feature = "tls")]
-    #[error("outside_roots: {0}")]
-    OutsideRoots(String),
-    /// The admin port cannot be bound.
-    #[error(
-        "cannot listen on admin address {address:?}: {cause}; give a free port, as \"15000\" for one of the loopback interface, or host:port (Builder::admin, MESH_ADMIN)"
-    )]
-    Admin {
-        /// The address as it was given.
-        address: String,
-        /// What the operating system says.
-        #[source]
-        cause: std::io::Error,
-    },
-    /// The operating system gave no thread.
-    #[error("cannot start a thread of the mesh: {0}")]
-    Thread(#[source] std::io::Error),
-}
-
-/// The sentence, not the fields: a `main` that returns the error prints this.
-impl fmt::Debug for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }

@@ -13,7 +13,7 @@ use mesh_xds::ads::{self, Control, Machine, Server, Variant};
 use crate::live::Live;
 use crate::random::{Randomness, SplitMix};
 
-/// Apart from the seed of calls: how often configuration arrives does not change what they draw.
+/// Sets the numbers of the control thread apart from those of calls, which are drawn by the same seed.
 const APART: u64 = 0xc0de;
 
 /// Where the rules come from.

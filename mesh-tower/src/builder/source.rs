@@ -1,9 +1,48 @@
-//! Where the rules come from.
+//! Where the rules come from, and why a mesh does not start.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use mesh_xds::Bootstrap;
+use mesh_xds::ads::{InvalidServer, Server, Variant};
 use mesh_xds::bootstrap::variable;
+use mesh_xds::{Bootstrap, BootstrapError};
+
+use super::Builder;
+use crate::control::Source;
+
+/// Where a builder takes its rules from.
+#[derive(Debug, Clone)]
+pub(super) enum Rules {
+    None,
+    /// Every call goes where it asks to.
+    Direct,
+    Xds(String),
+    Servers(Box<Server>, Vec<Server>),
+    #[cfg(feature = "yaml")]
+    Yaml(PathBuf),
+}
+
+impl Rules {
+    /// Where they come from, with the control planes that stand in for the first; `None` is nowhere.
+    pub(super) fn source(
+        self,
+        fallback: &[String],
+        variant: Variant,
+    ) -> Result<Option<Source>, StartError> {
+        let others: Result<Vec<Server>, _> =
+            fallback.iter().map(|uri| Server::parse(uri)).collect();
+        Ok(match self {
+            Self::None | Self::Direct => None,
+            Self::Xds(uri) => Some(Source::xds(Server::parse(&uri)?, others?, variant)),
+            Self::Servers(first, mut all) => {
+                all.extend(others?);
+                Some(Source::xds(*first, all, variant))
+            }
+            #[cfg(feature = "yaml")]
+            Self::Yaml(folder) => Some(Source::folder(folder)?),
+        })
+    }
+}
 
 /// Where the environment says that rules come from: what [`Mesh::from_env`](crate::Mesh::from_env) goes by. A variable
 /// that is empty counts as one that is not set.
@@ -32,5 +71,95 @@ impl RulesFrom {
         } else {
             Self::Nowhere
         }
+    }
+}
+
+impl Builder {
+    pub(crate) fn from_env() -> Result<Self, StartError> {
+        let builder = Self::rules_from_env()?;
+        let admin = variable("MESH_ADMIN").and_then(|address| address.into_string().ok());
+        Ok(match admin {
+            Some(address) => builder.admin(address),
+            None => builder,
+        })
+    }
+
+    fn rules_from_env() -> Result<Self, StartError> {
+        match RulesFrom::env() {
+            RulesFrom::Off => Ok(Self::new().direct()),
+            RulesFrom::Bootstrap => {
+                let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
+                Ok(Self {
+                    rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
+                    node: Some(bootstrap.node),
+                    ..Self::new()
+                })
+            }
+            #[cfg(feature = "yaml")]
+            RulesFrom::Folder(folder) => Ok(Self::new().yaml(folder)),
+            #[cfg(not(feature = "yaml"))]
+            RulesFrom::Folder(folder) => Err(StartError::NoYaml(folder)),
+            RulesFrom::Nowhere => Err(StartError::NoBootstrap),
+        }
+    }
+}
+
+/// Why a mesh did not start.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The environment names no control plane.
+    #[error(
+        "no xDS bootstrap: set GRPC_XDS_BOOTSTRAP to a file or GRPC_XDS_BOOTSTRAP_CONFIG to its content, MESH_CONFIG to a folder of Istio YAML, or MESH=off to run without a mesh"
+    )]
+    NoBootstrap,
+    /// The environment names a folder of rules, which this build cannot read.
+    #[cfg(not(feature = "yaml"))]
+    #[error(
+        "MESH_CONFIG names {0:?}, and this program was built without the feature `yaml` of mesh-tower; build it with it, or unset MESH_CONFIG"
+    )]
+    NoYaml(PathBuf),
+    /// The bootstrap cannot be used.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The address of the control plane cannot be used.
+    #[error(transparent)]
+    Server(#[from] InvalidServer),
+    /// What was asked for is not in the dialect.
+    #[error("{0}")]
+    Dialect(String),
+    /// The folder was rejected.
+    #[cfg(feature = "yaml")]
+    #[error("configuration folder {folder:?}:\n{rejected}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        rejected: mesh_istio::Rejected,
+    },
+    /// The certificates that were given to [`Builder::outside_roots`] cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("outside_roots: {0}")]
+    OutsideRoots(String),
+    /// The admin port cannot be bound.
+    #[error(
+        "cannot listen on admin address {address:?}: {cause}; give a free port, as \"15000\" for one of the loopback interface, or host:port (Builder::admin, MESH_ADMIN)"
+    )]
+    Admin {
+        /// The address as it was given.
+        address: String,
+        /// What the operating system says.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start a thread of the mesh: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The sentence, not the fields: a `main` that returns the error prints this.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
