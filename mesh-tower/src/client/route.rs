@@ -3,6 +3,7 @@
 mod asked;
 mod by_listener;
 mod change;
+mod course;
 mod decide;
 mod explain;
 mod inject;
@@ -14,26 +15,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::uri::Authority;
-use http::{Request, Response, Uri};
-use mesh_core::route::Limits;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::head::Head;
-use super::mirror;
 use super::options::{CallOptions, Due};
-use super::seam::{Answered, CallInfo, Destination, Goal, Routed};
+use super::seam::{Answered, Routed};
 use crate::body::Body;
-use crate::error::{Error, Kind, Place};
+use crate::error::Error;
 use crate::mesh::Shared;
-use crate::telemetry::{Account, Begun, Edge, Toward};
+use crate::telemetry::{Begun, Toward};
 use asked::Asked;
 pub(crate) use asked::{Carrier, invalid};
-use change::Change;
-use decide::{Chosen, Decision, Extra, decide, wait};
+use course::{Ending, Terms, begin, delayed, untouched};
+use decide::{Decision, decide, wait};
 pub(crate) use explain::explain;
 
 /// Which routes a client uses.
@@ -82,33 +79,6 @@ impl RouteLayer {
             call_info,
         }
     }
-
-    /// A request of a mesh that is off, which goes on to a foreign client as if there were no layer. It is counted.
-    fn untouched<B>(&self, mut request: Request<B>, begun: Begun) -> (Routed<B>, Ending) {
-        let authority = request.uri().authority().cloned();
-        let options = CallOptions::take(request.extensions_mut());
-        let destination = Destination {
-            goal: Goal::Beyond(Arc::clone(self.shared.outside.own())),
-            place: Place::default(),
-        };
-        let ending = Ending {
-            authority,
-            place: self.call_info.then(Box::default),
-            change: None,
-            extra: None,
-            account: Some(begun.toward(toward(&destination.goal, None))),
-        };
-        let routed = Routed {
-            request,
-            destination,
-            limits: Limits::default(),
-            since: None,
-            due: Due::of(&options, None),
-            retries: options.retries,
-            was: None,
-        };
-        (routed, ending)
-    }
 }
 
 impl<S> Layer<S> for RouteLayer {
@@ -148,7 +118,7 @@ where
         let layer = &self.layer;
         let shared = &layer.shared;
         if layer.carrier == Carrier::Foreign && shared.is_direct {
-            let (routed, ending) = layer.untouched(request, begun);
+            let (routed, ending) = untouched(shared, request, begun, layer.call_info);
             let call = self.inner.call(routed);
             return State::Calling { call, ending }.into();
         }
@@ -214,171 +184,6 @@ fn refused<F>(shared: &Shared, begun: Begun, error: Error) -> RouteFuture<F> {
     State::Refused { error: Some(error) }.into()
 }
 
-/// What is known of a call before its route is.
-struct Terms {
-    begun: Begun,
-    due: Option<Due>,
-    /// How often the caller lets it be repeated.
-    retries: Option<u32>,
-    was: Option<Box<Uri>>,
-    call_info: bool,
-}
-
-/// A call that waits for as long as a fault says, if it has one.
-async fn delayed<S, B>(
-    shared: Arc<Shared>,
-    request: Request<B>,
-    chosen: Chosen,
-    terms: Terms,
-    mut inner: S,
-) -> Result<Response<Body>, Error>
-where
-    S: Service<Routed<B>, Response = Answered, Error = Error>,
-    B: 'static,
-{
-    let fault = chosen.extra.as_ref().and_then(|extra| extra.fault.as_ref());
-    let since = match fault {
-        None => None,
-        Some(fault) => {
-            let authority = request.uri().authority().cloned();
-            // A caller that waits no longer is counted too.
-            let edge = chosen.edge.clone();
-            let waiter = terms.begun.toward(toward(&chosen.destination.goal, edge));
-            let waited = fault.wait(chosen.limits, terms.due, &chosen.destination.place);
-            match waited.await {
-                Ok(since) => {
-                    waiter.void();
-                    since
-                }
-                Err(error) => {
-                    let error = error.called(authority.as_ref());
-                    waiter.failed(&error);
-                    return Err(error);
-                }
-            }
-        }
-    };
-    let begun = terms.begun;
-    let (routed, mut ending) = begin(&shared, request, chosen, terms, since)
-        .inspect_err(|error| begun.refused(&shared.edges, error))?;
-    let result = inner.call(routed).await;
-    ending.of(result)
-}
-
-/// Makes a request ready to go, and what is to be done when its response comes.
-fn begin<B: 'static>(
-    shared: &Arc<Shared>,
-    request: Request<B>,
-    chosen: Chosen,
-    terms: Terms,
-    since: Option<Instant>,
-) -> Result<(Routed<B>, Ending), Error> {
-    let Chosen {
-        destination,
-        limits,
-        change,
-        mut extra,
-        edge,
-    } = chosen;
-    // Errors name the authority that was routed by, whatever a rewrite sends.
-    let authority = request.uri().authority().cloned();
-    // What a route rewrites is not the caller's own any more.
-    let rewrites = change.as_ref().is_some_and(Change::rewrites);
-    let was = terms.was.filter(|_| !rewrites);
-    let changed = match change {
-        None => Ok((request, None)),
-        Some(change) => change.request(request),
-    };
-    let invalid = |reason: String, place| {
-        Error::new(Kind::InvalidRequest, place, reason).called(authority.as_ref())
-    };
-    let (mut request, change) = match changed {
-        Ok(changed) => changed,
-        Err(error) => return Err(invalid(error.to_string(), destination.place)),
-    };
-    if let Goal::Abort(_) = destination.goal {
-        shared.faults.aborted();
-    }
-    if let Some(extra) = &mut extra {
-        let mirrors = std::mem::take(&mut extra.mirrors);
-        mirror::send(shared, mirrors, &mut request, limits);
-    }
-    if let Goal::Beyond(_) = destination.goal
-        && rewrites
-        && let Err(reason) = change::keep_destination(&mut request, authority.as_ref())
-    {
-        return Err(invalid(reason, destination.place));
-    }
-    let ending = Ending {
-        authority,
-        place: terms.call_info.then(|| Box::new(destination.place.clone())),
-        change,
-        extra,
-        account: Some(terms.begun.toward(toward(&destination.goal, edge))),
-    };
-    let routed = Routed {
-        request,
-        destination,
-        limits,
-        since,
-        due: terms.due,
-        retries: terms.retries,
-        was,
-    };
-    Ok((routed, ending))
-}
-
-/// Where a call is counted before more is known. An answer of the configuration has an edge of its own.
-fn toward(goal: &Goal, edge: Option<Arc<Edge>>) -> Toward {
-    match (goal, edge) {
-        (_, Some(edge)) => Toward::Edge(edge),
-        (Goal::Cluster(cluster) | Goal::Beyond(cluster), None) => {
-            Toward::Cluster(Arc::clone(cluster))
-        }
-        (Goal::Outside(cluster, to), None) => {
-            Toward::Edge(Arc::clone(to.cells.edge().unwrap_or(&cluster.edge)))
-        }
-        (Goal::Answer(_) | Goal::Abort(_), None) => Toward::Unknown,
-    }
-}
-
-/// What is left to do at the end of a call.
-#[derive(Debug)]
-struct Ending {
-    authority: Option<Authority>,
-    place: Option<Box<Place>>,
-    change: Option<Change>,
-    extra: Option<Box<Extra>>,
-    account: Option<Account>,
-}
-
-impl Ending {
-    fn of(&mut self, result: Result<Answered, Error>) -> Result<Response<Body>, Error> {
-        let account = self.account.take();
-        let mut answered = match result {
-            Ok(answered) => answered,
-            Err(error) => {
-                if let Some(account) = account {
-                    account.failed(&error);
-                }
-                return Err(error.called(self.authority.as_ref()));
-            }
-        };
-        if let Some(change) = &self.change {
-            change.response(&mut answered);
-        }
-        let fault = self.extra.take().and_then(|extra| extra.fault);
-        let flags = fault.map_or("", |fault| fault.flags);
-        if let Some(mut account) = account {
-            let response = &mut answered.response;
-            account.answered(response.status(), response.headers(), answered.edge.take());
-            account.flagged(flags);
-            response.body_mut().account(account);
-        }
-        Ok(informed(answered, self.place.take(), flags))
-    }
-}
-
 type Waiting = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
 pin_project! {
@@ -428,25 +233,4 @@ impl<F> fmt::Debug for RouteFuture<F> {
             State::Waiting { .. } => "Waiting",
         })
     }
-}
-
-/// Adds what the caller asked to know.
-fn informed(answered: Answered, place: Option<Box<Place>>, flags: &'static str) -> Response<Body> {
-    let Answered {
-        mut response,
-        endpoint,
-        attempts,
-        ..
-    } = answered;
-    if let Some(place) = place {
-        response.extensions_mut().insert(CallInfo {
-            route: place.route.unwrap_or_default(),
-            cluster: place.cluster.unwrap_or_default(),
-            endpoint,
-            generation: place.generation,
-            attempts,
-            flags,
-        });
-    }
-    response
 }
