@@ -322,7 +322,7 @@ fn the_environment_opens_an_admin_port() {
 async fn child_has_an_admin_port() {
     let mesh = Mesh::from_env().await.unwrap();
     let page = format!("http://{}/ready", mesh.admin_addr().unwrap());
-    let response = mesh.client().get(&*page).await.unwrap();
+    let response = mesh.client().get(&page).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
 }
 
