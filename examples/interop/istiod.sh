@@ -8,8 +8,7 @@
 # Exit codes: 0 done, 1 it failed, 2 wrong use, 3 this istiod cannot be had here.
 set -euo pipefail
 
-# A commit of istio/istio just after 1.30 was branched off: the closest to 1.29.6 whose
-# module and dependencies the Go module proxy served when this was written (README.md).
+# A commit of istio/istio just after 1.30 was branched off; README.md says how to choose another.
 ISTIO_VERSION="${MESH_INTEROP_ISTIO_VERSION:-v0.0.0-20260423205519-b01690e6db7d}"
 
 CACHE="${MESH_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mesh-tower}"
