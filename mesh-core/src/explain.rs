@@ -258,6 +258,16 @@ impl Explanation {
         }
     }
 
+    /// Whether it goes to the host that it asks for because no rule knows that host: by `https`, or by
+    /// `outboundTrafficPolicy` ALLOW_ANY. DNS then decides whether it arrives.
+    pub fn is_passed_through(&self) -> bool {
+        match &self.way {
+            Way::Outside(_) => true,
+            Way::Refused(_) => false,
+            Way::Routes(candidates, _) => candidates.policy() == Some("ALLOW_ANY"),
+        }
+    }
+
     /// How the request fails that takes no route of its virtual host, and how likely that is, if it can happen.
     pub fn unrouted(&self) -> Option<(f64, Refusal)> {
         let Way::Routes(candidates, routes) = &self.way else {

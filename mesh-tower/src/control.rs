@@ -58,7 +58,7 @@ pub(crate) fn spawn(
                 live.publish(&assembled, &mut rng);
                 tracing::info!(
                     generation = assembled.snapshot.generation,
-                    hosts = assembled.changes.len(),
+                    changed_hosts = assembled.changes.len(),
                     "configuration published"
                 );
             };

@@ -82,9 +82,14 @@ impl Shared {
         }
     }
 
+    /// Whether it was built without rules: it serves, and calls nothing.
+    fn has_no_source(&self) -> bool {
+        self.wanted.is_closed() && self.status.borrow().server.is_empty()
+    }
+
     pub(crate) fn why_not_ready(&self, missing: &str, waited: Duration) -> String {
         let status = self.status.borrow();
-        if self.wanted.is_closed() && status.server.is_empty() {
+        if self.has_no_source() {
             return "this mesh has no source of rules; set GRPC_XDS_BOOTSTRAP, or give the builder a control plane or a folder; with MESH=off, or `Builder::direct`, calls go where they ask to without a mesh".to_owned();
         }
         if self.wanted.is_closed() {
@@ -160,6 +165,7 @@ impl Mesh {
 
     /// Waits until everything that was declared to the builder is configured; with nothing declared,
     /// until the source of rules has answered. In gRPC's dialect, until the targets of all channels are configured.
+    /// A mesh without rules, which only serves, is ready at once.
     ///
     /// # Errors
     /// When that takes longer than `timeout`, with the reason.
@@ -200,6 +206,9 @@ impl Mesh {
             return lacking.take(MOST_QUOTED).collect();
         }
         if self.shared.declared.is_empty() {
+            if self.shared.has_no_source() {
+                return Vec::new();
+            }
             let connected = self.shared.status.borrow().connected;
             let missing = (!connected).then(|| "the first answer".to_owned());
             return missing.into_iter().collect();

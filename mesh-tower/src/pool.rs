@@ -214,7 +214,7 @@ pub(crate) fn connect_failed(error: ConnectError, place: Place) -> Error {
     let mut reason = error.to_string();
     if place.cluster.as_deref() == Some(mesh_core::istiod::PASSTHROUGH) {
         reason.push_str(
-            "; the mesh has no route for this host and port, so the call was passed through",
+            "; the mesh has no route for this host and port (PassthroughCluster): if it should have one, look for the host and the port in the ServiceEntries, as `meshctl explain` does",
         );
     }
     Error::new(Kind::Connect, place, reason).caused(Sent::NotSent, error)

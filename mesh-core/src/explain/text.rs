@@ -40,9 +40,16 @@ impl Display for Explanation {
             }
         }
         let reaches = self.reaches();
-        match reaches > 0.0 {
-            true => writeln!(f, "=> {} of such requests get somewhere", Percent(reaches)),
-            false => writeln!(f, "=> no such request gets anywhere"),
+        if reaches <= 0.0 {
+            return writeln!(f, "=> no such request gets anywhere");
+        }
+        match self.is_passed_through() {
+            true => writeln!(
+                f,
+                "=> {} of such requests leave the mesh: DNS has to know the host",
+                Percent(reaches)
+            ),
+            false => writeln!(f, "=> {} of such requests get somewhere", Percent(reaches)),
         }
     }
 }

@@ -54,6 +54,15 @@ fn opened(folder: &Folder) -> Mesh {
 }
 
 #[tokio::test]
+async fn a_mesh_that_only_serves_is_ready() {
+    let mesh = Mesh::builder().admin("0").build().unwrap();
+    assert_eq!(page(&mesh, "/ready").await, (200, "LIVE\n".to_owned()));
+    // One that was told what it will call has to have rules.
+    let mesh = Mesh::builder().admin("0").declare(9080).build().unwrap();
+    assert_eq!(page(&mesh, "/ready").await.0, 503);
+}
+
+#[tokio::test]
 async fn the_pages_tell_what_the_mesh_does() {
     let v1 = Backend::start("v1").await;
     let folder = Folder::reviews("HTTP", &[("v1", v1.address)]);

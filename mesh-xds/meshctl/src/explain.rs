@@ -9,6 +9,7 @@ use std::io::Write;
 
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use mesh_tower::Mesh;
+use mesh_tower::explain::{Explanation, Way};
 
 use crate::call::{Output, header, url};
 use crate::failure::Failure;
@@ -44,6 +45,10 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         xds,
         rules,
     } = args;
+    let alike = match &xds {
+        Some(_) => Vec::new(),
+        None => rules.services_like(url.host().unwrap_or_default())?,
+    };
     let mesh: Mesh = match xds {
         Some(address) => rules.mesh_of(&address)?,
         None => rules.mesh().await?,
@@ -58,7 +63,12 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match output {
         Output::Json => writeln!(out, "{}", json::of(&explanation))?,
-        Output::Text => write!(out, "{explanation}")?,
+        Output::Text => {
+            write!(out, "{explanation}")?;
+            if is_unknown(&explanation) && !alike.is_empty() {
+                writeln!(out, "the rules have {}", alike.join(", "))?;
+            }
+        }
     }
     mesh.shutdown().await;
     match explanation.reaches() > 0.0 {
@@ -66,4 +76,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         // It has been said.
         false => Err(Failure::No(String::new())),
     }
+}
+
+/// Whether no service of the mesh has this host and port, so that `outboundTrafficPolicy` decides.
+fn is_unknown(explanation: &Explanation) -> bool {
+    matches!(&explanation.way, Way::Routes(candidates, _) if candidates.policy().is_some())
 }

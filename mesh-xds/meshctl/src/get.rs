@@ -7,7 +7,7 @@ use mesh_istio::{Config, Object};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, readable};
-use crate::kind::{qualified, singular};
+use crate::kind::{all, qualified, singular};
 
 /// What to list.
 #[derive(Debug, clap::Args)]
@@ -71,8 +71,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An absent name is an error; an empty list is not, as with kubectl.
+/// An unknown kind and an absent name are errors; an empty list is not, as with kubectl.
 fn nothing(args: &Args) -> Result<(), Failure> {
+    let kind = args.kind.as_deref().map(singular);
+    if let Some(unknown) = kind.as_deref().filter(|kind| !all().any(|it| it == *kind)) {
+        let known: Vec<_> = all().collect();
+        let known = known.join(", ");
+        return Err(Failure::No(format!(
+            "no kind is called {unknown:?}; there are {known}"
+        )));
+    }
     let place = args.config.display();
     let namespace = args
         .namespace

@@ -14,6 +14,27 @@ const SHORT: [(&str, &str); 10] = [
     ("telemetry", "telemetries"),
 ];
 
+/// The other kinds that a folder may hold, in the singular.
+const LONG: [&str; 12] = [
+    "sidecar",
+    "envoyfilter",
+    "proxyconfig",
+    "wasmplugin",
+    "trafficextension",
+    "istiooperator",
+    "meshconfig",
+    "httproute",
+    "grpcroute",
+    "service",
+    "endpoint", // as `singular` makes it of Endpoints
+    "endpointslice",
+];
+
+/// All kinds that a folder may hold, in the singular.
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    SHORT.iter().map(|(long, _)| *long).chain(LONG)
+}
+
 /// The singular lower-case name of a kind, from any of its spellings.
 pub(crate) fn singular(kind: &str) -> String {
     let kind = kind.to_ascii_lowercase();

@@ -39,6 +39,7 @@ enum Command {
     /// List the objects of the folder.
     Get(get::Args),
     /// Tell what is wrong with files of rules, before they are applied.
+    #[command(alias = "analyse")]
     Analyze(analyze::Args),
     /// Serve the folder over xDS.
     ControlPlane(control_plane::Args),

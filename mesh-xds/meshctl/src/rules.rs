@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mesh_core::cluster::IstioName;
 use mesh_tower::{Builder, Mesh, Node, RulesFrom};
 
 use crate::failure::{Failure, readable};
@@ -47,6 +48,24 @@ impl Args {
         // The same text as `apply` and the control plane print, not wrapped in another sentence.
         mesh_istio::Config::load(&dir)?;
         self.built(Mesh::builder().yaml(dir), "--config")
+    }
+
+    /// The services of the folder, as `host:port`, whose host begins as this one does: the usual slip is in the port or
+    /// the namespace. None where there is no folder.
+    pub(crate) fn services_like(&self, host: &str) -> Result<Vec<String>, Failure> {
+        let Some(dir) = self.folder()? else {
+            return Ok(Vec::new());
+        };
+        readable(&dir)?;
+        let namespace = self.namespace.as_deref().unwrap_or("default");
+        let node = Node::sidecar("meshctl", namespace);
+        let resources = mesh_istio::Config::load(&dir)?.config.resources(&node);
+        let first = |host: &str| host.split('.').next().map(str::to_ascii_lowercase);
+        let alike = resources.clusters.keys().filter_map(|name| {
+            let name = IstioName::parse(name).filter(|name| name.subset.is_none())?;
+            (first(name.host) == first(host)).then(|| format!("{}:{}", name.host, name.port))
+        });
+        Ok(alike.collect())
     }
 
     /// The mesh of a control plane's rules.

@@ -72,6 +72,9 @@ fn apply_get_delete() {
     assert_eq!(object["spec"]["hosts"], json!(["reviews"]));
     assert_eq!(get(&["dr"]).0, 0);
     assert_eq!(get(&["vs", "ratings"]).0, 1);
+    let (code, _, unknown) = get(&["virtualservises"]);
+    assert_eq!(code, 1, "{unknown}");
+    assert!(unknown.contains("there are virtualservice, "), "{unknown}");
     assert_eq!(get(&["vs", "-n", "other", "-o", "name"]).1, "");
 
     let gone = "virtualservice.networking.istio.io \"reviews\"";
@@ -441,6 +444,25 @@ fn a_request_is_explained_and_not_sent() {
         out.contains("404 NR") && out.contains("no such request gets anywhere"),
         "{out}"
     );
+}
+
+#[test]
+fn a_wrong_port_is_told_with_the_right_one() {
+    let mesh = folder_at("127.0.0.1:1", "127.0.0.1:2", "");
+    let explain = |url: &str| {
+        let mut command = meshctl(["explain", url, "--config"]);
+        let (_, out, err) = done(command.arg(mesh.path()), "");
+        assert_eq!(err, "", "{out}");
+        out
+    };
+    let known = format!("the rules have {REVIEWS}:9080");
+    let left = "=> 100 % of such requests leave the mesh";
+    let out = explain("http://reviews/");
+    assert!(out.contains(left) && out.contains(&known), "{out}");
+    let out = explain("http://nobody:9080/");
+    assert!(out.contains(left) && !out.contains(&known), "{out}");
+    let out = explain("http://reviews:9080/");
+    assert!(!out.contains(left) && !out.contains(&known), "{out}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) fn of(explanation: &Explanation) -> Value {
         "uri": explanation.uri,
         "generation": explanation.generation,
         "reaches": explanation.reaches(),
+        "passedThrough": explanation.is_passed_through(),
         "routeConfiguration": table.map(|(name, version)| json!({ "name": &**name, "version": &**version })),
     });
     match &explanation.way {
