@@ -58,6 +58,9 @@ said() {
 
 page() { python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url"; }
 
+# The rules that it shows are the file's.
+diff <(awk '/^```yaml/ && !seen {on=1; seen=1; next} /^```/{on=0} on' README.md) examples/shop/shop.yaml
+
 mapfile -t COMMANDS < <(awk '/^```sh/{on=1; next} /^```/{on=0} on && NF' README.md | sed 's/ *#.*//')
 DIR=""
 for command in "${COMMANDS[@]}"; do
@@ -69,7 +72,7 @@ for command in "${COMMANDS[@]}"; do
     "cargo run --release -p bookinfo-rs")
         start "/productpage" "${words[@]}"
         url="$(grep -o 'http://[^ ]*/productpage' "$STARTED_LOG" | head -n 1)"
-        DIR="$(grep -o '/[^ ]*bookinfo-[^ ]*' "$STARTED_LOG" | head -n 1)"
+        DIR="$(sed -n 's/^ *configuration *\([^ ]*\).*/\1/p' "$STARTED_LOG")"
         expect "$(page)" "Simple Bookstore App"
         ;;
     *" -- echo "*) start listening "${words[@]}" ;;
@@ -92,7 +95,7 @@ for command in "${COMMANDS[@]}"; do
         for _ in $(seq 100); do answer="$("${words[@]}" 2>/dev/null)" && break; sleep 0.1; done
         expect "$answer" "hello from the mesh"
         ;;
-    *" -- analyze "*) said "Nothing was found in examples/mesh" "${words[@]}" ;;
+    *" -- analyze "*) said "Nothing was found in ${words[-1]}" "${words[@]}" ;;
     *" -- get "*) said reviews "${words[@]}" ;;
     *" -- delete "*) said deleted "${words[@]}" ;;
     *)

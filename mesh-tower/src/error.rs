@@ -59,7 +59,8 @@ pub(crate) enum Kind {
     InvalidRequest,
     NotReady,
     NoRoute,
-    NoCluster,
+    /// With the status that the route has for it (`cluster_not_found_response_code`).
+    NoCluster(StatusCode),
     NoEndpoint,
     Blocked,
     Full,
@@ -84,7 +85,7 @@ impl Kind {
             // Envoy's name for configuration that did not arrive within its deadline.
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "NFCF"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "NR"),
-            Self::NoCluster => (StatusCode::SERVICE_UNAVAILABLE, "NC"),
+            Self::NoCluster(status) => (status, "NC"),
             Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "UH"),
             // What istiod's `block_all` answers, and the flag of its cluster without endpoints.
             Self::Blocked => (StatusCode::BAD_GATEWAY, "UH"),
@@ -256,7 +257,7 @@ impl Error {
     /// There is no cluster to call: the route's is not there, or was refused because of what it says; or the subset
     /// that [`CallOptions`](crate::CallOptions) ask for is none that the route leads to.
     pub fn is_no_cluster(&self) -> bool {
-        self.0.kind == Kind::NoCluster
+        matches!(self.0.kind, Kind::NoCluster(_))
     }
 
     /// TLS is demanded, which is not served yet.

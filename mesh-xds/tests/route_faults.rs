@@ -33,6 +33,26 @@ mod rules;
 mod wire;
 
 #[test]
+fn what_a_missing_cluster_is_answered_with() {
+    let with = |code| {
+        configuration(vec![forward(RouteAction {
+            cluster_not_found_response_code: code,
+            ..to_one()
+        })])
+    };
+    for (code, status) in [(0, 503), (1, 404), (2, 500)] {
+        let forward = forwards(&taken(&with(code)));
+        assert_eq!(forward.cluster_not_found, status);
+    }
+    // Envoy's `defined_only`.
+    let text = refused(&with(3));
+    assert!(
+        text.contains("routes[0].route.cluster_not_found_response_code: is 3"),
+        "{text}"
+    );
+}
+
+#[test]
 fn direct_responses_have_a_largest_body() {
     let with = |length, largest: Option<u32>| RouteConfiguration {
         max_direct_response_body_size_bytes: largest.map(|value| UInt32Value { value }),

@@ -10,8 +10,8 @@ use crate::cluster::{Cluster, Discovery, Endpoint, Health, IstioName};
 use crate::lb::priority::{Hosts, PriorityLoad, loads};
 use crate::lb::{InPanic, LbPolicy, Overprovisioning};
 
-/// A cluster by its name; `None` is one that the control plane does not have.
-pub fn cluster(name: &Arc<str>, model: Option<&Cluster>) -> ClusterSeen {
+/// A cluster by its name; `None` is one that the control plane does not have, and is answered with `not_found`.
+pub fn cluster(name: &Arc<str>, model: Option<&Cluster>, not_found: StatusCode) -> ClusterSeen {
     let subset = IstioName::parse(name).and_then(|name| name.subset);
     let mut seen = ClusterSeen {
         name: Arc::clone(name),
@@ -23,13 +23,13 @@ pub fn cluster(name: &Arc<str>, model: Option<&Cluster>) -> ClusterSeen {
     };
     let Some(model) = model else {
         let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
-        seen.refusal = Some(unavailable("NC", reason));
+        seen.refusal = Some(Refusal::new(not_found, "NC", reason));
         return seen;
     };
     seen.policy = policy(model.lb.policy);
     seen.endpoints = endpoints(model);
     if let Some(fault) = &model.fault {
-        seen.refusal = Some(unavailable("NC", Arc::clone(fault)));
+        seen.refusal = Some(Refusal::new(not_found, "NC", Arc::clone(fault)));
     } else if let Discovery::OriginalDestination { transport, .. } = &model.discovery {
         seen.is_outside = true;
         seen.refusal = transport

@@ -105,7 +105,7 @@ fn forwarded(target: &impl Reaches, route: &Route, forward: &Forward, head: &Par
             Some(_) => 0.0,
             None => f64::from(weight) / total,
         };
-        let cluster = cluster_of(target, choice.cluster);
+        let cluster = cluster_of(target, choice.cluster, forward.cluster_not_found);
         let (rewritten, headers) = changes(forward, choice, head, &route.name, &cluster.name);
         let rule = choice.fault.as_deref().or(route.fault.as_deref());
         ChoiceSeen {
@@ -119,7 +119,7 @@ fn forwarded(target: &impl Reaches, route: &Route, forward: &Forward, head: &Par
     });
     let mirrors = forward.mirrors.iter().map(|mirror| MirrorSeen {
         probability: probability(mirror.fraction),
-        cluster: cluster_of(target, mirror.cluster),
+        cluster: cluster_of(target, mirror.cluster, forward.cluster_not_found),
     });
     ForwardSeen {
         by,
@@ -129,10 +129,11 @@ fn forwarded(target: &impl Reaches, route: &Route, forward: &Forward, head: &Par
     }
 }
 
-fn cluster_of(target: &impl Reaches, index: ClusterIndex) -> ClusterSeen {
+fn cluster_of(target: &impl Reaches, index: ClusterIndex, not_found: StatusCode) -> ClusterSeen {
     let name = target.host().cluster(index);
     let name = name.map_or_else(|| "-".into(), Arc::clone);
-    cluster(&name, target.model(index).map(|model| &**model))
+    let model = target.model(index).map(|model| &**model);
+    cluster(&name, model, not_found)
 }
 
 /// A URI, or why there is none.

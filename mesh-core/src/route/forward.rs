@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use rand::Rng;
 
 use super::action::ClusterIndex;
@@ -40,6 +40,8 @@ pub struct Forward {
     pub hash: HashPolicies,
     /// `request_mirror_policies`
     pub mirrors: Box<[Mirror]>,
+    /// `cluster_not_found_response_code`: what a call gets whose cluster does not exist.
+    pub cluster_not_found: StatusCode,
 }
 
 /// One cluster of a split, with all that is done to a request that goes there: the rules of the
@@ -88,6 +90,7 @@ impl Forward {
             expected: None,
             hash: HashPolicies::default(),
             mirrors: Box::default(),
+            cluster_not_found: StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

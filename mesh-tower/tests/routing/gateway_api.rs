@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Backend, Folder, answers, get, within_five_sigma};
+use http::Request;
+
+use crate::support::{Backend, Folder, URL, answers, get, within_five_sigma};
 
 /// A service with one endpoint.
 fn service(name: &str, at: SocketAddr) -> String {
@@ -45,4 +47,30 @@ async fn a_canary_by_weights_and_by_a_header() {
         let (_, text) = get(&client, ("end-user", "jason")).await;
         assert!(text.starts_with("v2 "), "{text}");
     }
+}
+
+/// Gateway API asks for 500 where a backend does not exist; of a VirtualService it is 503.
+#[tokio::test]
+async fn a_backend_that_does_not_exist_is_500() {
+    let v1 = Backend::start("v1").await;
+    let folder = Folder::reviews("HTTP", &[("v0", v1.address)]);
+    let route = ROUTE.replace("name: reviews-v1", "name: gone-v1");
+    folder.write(
+        "route.yaml",
+        &route.replace("name: reviews-v2", "name: gone-v2"),
+    );
+    let error = folder.mesh(7).client().get(URL).await.unwrap_err();
+    assert!(error.is_no_cluster(), "{error}");
+    assert_eq!((error.status().as_u16(), error.flags()), (500, "NC"));
+    let explained = folder.mesh(7).explain(&asked()).await.to_string();
+    assert!(explained.contains("fails with 500 NC"), "{explained}");
+
+    folder.write("route.yaml", "");
+    folder.routes("  - route: [ { destination: { host: gone } } ]\n");
+    let error = folder.mesh(7).client().get(URL).await.unwrap_err();
+    assert_eq!((error.status().as_u16(), error.flags()), (503, "NC"));
+}
+
+fn asked() -> Request<()> {
+    Request::get(URL).body(()).unwrap()
 }

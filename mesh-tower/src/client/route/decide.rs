@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::request::Parts;
 use mesh_core::RequestView;
 use mesh_core::route::{Action, Choice, Forward, Limits, drawn};
@@ -170,7 +171,7 @@ fn found<'a>(
     if asked.secure {
         if let Some(subset) = subset {
             let reason = subset::without_route(subset);
-            return Decision::Fail(Error::new(Kind::NoCluster, place(), reason)).into();
+            return Decision::Fail(Error::new(NO_SUBSET, place(), reason)).into();
         }
         return outside::secure(shared, snapshot, table, asked, head).into();
     }
@@ -257,7 +258,7 @@ pub(super) fn routed(
         None => forward.choose(view, &mut rng),
         Some(name) => match subset::choose(&target.host, route, forward, name) {
             Ok(choice) => choice,
-            Err(reason) => return Err((Kind::NoCluster, place, reason)),
+            Err(reason) => return Err((NO_SUBSET, place, reason)),
         },
     };
     let name = target.host.cluster(choice.cluster);
@@ -267,11 +268,11 @@ pub(super) fn routed(
     let (mut extra, abort) = inject(shared, asked, route, by, name, view, &mut rng);
     if let Some(goal) = abort {
         // As Envoy does, at the cluster that it would have gone to.
-        let edge = reached(target, choice).map(|(cluster, _)| &cluster.edge);
+        let edge = reached(target, forward, choice).map(|(cluster, _)| &cluster.edge);
         let edge = edge.unwrap_or_else(|_| target.edge(&shared.edges));
         return Ok(Chosen::answer(goal, place, limits, extra, edge));
     }
-    let goal = reached(target, choice)
+    let goal = reached(target, forward, choice)
         .and_then(|(cluster, name)| Ok((outside::goal(shared, cluster, asked, head)?, name)));
     let (goal, name) = match goal {
         Ok(goal) => goal,
@@ -299,17 +300,25 @@ fn no_route(target: &LiveTarget, view: &RequestView<'_>) -> String {
     )
 }
 
+/// A subset that the call itself asks for and no route leads to.
+const NO_SUBSET: Kind = Kind::NoCluster(StatusCode::SERVICE_UNAVAILABLE);
+
 type Named<'a> = (&'a Arc<LiveCluster>, &'a Arc<str>);
 
 /// The cluster of a choice with its name, if it can be used.
-fn reached<'a>(target: &'a LiveTarget, choice: &Choice) -> Result<Named<'a>, (Kind, String)> {
+fn reached<'a>(
+    target: &'a LiveTarget,
+    forward: &Forward,
+    choice: &Choice,
+) -> Result<Named<'a>, (Kind, String)> {
+    let not_found = Kind::NoCluster(forward.cluster_not_found);
     let name = target.host.cluster(choice.cluster);
     let Some((cluster, name)) = target.cluster(choice.cluster).zip(name) else {
         let reason = "there is no such cluster; check the host, the port and the subset of the route's destination, and that a DestinationRule defines the subset";
-        return Err((Kind::NoCluster, reason.to_owned()));
+        return Err((not_found, reason.to_owned()));
     };
     match &cluster.model.fault {
-        Some(fault) => Err((Kind::NoCluster, fault.to_string())),
+        Some(fault) => Err((not_found, fault.to_string())),
         None => Ok((cluster, name)),
     }
 }

@@ -2,11 +2,11 @@
 
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb,
-    route_action::ClusterSpecifier,
+    route_action::{ClusterNotFoundResponseCode, ClusterSpecifier},
     weighted_cluster::{ClusterWeight, RandomValueSpecifier, cluster_weight},
 };
-use http::HeaderName;
 use http::uri::Authority;
+use http::{HeaderName, StatusCode};
 use mesh_core::matcher::PathMatcher;
 use mesh_core::route::{Choice, Forward, HostRewrite, Mirror, Split, SplitBy};
 
@@ -31,18 +31,35 @@ pub(super) fn decode(
     let timeouts = faults.take(timeout::decode(action, around.common.timing));
     let hash = faults.take(hash::decode(&action.hash_policy, around.ignored));
     let mirrors = faults.take(mirrors(action, around));
-    let all = split.zip(path).zip(timeouts.zip(hash)).zip(mirrors);
-    let (((split, path), (timeouts, hash)), mirrors) = faults.or(all)?;
+    let not_found = faults.take(cluster_not_found(action.cluster_not_found_response_code));
+    let all = split.zip(path).zip(timeouts.zip(hash));
+    let all = all.zip(mirrors.zip(not_found));
+    let (((split, path), (timeouts, hash)), (mirrors, cluster_not_found)) = faults.or(all)?;
     Ok(split.map(|(split, by)| {
         Forward {
             by,
             path,
             hash,
             mirrors,
+            cluster_not_found,
             ..Forward::split(split)
         }
         .with_timeouts(timeouts)
     }))
+}
+
+fn cluster_not_found(code: i32) -> Result<StatusCode, Invalid> {
+    match ClusterNotFoundResponseCode::try_from(code) {
+        Ok(code) => Ok(match code {
+            ClusterNotFoundResponseCode::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ClusterNotFoundResponseCode::NotFound => StatusCode::NOT_FOUND,
+            ClusterNotFoundResponseCode::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+        }),
+        Err(_) => Err(Invalid::new(
+            "cluster_not_found_response_code",
+            format_args!("is {code}, which is none of its values"),
+        )),
+    }
 }
 
 /// Those of the route, else those of the virtual host, else those of the route configuration: Envoy merges none.

@@ -65,10 +65,6 @@ impl Ignored {
                 action.internal_redirect_policy.is_some() || action.internal_redirect_action != 0,
             ),
             ("hedge_policy", action.hedge_policy.is_some()),
-            (
-                "cluster_not_found_response_code",
-                action.cluster_not_found_response_code != 0,
-            ),
         ]);
     }
 
