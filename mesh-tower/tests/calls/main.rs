@@ -11,6 +11,7 @@ mod alone;
 mod answers;
 mod broken_off;
 mod call_options;
+mod connect_timeout;
 mod control_plane;
 mod csds;
 mod dialect;
