@@ -7,11 +7,11 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::snapshot::{Snapshot, TableKey, Target};
 use mesh_xds::ads::Machine;
-use mesh_xds::{Assembled, Node, ResourceType};
+use mesh_xds::{Assembled, Dialect, ListenerName, Node, ResourceType};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::wire::{self, CDS, EDS, RDS};
+use crate::wire::{self, CDS, EDS, LDS, RDS};
 
 pub(crate) const TABLE: TableKey = TableKey::Port(9080);
 
@@ -49,13 +49,37 @@ impl Rig {
     /// Host `a` with cluster `one` on port 1, and host `b` with cluster `two` on port 2.
     pub(crate) fn configured() -> Self {
         let mut rig = Self::introduced();
-        rig.deliver(CDS, "1", wire::clusters(&["one", "two"]));
-        let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
-        rig.deliver(RDS, "1", vec![wire::routes("9080", hosts)]);
+        rig.configure();
+        rig
+    }
+
+    fn configure(&mut self) {
+        self.deliver(CDS, "1", wire::clusters(&["one", "two"]));
+        self.deliver(RDS, "1", two_hosts());
         let endpoints = vec![wire::endpoints("one", 1), wire::endpoints("two", 2)];
-        rig.deliver(EDS, "1", endpoints);
-        assert_eq!(rig.ports("a"), [Some(1)]);
-        assert_eq!(rig.ports("b"), [Some(2)]);
+        self.deliver(EDS, "1", endpoints);
+        assert_eq!(self.ports("a"), [Some(1)]);
+        assert_eq!(self.ports("b"), [Some(2)]);
+    }
+
+    /// The same in gRPC's dialect.
+    pub(crate) fn configured_in_grpc() -> Self {
+        let node = Node::sidecar("reviews", "default").with_dialect(Dialect::Grpc);
+        let mut machine = Machine::new(node, "plane:15010");
+        for name in ["a:9080", "b:9080"] {
+            machine.want(name.parse::<ListenerName>().expect("host:port"));
+        }
+        machine.connected();
+        let mut rig = Self {
+            machine,
+            ..Self::new()
+        };
+        rig.sent();
+        let listeners = ["a:9080", "b:9080"].map(|name| wire::listener(name, "9080"));
+        rig.deliver(LDS, "1", listeners.into());
+        // Clusters are asked for once routes name them.
+        rig.deliver(RDS, "1", two_hosts());
+        rig.configure();
         rig
     }
 
@@ -145,6 +169,11 @@ impl Rig {
         let clusters = target.clusters.iter();
         clusters.map(|cluster| cluster.as_ref().map(port)).collect()
     }
+}
+
+fn two_hosts() -> Vec<Any> {
+    let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
+    vec![wire::routes("9080", hosts)]
 }
 
 /// The error text of a NACK.
