@@ -131,7 +131,7 @@ trait Judged: Message + Default {
 
     /// What the NACK of it says; `None` for an ACK.
     fn nack(&self, dialect: Dialect) -> Option<String> {
-        let mut rig = configured(dialect);
+        let mut rig = Rig::configured_in(dialect);
         let mut resources = vec![self.any()];
         if Self::TYPE == CDS {
             resources.push(wire::cluster("two"));
@@ -139,13 +139,6 @@ trait Judged: Message + Default {
         let answer = rig.answer(Self::TYPE, "2", resources);
         let is_nack = answer.error_detail.is_some();
         is_nack.then(|| error(&answer).to_owned())
-    }
-}
-
-fn configured(dialect: Dialect) -> Rig {
-    match dialect {
-        Dialect::Sidecar => Rig::configured(),
-        Dialect::Grpc => Rig::configured_in_grpc(),
     }
 }
 
@@ -306,7 +299,7 @@ fn all_mistakes_of_a_resource_are_told_at_once() {
 fn a_refused_resource_spoils_no_other() {
     let good = wire::any(EDS, &wire::assignment("two", &[wire::addr(9)]));
     for dialect in DIALECTS {
-        let mut rig = configured(dialect);
+        let mut rig = Rig::configured_in(dialect);
         for row in endpoints::rows() {
             if row.verdict(dialect).here().is_none() {
                 continue;
@@ -322,7 +315,7 @@ fn a_refused_resource_spoils_no_other() {
 /// So it is with the cluster and the routes that gRPC alone refuses.
 #[test]
 fn what_grpc_refuses_leaves_the_former_in_use() {
-    let mut rig = Rig::configured_in_grpc();
+    let mut rig = Rig::configured_in(Dialect::Grpc);
     let only_grpc = |sidecar: Verdict, grpc: Verdict| sidecar.here() != grpc.here();
     for row in clusters::rows() {
         if only_grpc(row.sidecar, row.grpc) && row.grpc.here().is_some() {

@@ -54,16 +54,22 @@ impl Rig {
     }
 
     fn configure(&mut self) {
-        self.deliver(CDS, "1", wire::clusters(&["one", "two"]));
-        self.deliver(RDS, "1", two_hosts());
-        let endpoints = vec![wire::endpoints("one", 1), wire::endpoints("two", 2)];
-        self.deliver(EDS, "1", endpoints);
+        for of in [CDS, RDS, EDS] {
+            self.deliver(of, "1", good(of));
+        }
         assert_eq!(self.ports("a"), [Some(1)]);
         assert_eq!(self.ports("b"), [Some(2)]);
     }
 
-    /// The same in gRPC's dialect.
-    pub(crate) fn configured_in_grpc() -> Self {
+    /// The same in either dialect.
+    pub(crate) fn configured_in(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Sidecar => Self::configured(),
+            Dialect::Grpc => Self::configured_in_grpc(),
+        }
+    }
+
+    fn configured_in_grpc() -> Self {
         let node = Node::sidecar("reviews", "default").with_dialect(Dialect::Grpc);
         let mut machine = Machine::new(node, "plane:15010");
         for name in ["a:9080", "b:9080"] {
@@ -75,10 +81,9 @@ impl Rig {
             ..Self::new()
         };
         rig.sent();
-        let listeners = ["a:9080", "b:9080"].map(|name| wire::listener(name, "9080"));
-        rig.deliver(LDS, "1", listeners.into());
         // Clusters are asked for once routes name them.
-        rig.deliver(RDS, "1", two_hosts());
+        rig.deliver(LDS, "1", good(LDS));
+        rig.deliver(RDS, "1", good(RDS));
         rig.configure();
         rig
     }
@@ -171,9 +176,19 @@ impl Rig {
     }
 }
 
-fn two_hosts() -> Vec<Any> {
-    let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
-    vec![wire::routes("9080", hosts)]
+/// The resources of [`Rig::configured_in`].
+pub(crate) fn good(of: ResourceType) -> Vec<Any> {
+    match of {
+        ResourceType::Cluster => wire::clusters(&["one", "two"]),
+        ResourceType::Endpoints => vec![wire::endpoints("one", 1), wire::endpoints("two", 2)],
+        ResourceType::Route => {
+            let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
+            vec![wire::routes("9080", hosts)]
+        }
+        ResourceType::Listener => ["a:9080", "b:9080"]
+            .map(|name| wire::listener(name, "9080"))
+            .into(),
+    }
 }
 
 /// The error text of a NACK.
