@@ -12,13 +12,14 @@ use envoy_types::pb::envoy::config::bootstrap::v3::{
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::google::protobuf::Any;
 use grpc_core::Core;
 use mesh_xds::{Dialect, ResourceType};
 use prost::Message;
 use rig::{Rig, error};
-use wire::{CDS, EDS, RDS};
+use wire::{CDS, EDS, LDS, RDS};
 
 #[allow(clippy::too_many_lines, reason = "tables")]
 #[path = "nack/clusters.rs"]
@@ -28,6 +29,9 @@ mod clusters;
 mod endpoints;
 #[path = "nack/grpc_core.rs"]
 mod grpc_core;
+#[allow(clippy::too_many_lines, reason = "tables")]
+#[path = "nack/listeners.rs"]
+mod listeners;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/rig.rs"]
 mod rig;
@@ -76,8 +80,6 @@ impl Verdict {
     }
 }
 
-const DIALECTS: [Dialect; 2] = [Dialect::Sidecar, Dialect::Grpc];
-
 /// One mistake in a good resource.
 struct Row<T> {
     /// What is wrong, by the rule that says so: a gRFC, or the field's constraint.
@@ -120,6 +122,8 @@ impl<T: Judged> Row<T> {
 
 trait Judged: Message + Default {
     const TYPE: ResourceType;
+    /// Those that have such resources.
+    const DIALECTS: &[Dialect] = &[Dialect::Sidecar, Dialect::Grpc];
 
     fn good(dialect: Dialect) -> Self;
     /// A configuration of Envoy's that holds it.
@@ -201,6 +205,20 @@ impl Judged for RouteConfiguration {
     }
 }
 
+impl Judged for Listener {
+    const TYPE: ResourceType = LDS;
+    const DIALECTS: &[Dialect] = &[Dialect::Grpc];
+
+    fn good(_: Dialect) -> Self {
+        listeners::good()
+    }
+
+    /// Envoy has none of its own; a `RouteConfiguration` comes in one.
+    fn bootstrap(&self) -> BootstrapMessage {
+        BootstrapMessage::default()
+    }
+}
+
 /// The lines on which a verdict is not what the row says.
 fn differences<T: Judged>(rows: &[Row<T>], dialect: Dialect) -> Vec<String> {
     let differs = |row: &Row<T>| {
@@ -219,7 +237,7 @@ fn differences<T: Judged>(rows: &[Row<T>], dialect: Dialect) -> Vec<String> {
 
 #[track_caller]
 fn all_hold<T: Judged>(rows: &[Row<T>]) {
-    for dialect in DIALECTS {
+    for &dialect in T::DIALECTS {
         let good = T::good(dialect).nack(dialect);
         assert_eq!(good, None, "without a mistake it is taken");
         let all = differences(rows, dialect);
@@ -242,10 +260,15 @@ fn routes_are_judged_as_the_rows_say() {
     all_hold(&routes::rows());
 }
 
+#[test]
+fn listeners_are_judged_as_the_rows_say() {
+    all_hold(&listeners::rows());
+}
+
 /// The control: a table whose mistakes are left out, or whose places are wrong, is found.
 #[test]
 fn a_wrong_table_is_found() {
-    for dialect in DIALECTS {
+    for &dialect in Cluster::DIALECTS {
         let refused = |row: &Row<Cluster>| row.verdict(dialect).here().is_some();
         let rows: Vec<_> = clusters::rows().into_iter().filter(refused).collect();
         let count = rows.len();
@@ -292,13 +315,14 @@ fn all_mistakes_of_a_resource_are_told_at_once() {
     all_at_once(&clusters::rows(), dialect, clusters::TOGETHER_IN_GRPC);
     all_at_once(&endpoints::rows(), dialect, endpoints::TOGETHER_IN_GRPC);
     all_at_once(&routes::rows(), dialect, routes::TOGETHER_IN_GRPC);
+    all_at_once(&listeners::rows(), dialect, listeners::TOGETHER_IN_GRPC);
 }
 
 /// One that is refused spoils no other of the same response, and what there was before stays.
 #[test]
 fn a_refused_resource_spoils_no_other() {
     let good = wire::any(EDS, &wire::assignment("two", &[wire::addr(9)]));
-    for dialect in DIALECTS {
+    for &dialect in ClusterLoadAssignment::DIALECTS {
         let mut rig = Rig::configured_in(dialect);
         for row in endpoints::rows() {
             if row.verdict(dialect).here().is_none() {
@@ -397,5 +421,6 @@ async fn grpc_core_judges_alike() {
     asked_core(&mut core, &clusters::rows(), &mut all).await;
     asked_core(&mut core, &endpoints::rows(), &mut all).await;
     asked_core(&mut core, &routes::rows(), &mut all).await;
+    asked_core(&mut core, &listeners::rows(), &mut all).await;
     assert!(all.is_empty(), "\n{}", all.join("\n"));
 }
