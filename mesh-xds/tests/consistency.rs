@@ -44,7 +44,7 @@ fn seed() -> u64 {
 }
 
 /// The same in gRPC's dialect, every second of which is played.
-const CASES_IN_GRPC: u64 = 4000;
+const CASES_IN_GRPC: u64 = 2000;
 
 /// One history, the machine that is told it, and what was seen of it.
 struct Case {

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain, Listener, filter::ConfigType,
 };
 use envoy_types::pb::envoy::config::route::v3::{
-    ClusterSpecifierPlugin, HeaderMatcher, NonForwardingAction, RetryPolicy, Route, RouteAction,
-    RouteConfiguration, RouteMatch,
+    ClusterSpecifierPlugin, HeaderMatcher, NonForwardingAction, QueryParameterMatcher, RetryPolicy,
+    Route, RouteAction, RouteConfiguration, RouteMatch,
     header_matcher::HeaderMatchSpecifier,
     retry_policy::RetryBackOff,
     route::Action,
@@ -235,6 +235,18 @@ fn of_hosts_and_matches() -> Vec<Row> {
         .grpc(Refused(
             "virtual_hosts[0].routes[0].match.connect_matcher: is for Envoy",
         )),
+        Row::new(
+            "A28: nothing of a route that is skipped",
+            Taken("A28"),
+            |r| {
+                matched(r).query_parameters = vec![QueryParameterMatcher {
+                    name: "x".to_owned(),
+                    ..QueryParameterMatcher::default()
+                }];
+                matched(r).path_specifier =
+                    Some(PathSpecifier::ConnectMatcher(ConnectMatcher::default()));
+            },
+        ),
         Row::new("A28: path_separated_prefix", Taken("A28"), |r| {
             matched(r).path_specifier = Some(PathSpecifier::PathSeparatedPrefix("/a".to_owned()));
         })

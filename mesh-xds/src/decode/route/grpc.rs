@@ -3,7 +3,7 @@
 //! `path_separated_prefix` is taken, although gRPC refuses it: it is what the Gateway API's `PathPrefix` becomes, and
 //! one such route would take the hosts of all others away.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use envoy_types::pb::envoy::config::route::v3::{
     self as pb, route::Action, route_action::ClusterSpecifier, route_match::PathSpecifier,
@@ -24,19 +24,19 @@ pub(super) fn check(configuration: &pb::RouteConfiguration) -> Result<(), Invali
     faults.or(Some(()))
 }
 
-/// The plugins that are declared. gRPC A28 and RLS: one that is unknown must be optional.
-fn plugins<'a>(
-    configuration: &'a pb::RouteConfiguration,
-    faults: &mut Faults,
-) -> HashMap<&'a str, &'a pb::ClusterSpecifierPlugin> {
-    let mut all = HashMap::new();
+/// The names of the plugins that are declared.
+type Plugins<'a> = HashSet<&'a str>;
+
+/// gRPC A28 and RLS: one that is unknown must be optional.
+fn plugins<'a>(configuration: &'a pb::RouteConfiguration, faults: &mut Faults) -> Plugins<'a> {
+    let mut all = HashSet::new();
     for (at, plugin) in configuration.cluster_specifier_plugins.iter().enumerate() {
         let path = |field: &str| format!("cluster_specifier_plugins[{at}].extension{field}");
         let Some(extension) = &plugin.extension else {
             faults.add(Invalid::new(path(""), "is missing"));
             continue;
         };
-        if all.insert(&*extension.name, plugin).is_some() {
+        if !all.insert(&*extension.name) {
             let reason = format_args!("{:?} is there twice", extension.name);
             faults.add(Invalid::new(path(".name"), reason));
         }
@@ -49,8 +49,6 @@ fn plugins<'a>(
     }
     all
 }
-
-type Plugins<'a> = HashMap<&'a str, &'a pb::ClusterSpecifierPlugin>;
 
 fn virtual_host(host: &pb::VirtualHost, plugins: &Plugins<'_>) -> Result<(), Invalid> {
     let mut faults = Faults::default();
@@ -105,7 +103,7 @@ fn matched(wanted: &pb::RouteMatch) -> Result<(), Invalid> {
 fn action(action: &pb::RouteAction, plugins: &Plugins<'_>) -> Result<(), Invalid> {
     let mut faults = Faults::default();
     if let Some(ClusterSpecifier::ClusterSpecifierPlugin(name)) = &action.cluster_specifier
-        && !plugins.contains_key(&**name)
+        && !plugins.contains(&**name)
     {
         let reason = format_args!("{name:?} is not in cluster_specifier_plugins");
         faults.add(Invalid::new("cluster_specifier_plugin", reason));
