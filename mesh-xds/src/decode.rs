@@ -1,5 +1,6 @@
 //! Wire form -> typed resources. Unknown things that do not secure a call are ignored; what is known
-//! and malformed rejects the one resource that holds it, with its field path.
+//! and malformed rejects the one resource that holds it, with its field path. The `grpc` module of a type holds what
+//! its dialect refuses beyond that.
 
 pub(crate) mod cluster;
 mod duration;

@@ -17,7 +17,9 @@ pub enum Dialect {
     /// What an Envoy gets: all clusters, routes by port. Any other generator, and none.
     #[default]
     Sidecar,
-    /// `GENERATOR: grpc`, what gRPC's own xDS clients read: each resource by name, from a `Listener` on.
+    /// `GENERATOR: grpc`, what gRPC's own xDS clients read: each resource by name, from a `Listener` on. What those
+    /// refuse and Envoy serves is refused (gRPC A27, A28, A37, A39, A42, A44), but where that would take from a call
+    /// what it can have.
     Grpc,
 }
 

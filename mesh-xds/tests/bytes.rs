@@ -6,12 +6,12 @@ use envoy_types::pb::envoy::config::route::v3::{RouteMatch, route_match::PathSpe
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryResponse, Resource};
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatcher;
 use envoy_types::pb::google::protobuf::{Any, Struct, UInt32Value, Value, value::Kind};
-use mesh_xds::ResourceType;
+use mesh_xds::{Dialect, ResourceType};
 use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use rig::Rig;
-use wire::{CDS, EDS, RDS};
+use rig::{Rig, good};
+use wire::{CDS, EDS, LDS, RDS};
 
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/rig.rs"]
@@ -33,21 +33,18 @@ fn bytes(rng: &mut impl Rng, most: usize) -> Vec<u8> {
     (0..length).map(|_| rng.random()).collect()
 }
 
-fn some_type(rng: &mut impl Rng) -> ResourceType {
-    wire::SIDECAR[rng.random_range(0..3)]
+const DIALECTS: [Dialect; 2] = [Dialect::Sidecar, Dialect::Grpc];
+
+const fn types(dialect: Dialect) -> &'static [ResourceType] {
+    match dialect {
+        Dialect::Sidecar => &wire::SIDECAR,
+        Dialect::Grpc => &ResourceType::ALL,
+    }
 }
 
-/// The resources of [`Rig::configured`].
-fn good(of: ResourceType) -> Vec<Any> {
-    match of {
-        ResourceType::Cluster => wire::clusters(&["one", "two"]),
-        ResourceType::Endpoints => vec![wire::endpoints("one", 1), wire::endpoints("two", 2)],
-        ResourceType::Route => {
-            let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
-            vec![wire::routes("9080", hosts)]
-        }
-        ResourceType::Listener => Vec::new(),
-    }
+fn some_type(dialect: Dialect, rng: &mut impl Rng) -> ResourceType {
+    let all = types(dialect);
+    all[rng.random_range(0..all.len())]
 }
 
 /// Truncates, flips bits, overwrites, repeats or splices.
@@ -73,8 +70,16 @@ fn mutate(value: &mut Vec<u8>, other: &[u8], times: u32, rng: &mut impl Rng) {
 
 /// The rig is in its good state again, whatever has happened.
 fn heals(rig: &mut Rig, version: usize) {
-    for of in [CDS, RDS, EDS] {
-        let answer = rig.answer(of, &version.to_string(), good(of));
+    heals_in(Dialect::Sidecar, rig, version);
+}
+
+fn heals_in(dialect: Dialect, rig: &mut Rig, version: usize) {
+    let order = match dialect {
+        Dialect::Sidecar => &[CDS, RDS, EDS][..],
+        Dialect::Grpc => &[LDS, RDS, CDS, EDS],
+    };
+    for of in order {
+        let answer = rig.answer(*of, &version.to_string(), good(*of));
         assert_eq!(answer.error_detail, None);
     }
     // A name that was dropped meanwhile has been asked for anew.
@@ -86,91 +91,99 @@ fn heals(rig: &mut Rig, version: usize) {
 
 #[test]
 fn arbitrary_bytes_are_refused_and_change_nothing() {
-    let mut rng = rng();
-    let mut rig = Rig::configured();
-    let mut refused = 0;
-    for round in 0..ROUNDS {
-        let of = some_type(&mut rng);
-        let count = rng.random_range(1..4);
-        let resources = (0..count).map(|_| Any {
-            type_url: of.type_url().to_owned(),
-            value: bytes(&mut rng, 64),
-        });
-        let resources: Vec<Any> = resources.collect();
-        let answer = rig.answer(of, &format!("bad {round}"), resources);
-        refused += usize::from(answer.error_detail.is_some());
-        assert_eq!(
-            (rig.ports("a"), rig.ports("b")),
-            (vec![Some(1)], vec![Some(2)]),
-            "round {round}"
-        );
+    for dialect in DIALECTS {
+        let mut rng = rng();
+        let mut rig = Rig::configured_in(dialect);
+        let mut refused = 0;
+        for round in 0..ROUNDS {
+            let of = some_type(dialect, &mut rng);
+            let count = rng.random_range(1..4);
+            let resources = (0..count).map(|_| Any {
+                type_url: of.type_url().to_owned(),
+                value: bytes(&mut rng, 64),
+            });
+            let resources: Vec<Any> = resources.collect();
+            let answer = rig.answer(of, &format!("bad {round}"), resources);
+            refused += usize::from(answer.error_detail.is_some());
+            assert_eq!(
+                (rig.ports("a"), rig.ports("b")),
+                (vec![Some(1)], vec![Some(2)]),
+                "{dialect:?}, round {round}"
+            );
+        }
+        assert!(refused > ROUNDS * 9 / 10, "{refused}");
+        heals_in(dialect, &mut rig, 0);
     }
-    assert!(refused > ROUNDS * 9 / 10, "{refused}");
-    heals(&mut rig, 0);
 }
 
 #[test]
 fn damaged_resources_lose_nothing_when_they_are_refused() {
-    let mut rng = rng();
-    let mut rig = Rig::configured();
-    let (mut refused, mut taken) = (0, 0);
-    for round in 0..ROUNDS {
-        let of = some_type(&mut rng);
-        let mut resources = good(of);
-        // One of them is damaged, the others are as they were: a refusal must mean "no change".
-        let at = rng.random_range(0..resources.len());
-        let other = good(some_type(&mut rng)).swap_remove(0).value;
-        let times = rng.random_range(1..4);
-        mutate(&mut resources[at].value, &other, times, &mut rng);
-        let generation = rig.snapshot.generation;
-        let answer = rig.answer(of, &format!("damaged {round}"), resources);
-        if answer.error_detail.is_some() {
-            refused += 1;
-            let same = rig.snapshot.generation == generation
-                || of == CDS && rig.ports("a") == [Some(1)] && rig.ports("b") == [Some(2)];
-            assert!(same, "round {round}: {:?}", answer.error_detail);
-            if of == CDS {
-                // A cluster may have got the name of another.
-                heals(&mut rig, round);
+    for dialect in DIALECTS {
+        let mut rng = rng();
+        let mut rig = Rig::configured_in(dialect);
+        let (mut refused, mut taken) = (0, 0);
+        for round in 0..ROUNDS {
+            let of = some_type(dialect, &mut rng);
+            let mut resources = good(of);
+            // One of them is damaged, the others are as they were: a refusal must mean "no change".
+            let at = rng.random_range(0..resources.len());
+            let other = good(some_type(dialect, &mut rng)).swap_remove(0).value;
+            let times = rng.random_range(1..4);
+            mutate(&mut resources[at].value, &other, times, &mut rng);
+            let generation = rig.snapshot.generation;
+            let answer = rig.answer(of, &format!("damaged {round}"), resources);
+            if let Some(error) = answer.error_detail {
+                refused += 1;
+                // A cluster or a listener may have got the name of another, and its own is gone.
+                let is_renamed = [CDS, LDS].contains(&of);
+                let same = rig.snapshot.generation == generation
+                    || of == CDS && rig.ports("a") == [Some(1)] && rig.ports("b") == [Some(2)]
+                    || of == LDS && error.message.contains("twice");
+                assert!(same, "{dialect:?}, round {round}: {error:?}");
+                if is_renamed {
+                    heals_in(dialect, &mut rig, round);
+                }
+            } else {
+                taken += 1;
+                heals_in(dialect, &mut rig, round);
             }
-        } else {
-            taken += 1;
-            heals(&mut rig, round);
         }
+        assert!(
+            refused > ROUNDS / 10 && taken > ROUNDS / 20,
+            "{dialect:?}: {refused} refused, {taken} taken"
+        );
+        heals_in(dialect, &mut rig, 0);
     }
-    assert!(
-        refused > ROUNDS / 10 && taken > ROUNDS / 20,
-        "{refused} refused, {taken} taken"
-    );
-    heals(&mut rig, 0);
 }
 
 #[test]
 fn arbitrary_responses_are_survived() {
-    let mut rng = rng();
-    let mut rig = Rig::configured();
-    let mut decoded = 0;
-    for round in 0..ROUNDS {
-        let of = some_type(&mut rng);
-        let other = some_type(&mut rng);
-        let mut wire = wire::response(of, "x", "n", good(other)).encode_to_vec();
-        let spare = wire::response(other, "y", "m", good(of)).encode_to_vec();
-        mutate(&mut wire, &spare, 1, &mut rng);
-        if rng.random_ratio(1, 10) {
-            wire = bytes(&mut rng, 256);
+    for dialect in DIALECTS {
+        let mut rng = rng();
+        let mut rig = Rig::configured_in(dialect);
+        let mut decoded = 0;
+        for round in 0..ROUNDS {
+            let of = some_type(dialect, &mut rng);
+            let other = some_type(dialect, &mut rng);
+            let mut wire = wire::response(of, "x", "n", good(other)).encode_to_vec();
+            let spare = wire::response(other, "y", "m", good(of)).encode_to_vec();
+            mutate(&mut wire, &spare, 1, &mut rng);
+            if rng.random_ratio(1, 10) {
+                wire = bytes(&mut rng, 256);
+            }
+            if let Ok(response) = DiscoveryResponse::decode(&*wire) {
+                decoded += 1;
+                rig.machine.received(response);
+                rig.assemble();
+                rig.sent();
+            }
+            if rng.random_ratio(1, 50) {
+                heals_in(dialect, &mut rig, round);
+            }
         }
-        if let Ok(response) = DiscoveryResponse::decode(&*wire) {
-            decoded += 1;
-            rig.machine.received(response);
-            rig.assemble();
-            rig.sent();
-        }
-        if rng.random_ratio(1, 50) {
-            heals(&mut rig, round);
-        }
+        assert!(decoded > ROUNDS / 5, "{decoded}");
+        heals_in(dialect, &mut rig, 0);
     }
-    assert!(decoded > ROUNDS / 5, "{decoded}");
-    heals(&mut rig, 0);
 }
 
 /// A struct in a value in a struct, deeper than any stack, inside a cluster's metadata.
@@ -324,29 +337,31 @@ fn one_bad_load_assignment_among_ten_thousand_spoils_no_other() {
 
 #[test]
 fn a_push_that_is_cut_anywhere_is_survived() {
-    let mut rig = Rig::configured();
-    let mut read = 0;
-    for of in ResourceType::ALL {
-        let whole = wire::response(of, "2", "n", good(of)).encode_to_vec();
-        for end in 0..whole.len() {
-            if let Ok(response) = DiscoveryResponse::decode(&whole[..end]) {
-                read += 1;
-                rig.machine.received(response);
-                rig.assemble();
-                rig.sent();
+    for dialect in DIALECTS {
+        let mut rig = Rig::configured_in(dialect);
+        let mut read = 0;
+        for of in types(dialect) {
+            let whole = wire::response(*of, "2", "n", good(*of)).encode_to_vec();
+            for end in 0..whole.len() {
+                if let Ok(response) = DiscoveryResponse::decode(&whole[..end]) {
+                    read += 1;
+                    rig.machine.received(response);
+                    rig.assemble();
+                    rig.sent();
+                }
             }
-        }
-        // The same inside of each resource: the response is whole, and one thing in it is not.
-        for (at, any) in good(of).iter().enumerate() {
-            for end in 0..any.value.len() {
-                let mut resources = good(of);
-                resources[at].value.truncate(end);
-                rig.answer(of, "3", resources);
+            // The same inside of each resource: the response is whole, and one thing in it is not.
+            for (at, any) in good(*of).iter().enumerate() {
+                for end in 0..any.value.len() {
+                    let mut resources = good(*of);
+                    resources[at].value.truncate(end);
+                    rig.answer(*of, "3", resources);
+                }
             }
+            heals_in(dialect, &mut rig, *of as usize);
         }
-        heals(&mut rig, of as usize);
+        assert!(read > 5, "{read}");
     }
-    assert!(read > 5, "{read}");
 }
 
 /// What is passed over is counted and told: types that nobody asked for, and fields that have no effect.

@@ -8,6 +8,9 @@ use driver::Target;
 mod bodies;
 #[path = "../../mesh-core/fuzz/driver.rs"]
 mod driver;
+#[allow(unreachable_pub, reason = "the fuzz targets' library exports it")]
+#[path = "../fuzz/src/grpc.rs"]
+mod grpc;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/histories.rs"]
 mod histories;
@@ -54,6 +57,13 @@ const TARGETS: &[Target] = &[
         body: bodies::route,
         broken: bodies::route_broken,
         corpus: corpus::routes,
+        pieces: WIRE,
+    },
+    Target {
+        name: "grpc",
+        body: grpc::grpc,
+        broken: grpc::grpc_broken,
+        corpus: grpc::corpus,
         pieces: WIRE,
     },
     Target {

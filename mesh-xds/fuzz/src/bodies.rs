@@ -211,26 +211,25 @@ fn bootstrap_by(input: &[u8], used: fn(usize) -> usize) -> Result<(), String> {
     }
 }
 
-/// A history, chosen by the input, with load assignments that are refused, ends alike in both variants of the protocol.
+/// A history, chosen by the input, with load assignments that are refused, ends alike in both variants of the protocol,
+/// in either dialect.
 pub fn ads(input: &[u8]) -> Result<(), String> {
-    let seen = compared(
-        &mut Bytes(input),
-        Dialect::Sidecar,
-        Kind::Faulty(0.1),
-        Defect::None,
-    );
-    seen.difference.map_or(Ok(()), Err)
+    ads_by(input, Defect::None)
 }
 
 /// The control: a delta server that does not say what it has removed.
 pub fn ads_broken(input: &[u8]) -> Result<(), String> {
-    let seen = compared(
-        &mut Bytes(input),
-        Dialect::Sidecar,
-        Kind::Faulty(0.1),
-        Defect::HidesRemovals,
-    );
-    seen.difference.map_or(Ok(()), Err)
+    ads_by(input, Defect::HidesRemovals)
+}
+
+fn ads_by(input: &[u8], defect: Defect) -> Result<(), String> {
+    for dialect in [Dialect::Sidecar, Dialect::Grpc] {
+        let seen = compared(&mut Bytes(input), dialect, Kind::Faulty(0.1), defect);
+        if let Some(difference) = seen.difference {
+            return Err(format!("{dialect:?}: {difference}"));
+        }
+    }
+    Ok(())
 }
 
 /// Chances by the bytes of an input, then zeros.

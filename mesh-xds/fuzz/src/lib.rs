@@ -1,6 +1,7 @@
 //! What the fuzz targets run; `cargo test -p mesh-xds --test fuzz` runs the same.
 
 pub mod bodies;
+pub mod grpc;
 #[allow(dead_code)]
 #[path = "../../tests/support/histories.rs"]
 mod histories;

@@ -279,7 +279,7 @@ fn one(
             Ok(name)
         }
         ResourceType::Endpoints => {
-            let (name, decoded) = endpoints::decode(&bytes)?;
+            let (name, decoded) = endpoints::decode(&bytes, assembler.dialect())?;
             let name = same(name)?;
             assembler.set_endpoints(Arc::clone(&name), decoded);
             Ok(name)

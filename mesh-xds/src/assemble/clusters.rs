@@ -275,7 +275,7 @@ impl Clusters {
         let resource = match decoded {
             Some(resource) => resource,
             None => {
-                let decoded = cluster::decode(bytes);
+                let decoded = cluster::decode(bytes, self.dialect());
                 self.remember(name, decoded)
             }
         };

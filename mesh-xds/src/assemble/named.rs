@@ -9,6 +9,7 @@ use super::Assembler;
 use super::listeners::Stated;
 use crate::decode::listener::ListenerResource;
 use crate::decode::route::{RouteResource, Timing};
+use crate::dialect::Dialect;
 use crate::resource::ResourceType;
 
 type Names = Arc<BTreeSet<Arc<str>>>;
@@ -73,11 +74,19 @@ impl Assembler {
         }
     }
 
+    /// Whose rules resources are judged by.
+    pub(crate) const fn dialect(&self) -> Dialect {
+        match self.listeners {
+            None => Dialect::Sidecar,
+            Some(_) => Dialect::Grpc,
+        }
+    }
+
     /// Which fields limit the time of a route.
     pub(crate) const fn timing(&self) -> Timing {
-        match self.listeners {
-            None => Timing::Envoy,
-            Some(_) => Timing::Grpc { max_stream: None },
+        match self.dialect() {
+            Dialect::Sidecar => Timing::Envoy,
+            Dialect::Grpc => Timing::Grpc { max_stream: None },
         }
     }
 

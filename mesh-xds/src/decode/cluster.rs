@@ -5,6 +5,7 @@
 
 mod constraints;
 mod dns;
+mod grpc;
 mod ignored;
 mod lb;
 mod options;
@@ -29,6 +30,7 @@ use options::{HTTP_OPTIONS, Options};
 use super::endpoints::{self, EndpointsResource};
 use super::ignored::Ignored;
 use super::{Faults, Invalid, message};
+use crate::dialect::Dialect;
 
 /// Envoy's default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,7 +105,7 @@ pub(crate) fn name(bytes: &[u8]) -> Result<Arc<str>, Invalid> {
     }
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
+pub(crate) fn decode(bytes: &[u8], dialect: Dialect) -> Result<ClusterResource, Invalid> {
     let cluster: pb::Cluster = message(bytes)?;
     let mut ignored = Ignored::default();
     ignored.unknown_fields(&cluster, bytes);
@@ -115,6 +117,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<ClusterResource, Invalid> {
     let lb = faults.take(lb::rules(&cluster, &mut ignored));
     let transport = faults.take(transport(&cluster));
     faults.take(constraints::check(&cluster));
+    if dialect == Dialect::Grpc {
+        faults.take(grpc::check(&cluster));
+    }
     let all = discovery.zip(connect_timeout).zip(lb.zip(transport));
     let ((discovery, connect_timeout), (lb, transport)) = faults.or(all)?;
     Ok(ClusterResource {

@@ -1,5 +1,6 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
+mod grpc;
 mod ignored;
 mod policy;
 
@@ -19,6 +20,7 @@ use mesh_core::lb::locality::{Locality, LocalityWeights};
 use super::cluster::labels;
 use super::ignored::Ignored;
 use super::{Faults, Invalid, message};
+use crate::dialect::Dialect;
 
 /// Envoy's bound of `LocalityLbEndpoints.priority`.
 const LOWEST_PRIORITY: u32 = 128;
@@ -58,7 +60,10 @@ pub(crate) struct EndpointResource<A = SocketAddr> {
     pub(crate) workload: Option<Arc<Workload>>,
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc<str>, Invalid)> {
+pub(crate) fn decode(
+    bytes: &[u8],
+    dialect: Dialect,
+) -> Result<(Arc<str>, EndpointsResource), (Arc<str>, Invalid)> {
     let assignment: pb::ClusterLoadAssignment =
         message(bytes).map_err(|error| ("".into(), error))?;
     let name: Arc<str> = assignment.cluster_name.as_str().into();
@@ -67,7 +72,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Arc<str>, EndpointsResource), (Arc
     }
     let mut ignored = Ignored::default();
     ignored.unknown_fields(&assignment, bytes);
-    match from_proto(&assignment, socket_addr, &mut ignored) {
+    let mut faults = Faults::default();
+    let endpoints = faults.take(from_proto(&assignment, socket_addr, &mut ignored));
+    if dialect == Dialect::Grpc {
+        faults.take(grpc::check(&assignment));
+    }
+    match faults.or(endpoints) {
         Ok(endpoints) => Ok((
             name,
             EndpointsResource {

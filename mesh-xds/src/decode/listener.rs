@@ -163,10 +163,8 @@ fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<(), In
     }
     for (at, filter) in filters.iter().enumerate() {
         let path = |field: &str| format!("http_filters[{at}]{field}");
-        if !names.insert(&*filter.name) {
-            let reason = format_args!("{:?} is there twice", filter.name);
-            faults.add(Invalid::new(path(".name"), reason));
-        }
+        let named = named_once(&filter.name, &mut names);
+        faults.take(named.map_err(|error| error.within(path(""))));
         let is_last = at + 1 == filters.len();
         let kind = faults.take(kind(filter).map_err(|error| error.within(path(""))));
         let Some(Filter { kind, is_empty }) = kind else {
@@ -208,6 +206,19 @@ fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<(), In
         }
     }
     faults.or(Some(()))
+}
+
+fn named_once<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), Invalid> {
+    if name.is_empty() {
+        return Err(Invalid::new("name", "is empty"));
+    }
+    match names.insert(name) {
+        true => Ok(()),
+        false => Err(Invalid::new(
+            "name",
+            format_args!("{name:?} is there twice"),
+        )),
+    }
 }
 
 /// What is known of a filter: the type of its configuration, and whether that sets anything.

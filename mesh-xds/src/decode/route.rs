@@ -5,6 +5,7 @@ mod clusters;
 mod direct_response;
 mod fault;
 mod fraction;
+mod grpc;
 mod hash;
 mod header_matcher;
 mod headers;
@@ -69,8 +70,11 @@ pub(crate) fn decode(bytes: &[u8], timing: Timing) -> Result<RouteResource, (Arc
     let mut ignored = Ignored::default();
     ignored.at("the route configuration");
     ignored.unknown_fields(&configuration, bytes);
-    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
     let mut faults = Faults::default();
+    if timing != Timing::Envoy {
+        faults.take(grpc::check(&configuration));
+    }
+    let virtual_hosts = std::mem::take(&mut configuration.virtual_hosts);
     let common = faults.take(common(&configuration, timing, &mut ignored));
     let Some(common) = common else {
         return Err((name, faults.or(None::<()>).err().unwrap_or_else(nothing)));

@@ -26,7 +26,9 @@ use envoy_types::pb::envoy::r#type::v3::Percent;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value, UInt64Value};
 use prost::Message;
 
-use crate::{OnlyEnvoy, OnlyHere, Refused, Row, Taken, wire};
+use crate::{OnlyHere, OnlyThere, Refused, Taken, Unread, wire};
+
+type Row = crate::Row<Cluster>;
 
 const fn seconds(seconds: i64) -> Option<Duration> {
     Some(Duration { seconds, nanos: 0 })
@@ -51,6 +53,19 @@ pub(crate) fn good() -> Cluster {
         eds_cluster_config: None,
         load_assignment: Some(wire::assignment("one", &[wire::addr(1)])),
         ..wire::cluster_message("one", "")
+    }
+}
+
+/// The same one as a control plane that is asked for it by name sends it.
+pub(crate) fn by_name() -> Cluster {
+    let eds = EdsClusterConfig {
+        eds_config: wire::ads(),
+        ..EdsClusterConfig::default()
+    };
+    Cluster {
+        cluster_discovery_type: of(DiscoveryType::Eds),
+        eds_cluster_config: Some(eds),
+        ..good()
     }
 }
 
@@ -113,13 +128,17 @@ fn http_options(cluster: &mut Cluster, any: Any) {
     options.insert(HTTP_OPTIONS.to_owned(), any);
 }
 
-fn socket_match(cluster: &mut Cluster, name: &str, socket: &str) {
+fn socket(name: &str, kind: &str) -> TransportSocket {
+    TransportSocket {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(typed(kind, Vec::new()))),
+    }
+}
+
+fn socket_match(cluster: &mut Cluster, name: &str, of: &str) {
     cluster.transport_socket_matches.push(TransportSocketMatch {
         name: name.to_owned(),
-        transport_socket: Some(TransportSocket {
-            name: socket.to_owned(),
-            config_type: Some(ConfigType::TypedConfig(typed(RAW_BUFFER, Vec::new()))),
-        }),
+        transport_socket: Some(socket(of, RAW_BUFFER)),
         ..TransportSocketMatch::default()
     });
 }
@@ -137,7 +156,16 @@ pub(crate) const TOGETHER: &[&str] = &[
     "HttpProtocolOptions of another type",
 ];
 
-pub(crate) fn rows() -> Vec<Row<Cluster>> {
+/// The same in gRPC's dialect.
+pub(crate) const TOGETHER_IN_GRPC: &[&str] = &[
+    "A27: eds_config ads or self",
+    "A27: lb_policy RANDOM",
+    "A27: lrs_server self",
+    "OutlierDetection.max_ejection_percent <= 100 (A50)",
+    "connect_timeout > 0",
+];
+
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = of_discovery();
     rows.extend(of_balancing());
     rows.extend(of_outliers());
@@ -145,7 +173,7 @@ pub(crate) fn rows() -> Vec<Row<Cluster>> {
     rows
 }
 
-fn of_discovery() -> Vec<Row<Cluster>> {
+fn of_discovery() -> Vec<Row> {
     vec![
         Row::new("type defined", Refused("type: 99 is no"), |c| {
             c.cluster_discovery_type = Some(ClusterDiscoveryType::Type(99));
@@ -156,10 +184,11 @@ fn of_discovery() -> Vec<Row<Cluster>> {
             |c| {
                 c.cluster_discovery_type = of(DiscoveryType::StrictDns);
             },
-        ),
+        )
+        .grpc(Refused("type: STRICT_DNS is for Envoy")),
         Row::new(
             "cluster_type registered",
-            OnlyEnvoy("an aggregate cluster is one too; its calls fail with that reason"),
+            OnlyThere("an aggregate cluster is one too; its calls fail with that reason"),
             |c| {
                 c.cluster_discovery_type =
                     Some(ClusterDiscoveryType::ClusterType(CustomClusterType {
@@ -167,27 +196,45 @@ fn of_discovery() -> Vec<Row<Cluster>> {
                         ..CustomClusterType::default()
                     }));
             },
-        ),
+        )
+        .grpc(Refused("cluster_type.typed_config: \"no.such\" is not")),
         Row::new(
             "A27: eds_config ads or self",
             Taken("A27; its calls fail, with the reason"),
             |c| eds_from(c, ConfigSourceSpecifier::Path("/dev/null".to_owned())),
-        ),
+        )
+        .grpc(Refused(
+            "eds_cluster_config.eds_config: is neither ads nor self",
+        )),
+        Row::new(
+            "A27: eds_config required",
+            OnlyThere("it can only mean the stream by which the cluster came"),
+            |c| {
+                c.cluster_discovery_type = of(DiscoveryType::Eds);
+                c.load_assignment = None;
+                c.eds_cluster_config = Some(EdsClusterConfig::default());
+            },
+        )
+        .grpc(Refused(
+            "eds_cluster_config.eds_config: is neither ads nor self",
+        )),
         Row::new(
             "eds_cluster_config required for EDS",
-            OnlyEnvoy("it can only mean the stream by which the cluster came"),
+            OnlyThere("it can only mean the stream by which the cluster came"),
             |c| {
                 c.cluster_discovery_type = of(DiscoveryType::Eds);
                 c.load_assignment = None;
             },
-        ),
+        )
+        .grpc(Taken("so does gRPC")),
         Row::new(
             "load_assignment.cluster_name not empty",
             Refused("load_assignment.cluster_name: is empty"),
             |c| {
                 c.load_assignment = Some(wire::assignment("", &[wire::addr(1)]));
             },
-        ),
+        )
+        .grpc(Taken("its endpoints come by EDS")),
         Row::new(
             "A37: LOGICAL_DNS of one endpoint",
             Refused("load_assignment.endpoints: 1 localities with 2"),
@@ -227,7 +274,7 @@ fn of_discovery() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "dns_failure_refresh_rate.base_interval required",
-            Refused("dns_failure_refresh_rate.base_interval: is missing"),
+            Unread("dns_failure_refresh_rate.base_interval: is missing"),
             |c| c.dns_failure_refresh_rate = Some(RefreshRate::default()),
         ),
         Row::new(
@@ -241,7 +288,7 @@ fn of_discovery() -> Vec<Row<Cluster>> {
     ]
 }
 
-fn of_balancing() -> Vec<Row<Cluster>> {
+fn of_balancing() -> Vec<Row> {
     vec![
         Row::new(
             "lb_policy defined",
@@ -250,6 +297,20 @@ fn of_balancing() -> Vec<Row<Cluster>> {
                 c.lb_policy = 99;
             },
         ),
+        Row::new("A27: lb_policy RANDOM", Taken("A27"), |c| {
+            c.lb_policy = LbPolicy::Random.into();
+        })
+        .grpc(Refused("lb_policy: RANDOM is for Envoy")),
+        Row::new("A27: lb_policy MAGLEV", Taken("A27"), |c| {
+            c.lb_policy = LbPolicy::Maglev.into();
+        })
+        .grpc(OnlyThere(
+            "istiod sends it for consistentHash.maglev, and the service would be out of reach",
+        )),
+        Row::new("A48: lb_policy LEAST_REQUEST", Taken("A48"), |c| {
+            c.lb_policy = LbPolicy::LeastRequest.into();
+        })
+        .grpc(OnlyThere("A48, which the C core does not have")),
         Row::new(
             "lb_policy LOAD_BALANCING_POLICY_CONFIG without one (A52)",
             Refused("load_balancing_policy: is missing"),
@@ -273,7 +334,10 @@ fn of_balancing() -> Vec<Row<Cluster>> {
                 };
                 extension(c, vec![typed(LEAST_REQUEST, config.encode_to_vec())]);
             },
-        ),
+        )
+        .grpc(Refused(
+            "load_balancing_policy.policies[0].typed_extension_config.typed_config.choice_count",
+        )),
         Row::new(
             "load_balancing_policy: a known one of bad bytes",
             Refused("load_balancing_policy.policies[0].typed_extension_config.typed_config: not"),
@@ -281,7 +345,7 @@ fn of_balancing() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "LeastRequestLbConfig.choice_count >= 2 (A48)",
-            Refused("least_request_lb_config.choice_count: must be at least 2"),
+            Unread("least_request_lb_config.choice_count: must be at least 2"),
             |c| {
                 c.lb_config = Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
                     choice_count: number(1),
@@ -311,10 +375,11 @@ fn of_balancing() -> Vec<Row<Cluster>> {
         ),
         Row::new("A42: hash_function XX_HASH", Taken("A42"), |c| {
             ring(c, None, None, 1);
-        }),
+        })
+        .grpc(Refused("ring_hash_lb_config.hash_function: MURMUR_HASH_2")),
         Row::new(
             "MaglevLbConfig.table_size <= 5000011",
-            Refused("maglev_lb_config.table_size: 5000012 is above"),
+            Unread("maglev_lb_config.table_size: 5000012 is above"),
             |c| {
                 c.lb_config = Some(LbConfig::MaglevLbConfig(MaglevLbConfig {
                     table_size: large(5_000_012),
@@ -323,7 +388,7 @@ fn of_balancing() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "OriginalDstLbConfig.upstream_port_override <= 65535",
-            Refused("original_dst_lb_config.upstream_port_override: 65536 is above"),
+            Unread("original_dst_lb_config.upstream_port_override: 65536 is above"),
             |c| {
                 c.lb_config = Some(LbConfig::OriginalDstLbConfig(OriginalDstLbConfig {
                     upstream_port_override: number(65536),
@@ -333,12 +398,12 @@ fn of_balancing() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "CommonLbConfig.healthy_panic_threshold <= 100",
-            Refused("common_lb_config.healthy_panic_threshold: 101 is not"),
+            Unread("common_lb_config.healthy_panic_threshold: 101 is not"),
             |c| common(c).healthy_panic_threshold = Some(Percent { value: 101.0 }),
         ),
         Row::new(
             "ZoneAwareLbConfig.routing_enabled <= 100",
-            Refused("common_lb_config.zone_aware_lb_config.routing_enabled: -1 is not"),
+            Unread("common_lb_config.zone_aware_lb_config.routing_enabled: -1 is not"),
             |c| {
                 common(c).locality_config_specifier = Some(
                     LocalityConfigSpecifier::ZoneAwareLbConfig(ZoneAwareLbConfig {
@@ -350,7 +415,7 @@ fn of_balancing() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "ConsistentHashingLbConfig.hash_balance_factor >= 100",
-            Refused("common_lb_config.consistent_hashing_lb_config.hash_balance_factor: 99"),
+            Unread("common_lb_config.consistent_hashing_lb_config.hash_balance_factor: 99"),
             |c| {
                 common(c).consistent_hashing_lb_config = Some(ConsistentHashingLbConfig {
                     hash_balance_factor: number(99),
@@ -370,11 +435,11 @@ fn ring(cluster: &mut Cluster, least: Option<UInt64Value>, most: Option<UInt64Va
     }));
 }
 
-fn of_outliers() -> Vec<Row<Cluster>> {
+fn of_outliers() -> Vec<Row> {
     vec![
         Row::new(
             "OutlierDetection.interval > 0 (A50)",
-            Refused("outlier_detection.interval: must be positive"),
+            Unread("outlier_detection.interval: must be positive"),
             |c| outlier(c).interval = seconds(0),
         ),
         Row::new(
@@ -384,17 +449,17 @@ fn of_outliers() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "OutlierDetection.base_ejection_time > 0 (A50)",
-            Refused("outlier_detection.base_ejection_time"),
+            Unread("outlier_detection.base_ejection_time"),
             |c| outlier(c).base_ejection_time = seconds(0),
         ),
         Row::new(
             "OutlierDetection.max_ejection_time > 0 (A50)",
-            Refused("outlier_detection.max_ejection_time:"),
+            Unread("outlier_detection.max_ejection_time:"),
             |c| outlier(c).max_ejection_time = seconds(0),
         ),
         Row::new(
             "OutlierDetection.max_ejection_time_jitter in range",
-            Refused("outlier_detection.max_ejection_time_jitter"),
+            Unread("outlier_detection.max_ejection_time_jitter"),
             |c| outlier(c).max_ejection_time_jitter = seconds(-1),
         ),
         Row::new(
@@ -404,7 +469,7 @@ fn of_outliers() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "OutlierDetection.enforcing_consecutive_5xx <= 100",
-            Refused("outlier_detection.enforcing_consecutive_5xx: 101"),
+            Unread("outlier_detection.enforcing_consecutive_5xx: 101"),
             |c| outlier(c).enforcing_consecutive_5xx = number(101),
         ),
         Row::new(
@@ -414,22 +479,22 @@ fn of_outliers() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "OutlierDetection.enforcing_consecutive_gateway_failure <= 100",
-            Refused("outlier_detection.enforcing_consecutive_gateway_failure: 101"),
+            Unread("outlier_detection.enforcing_consecutive_gateway_failure: 101"),
             |c| outlier(c).enforcing_consecutive_gateway_failure = number(101),
         ),
         Row::new(
             "OutlierDetection.enforcing_consecutive_local_origin_failure <= 100",
-            Refused("outlier_detection.enforcing_consecutive_local_origin_failure: 101"),
+            Unread("outlier_detection.enforcing_consecutive_local_origin_failure: 101"),
             |c| outlier(c).enforcing_consecutive_local_origin_failure = number(101),
         ),
         Row::new(
             "OutlierDetection.enforcing_local_origin_success_rate <= 100",
-            Refused("outlier_detection.enforcing_local_origin_success_rate: 101"),
+            Unread("outlier_detection.enforcing_local_origin_success_rate: 101"),
             |c| outlier(c).enforcing_local_origin_success_rate = number(101),
         ),
         Row::new(
             "OutlierDetection.failure_percentage_threshold <= 100 (A50)",
-            Refused("outlier_detection.failure_percentage_threshold: 101"),
+            Unread("outlier_detection.failure_percentage_threshold: 101"),
             |c| outlier(c).failure_percentage_threshold = number(101),
         ),
         Row::new(
@@ -439,29 +504,29 @@ fn of_outliers() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "OutlierDetection.enforcing_failure_percentage_local_origin <= 100",
-            Refused("outlier_detection.enforcing_failure_percentage_local_origin: 101"),
+            Unread("outlier_detection.enforcing_failure_percentage_local_origin: 101"),
             |c| outlier(c).enforcing_failure_percentage_local_origin = number(101),
         ),
     ]
 }
 
-fn of_the_rest() -> Vec<Row<Cluster>> {
+fn of_the_rest() -> Vec<Row> {
     vec![
         Row::new(
             "connect_timeout > 0",
-            Refused("connect_timeout: must be positive"),
+            Unread("connect_timeout: must be positive"),
             |c| {
                 c.connect_timeout = seconds(0);
             },
         ),
         Row::new(
             "CircuitBreakers.Thresholds.priority defined",
-            Refused("circuit_breakers.thresholds[0].priority: 9 is no priority"),
+            Unread("circuit_breakers.thresholds[0].priority: 9 is no priority"),
             |c| threshold(c).priority = 9,
         ),
         Row::new(
             "RetryBudget.budget_percent <= 100",
-            Refused("circuit_breakers.thresholds[0].retry_budget.budget_percent: 200 is not"),
+            Unread("circuit_breakers.thresholds[0].retry_budget.budget_percent: 200 is not"),
             |c| {
                 threshold(c).retry_budget = Some(RetryBudget {
                     budget_percent: Some(Percent { value: 200.0 }),
@@ -484,21 +549,21 @@ fn of_the_rest() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "HealthCheck required fields",
-            Refused("health_checks[0].timeout: is missing"),
+            Unread("health_checks[0].timeout: is missing"),
             |c| {
                 c.health_checks.push(HealthCheck::default());
             },
         ),
         Row::new(
             "Filter.name not empty",
-            Refused("filters[0].name: is empty"),
+            Unread("filters[0].name: is empty"),
             |c| {
                 c.filters.push(Filter::default());
             },
         ),
         Row::new(
             "cleanup_interval > 0",
-            Refused("cleanup_interval: must be positive"),
+            Unread("cleanup_interval: must be positive"),
             |c| {
                 c.cleanup_interval = seconds(0);
             },
@@ -512,8 +577,19 @@ fn of_the_rest() -> Vec<Row<Cluster>> {
         ),
         Row::new(
             "TransportSocketMatch.name not empty",
-            Refused("transport_socket_matches[0].name: is empty"),
+            Unread("transport_socket_matches[0].name: is empty"),
             |c| socket_match(c, "", "envoy.transport_sockets.raw_buffer"),
+        ),
+        Row::new("A29: transport_socket of a raw buffer", Taken("A29"), |c| {
+            c.transport_socket = Some(socket("envoy.transport_sockets.raw_buffer", RAW_BUFFER));
+        })
+        .grpc(OnlyThere("it is plaintext, as without any")),
+        Row::new(
+            "A29: transport_socket registered",
+            OnlyThere(
+                "its calls fail; refused, it would leave the former version in use, which may secure nothing",
+            ),
+            |c| c.transport_socket = Some(socket("no.such", "no.Such")),
         ),
         Row::new(
             "transport_socket_matches (gRPC-Go)",
@@ -527,24 +603,25 @@ fn of_the_rest() -> Vec<Row<Cluster>> {
                 config_source_specifier: Some(ConfigSourceSpecifier::Path("x".to_owned())),
                 ..ConfigSource::default()
             });
-        }),
+        })
+        .grpc(Refused("lrs_server: is not self")),
         Row::new(
             "HttpProtocolOptions of another type",
-            Refused(
+            Unread(
                 "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].type_url",
             ),
             |c| http_options(c, typed("no.Such", Vec::new())),
         ),
         Row::new(
             "HttpProtocolOptions.upstream_protocol_options required",
-            Refused(
+            Unread(
                 "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].upstream_protocol_options: is missing",
             ),
             |c| http_options(c, typed(HTTP_OPTIONS, Vec::new())),
         ),
         Row::new(
             "ExplicitHttpConfig.protocol_config required",
-            Refused(
+            Unread(
                 "typed_extension_protocol_options[envoy.extensions.upstreams.http.v3.HttpProtocolOptions].explicit_http_config.protocol_config: is missing",
             ),
             |c| {

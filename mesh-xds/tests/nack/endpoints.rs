@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     Address, Locality, Pipe, SocketAddress, address::Address as Kind, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
-    ClusterLoadAssignment, Endpoint, LbEndpoint,
+    ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
     cluster_load_assignment::{Policy, policy::DropOverload},
     endpoint::HealthCheckConfig,
     lb_endpoint::HostIdentifier,
@@ -12,7 +12,9 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::google::protobuf::{Duration, UInt32Value};
 
-use crate::{OnlyHere, Refused, Row, Taken, wire};
+use crate::{OnlyHere, Refused, Taken, Unread, wire};
+
+type Row = crate::Row<ClusterLoadAssignment>;
 
 pub(crate) fn good() -> ClusterLoadAssignment {
     let mut good = wire::assignment("one", &[wire::addr(1), wire::addr(2)]);
@@ -52,6 +54,14 @@ pub(crate) fn socket(of: &mut LbEndpoint) -> &mut SocketAddress {
     }
 }
 
+/// The first locality with another endpoint.
+fn elsewhere(sent: &ClusterLoadAssignment) -> LocalityLbEndpoints {
+    LocalityLbEndpoints {
+        lb_endpoints: vec![wire::lb_endpoint(wire::addr(3))],
+        ..sent.endpoints[0].clone()
+    }
+}
+
 fn drops(sent: &mut ClusterLoadAssignment, category: &str, denominator: i32) {
     policy(sent).drop_overloads = vec![DropOverload {
         category: category.to_owned(),
@@ -74,14 +84,22 @@ pub(crate) const TOGETHER: &[&str] = &[
     "SocketAddress.address an IP address",
 ];
 
-pub(crate) fn rows() -> Vec<Row<ClusterLoadAssignment>> {
+/// The same in gRPC's dialect.
+pub(crate) const TOGETHER_IN_GRPC: &[&str] = &[
+    "A27: the same address twice",
+    "A27: the same locality twice in a priority",
+    "A27: priorities without a gap",
+    "Policy.endpoint_stale_after > 0",
+];
+
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = of_addresses();
     rows.extend(of_weights());
     rows.extend(of_policy());
     rows
 }
 
-fn of_addresses() -> Vec<Row<ClusterLoadAssignment>> {
+fn of_addresses() -> Vec<Row> {
     vec![
         Row::new(
             "LbEndpoint.endpoint required",
@@ -112,7 +130,7 @@ fn of_addresses() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new(
             "SocketAddress.port_specifier required",
-            Refused("endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_specifier"),
+            Unread("endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_specifier"),
             |e| socket(first(e)).port_specifier = None,
         ),
         Row::new(
@@ -129,10 +147,13 @@ fn of_addresses() -> Vec<Row<ClusterLoadAssignment>> {
                     })),
                 });
             },
-        ),
+        )
+        .grpc(Refused(
+            "endpoints[0].lb_endpoints[0].endpoint.address: is not a socket address",
+        )),
         Row::new(
             "HealthCheckConfig.port_value <= 65535",
-            Refused("endpoints[0].lb_endpoints[0].endpoint.health_check_config.port_value: 65536"),
+            Unread("endpoints[0].lb_endpoints[0].endpoint.health_check_config.port_value: 65536"),
             |e| {
                 endpoint(first(e)).health_check_config = Some(HealthCheckConfig {
                     port_value: 65536,
@@ -143,14 +164,17 @@ fn of_addresses() -> Vec<Row<ClusterLoadAssignment>> {
         Row::new("A27: the same address twice", Taken("A27"), |e| {
             let again = e.endpoints[0].lb_endpoints[0].clone();
             e.endpoints[0].lb_endpoints.push(again);
-        }),
+        })
+        .grpc(Refused(
+            "endpoints[0].lb_endpoints[2].endpoint.address: 127.0.0.1:1 is there twice",
+        )),
         Row::new("health_status defined", Taken("-"), |e| {
             first(e).health_status = 99;
         }),
     ]
 }
 
-fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
+fn of_weights() -> Vec<Row> {
     vec![
         Row::new(
             "LbEndpoint.load_balancing_weight >= 1",
@@ -167,7 +191,7 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new(
             "LocalityLbEndpoints.load_balancing_weight >= 1",
-            Refused("endpoints[0].load_balancing_weight: must be at least 1"),
+            Unread("endpoints[0].load_balancing_weight: must be at least 1"),
             |e| e.endpoints[0].load_balancing_weight = number(0),
         ),
         Row::new(
@@ -177,7 +201,7 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
                 "A27; Envoy does not count those inside of a cluster",
             ),
             |e| {
-                let mut other = e.endpoints[0].clone();
+                let mut other = elsewhere(e);
                 other.load_balancing_weight = number(u32::MAX);
                 other.locality = Some(Locality {
                     zone: "b".to_owned(),
@@ -185,7 +209,10 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
                 });
                 e.endpoints.push(other);
             },
-        ),
+        )
+        .grpc(Refused(
+            "endpoints[1].load_balancing_weight: the weights of the localities of priority 0",
+        )),
         Row::new(
             "LocalityLbEndpoints.priority <= 128",
             Refused("endpoints[0].priority: 129 is above 128"),
@@ -193,36 +220,49 @@ fn of_weights() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new("A27: priorities without a gap", Taken("A27"), |e| {
             e.endpoints[0].priority = 1;
-        }),
+        })
+        .grpc(Refused("endpoints[0].priority: is 1")),
+        Row::new(
+            "A27: no gap before a locality without a weight",
+            Taken("-"),
+            |e| {
+                let mut other = elsewhere(e);
+                other.load_balancing_weight = None;
+                other.priority = 2;
+                e.endpoints.push(other);
+            },
+        ),
         Row::new("A27: locality required", Taken("A27"), |e| {
             e.endpoints[0].locality = None;
-        }),
+        })
+        .grpc(Refused("endpoints[0].locality: is missing")),
         Row::new(
             "A27: the same locality twice in a priority",
             Taken("A27"),
             |e| {
-                let again = e.endpoints[0].clone();
+                let again = elsewhere(e);
                 e.endpoints.push(again);
             },
-        ),
+        )
+        .grpc(Refused("endpoints[1].locality: is there twice in priority")),
     ]
 }
 
-fn of_policy() -> Vec<Row<ClusterLoadAssignment>> {
+fn of_policy() -> Vec<Row> {
     vec![
         Row::new(
             "cluster_name not empty",
-            Refused("cluster_name: is empty"),
+            Unread("cluster_name: is empty"),
             |e| e.cluster_name = String::new(),
         ),
         Row::new(
             "Policy.overprovisioning_factor > 0",
-            Refused("policy.overprovisioning_factor: must be at least 1"),
+            Unread("policy.overprovisioning_factor: must be at least 1"),
             |e| policy(e).overprovisioning_factor = number(0),
         ),
         Row::new(
             "Policy.endpoint_stale_after > 0",
-            Refused("policy.endpoint_stale_after: must be positive"),
+            Unread("policy.endpoint_stale_after: must be positive"),
             |e| policy(e).endpoint_stale_after = Some(Duration::default()),
         ),
         Row::new(
@@ -232,7 +272,7 @@ fn of_policy() -> Vec<Row<ClusterLoadAssignment>> {
         ),
         Row::new(
             "Policy.drop_overloads of one category",
-            Refused("policy.drop_overloads: has 2 categories"),
+            Unread("policy.drop_overloads: has 2 categories"),
             |e| {
                 drops(e, "x", 0);
                 let again = policy(e).drop_overloads[0].clone();

@@ -9,8 +9,8 @@ use envoy_types::pb::envoy::config::listener::v3::{
     Filter, FilterChain, Listener, filter::ConfigType,
 };
 use envoy_types::pb::envoy::config::route::v3::{
-    HeaderMatcher, NonForwardingAction, RetryPolicy, Route, RouteAction, RouteConfiguration,
-    RouteMatch,
+    ClusterSpecifierPlugin, HeaderMatcher, NonForwardingAction, QueryParameterMatcher, RetryPolicy,
+    Route, RouteAction, RouteConfiguration, RouteMatch,
     header_matcher::HeaderMatchSpecifier,
     retry_policy::RetryBackOff,
     route::Action,
@@ -32,7 +32,9 @@ use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value};
 use prost::Message;
 
-use crate::{OnlyEnvoy, Refused, Row, Taken, clusters, wire};
+use crate::{OnlyThere, Refused, Taken, Unread, clusters, wire};
+
+type Row = crate::Row<RouteConfiguration>;
 
 pub(crate) fn good() -> RouteConfiguration {
     RouteConfiguration {
@@ -153,6 +155,21 @@ fn retry(of: &mut RouteConfiguration, policy: RetryPolicy) {
     });
 }
 
+/// Declares plugins of a type that nobody knows.
+fn plugins(of: &mut RouteConfiguration, names: &[&str], is_optional: bool) {
+    let plugin = |name: &&str| ClusterSpecifierPlugin {
+        extension: Some(TypedExtensionConfig {
+            name: (*name).to_owned(),
+            typed_config: Some(Any {
+                type_url: "type.googleapis.com/no.Such".to_owned(),
+                value: Vec::new(),
+            }),
+        }),
+        is_optional,
+    };
+    of.cluster_specifier_plugins = names.iter().map(plugin).collect();
+}
+
 /// Rows that can be wrong in one route configuration together.
 pub(crate) const TOGETHER: &[&str] = &[
     "domains required",
@@ -162,13 +179,23 @@ pub(crate) const TOGETHER: &[&str] = &[
     "A42: header hash without a name",
 ];
 
-pub(crate) fn rows() -> Vec<Row<RouteConfiguration>> {
+/// The same in gRPC's dialect.
+pub(crate) const TOGETHER_IN_GRPC: &[&str] = &[
+    "A27: domain not empty",
+    "A28: connect_matcher",
+    "A28: weights sum >= 1",
+    "A44: num_retries of 0",
+    "A44: num_retries of 0 in a virtual host",
+    "A28: plugins known or optional",
+];
+
+pub(crate) fn rows() -> Vec<Row> {
     let mut rows = of_hosts_and_matches();
     rows.extend(of_actions());
     rows
 }
 
-fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
+fn of_hosts_and_matches() -> Vec<Row> {
     use string_matcher::MatchPattern;
     vec![
         Row::new("A27: `*` at one end of a domain only", Taken("A27"), |r| {
@@ -176,7 +203,8 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
         }),
         Row::new("A27: domain not empty", Taken("A27"), |r| {
             domain(r, "");
-        }),
+        })
+        .grpc(Refused("virtual_hosts[0].domains[0]: is empty")),
         Row::new(
             "domains required",
             Refused("virtual_hosts[0].domains: is empty"),
@@ -184,14 +212,10 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
                 r.virtual_hosts[0].domains.clear();
             },
         ),
-        Row::new(
-            "domain twice",
-            Refused("virtual_hosts[1].domains[0]"),
-            |r| {
-                r.virtual_hosts.push(wire::host("b", &["one"]));
-                r.virtual_hosts[1].domains = vec!["a".to_owned()];
-            },
-        ),
+        Row::new("domain twice", Unread("virtual_hosts[1].domains[0]"), |r| {
+            r.virtual_hosts.push(wire::host("b", &["one"]));
+            r.virtual_hosts[1].domains = vec!["a".to_owned()];
+        }),
         Row::new(
             "A28: path specifier required",
             Refused("virtual_hosts[0].routes[0].match.path_specifier: is missing"),
@@ -207,13 +231,31 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
         Row::new("A28: connect_matcher", Taken("A28"), |r| {
             matched(r).path_specifier =
                 Some(PathSpecifier::ConnectMatcher(ConnectMatcher::default()));
-        }),
+        })
+        .grpc(Refused(
+            "virtual_hosts[0].routes[0].match.connect_matcher: is for Envoy",
+        )),
+        Row::new(
+            "A28: nothing of a route that is skipped",
+            Taken("A28"),
+            |r| {
+                matched(r).query_parameters = vec![QueryParameterMatcher {
+                    name: "x".to_owned(),
+                    ..QueryParameterMatcher::default()
+                }];
+                matched(r).path_specifier =
+                    Some(PathSpecifier::ConnectMatcher(ConnectMatcher::default()));
+            },
+        ),
         Row::new("A28: path_separated_prefix", Taken("A28"), |r| {
             matched(r).path_specifier = Some(PathSpecifier::PathSeparatedPrefix("/a".to_owned()));
-        }),
+        })
+        .grpc(OnlyThere(
+            "it is the Gateway API's PathPrefix; one such route would take all hosts away",
+        )),
         Row::new(
             "path_match_policy registered",
-            OnlyEnvoy("templates are served, and another one's route is skipped"),
+            OnlyThere("templates are served, and another one's route is skipped"),
             |r| {
                 matched(r).path_specifier =
                     Some(PathSpecifier::PathMatchPolicy(TypedExtensionConfig {
@@ -224,7 +266,10 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
                         }),
                     }));
             },
-        ),
+        )
+        .grpc(Refused(
+            "virtual_hosts[0].routes[0].match.path_match_policy: is for Envoy",
+        )),
         Row::new(
             "A28: fraction's denominator defined",
             Refused("virtual_hosts[0].routes[0].match.runtime_fraction.default_value.denominator"),
@@ -245,22 +290,25 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
         ),
         Row::new(
             "A28: empty header prefix",
-            Refused("virtual_hosts[0].routes[0].match.headers[0].string_match.prefix: is empty"),
+            Unread("virtual_hosts[0].routes[0].match.headers[0].string_match.prefix: is empty"),
             |r| string(r, MatchPattern::Prefix(String::new())),
         ),
         Row::new(
             "A28: empty header suffix",
-            Refused("virtual_hosts[0].routes[0].match.headers[0].string_match.suffix: is empty"),
+            Unread("virtual_hosts[0].routes[0].match.headers[0].string_match.suffix: is empty"),
             |r| string(r, MatchPattern::Suffix(String::new())),
         ),
         Row::new(
             "A63: empty header contains",
-            Refused("virtual_hosts[0].routes[0].match.headers[0].string_match.contains: is empty"),
+            Unread("virtual_hosts[0].routes[0].match.headers[0].string_match.contains: is empty"),
             |r| string(r, MatchPattern::Contains(String::new())),
         ),
         Row::new("A28: header specifier required", Taken("gRPC-Go"), |r| {
             header(r, None)
-        }),
+        })
+        .grpc(Refused(
+            "virtual_hosts[0].routes[0].match.headers[0].header_match_specifier: is missing",
+        )),
         Row::new(
             "match required",
             Refused("virtual_hosts[0].routes[0].match: is missing"),
@@ -271,11 +319,11 @@ fn of_hosts_and_matches() -> Vec<Row<RouteConfiguration>> {
     ]
 }
 
-fn of_actions() -> Vec<Row<RouteConfiguration>> {
+fn of_actions() -> Vec<Row> {
     vec![
         Row::new(
             "action required",
-            Refused("virtual_hosts[0].routes[0].action: is missing"),
+            Unread("virtual_hosts[0].routes[0].action: is missing"),
             |r| {
                 route(r).action = None;
             },
@@ -306,12 +354,12 @@ fn of_actions() -> Vec<Row<RouteConfiguration>> {
         ),
         Row::new(
             "A28: cluster_specifier_plugin declared",
-            OnlyEnvoy("the route is skipped, and that is told"),
+            OnlyThere("the route is skipped, and that is told"),
             |r| {
                 action(r).cluster_specifier =
                     Some(ClusterSpecifier::ClusterSpecifierPlugin("no".to_owned()));
             },
-        ),
+        ).grpc(Refused("virtual_hosts[0].routes[0].route.cluster_specifier_plugin: \"no\" is not in")),
         Row::new(
             "A42: header hash without a name",
             Refused("virtual_hosts[0].routes[0].route.hash_policy[0].header.header_name: is empty"),
@@ -329,10 +377,45 @@ fn of_actions() -> Vec<Row<RouteConfiguration>> {
                 ..RetryPolicy::default()
             };
             retry(r, policy);
-        }),
+        }).grpc(Refused("virtual_hosts[0].routes[0].route.retry_policy.num_retries: must be at least 1")),
+        Row::new("A44: num_retries of 0 in a virtual host", Taken("A44"), |r| {
+            r.virtual_hosts[0].retry_policy = Some(RetryPolicy {
+                num_retries: Some(UInt32Value { value: 0 }),
+                ..RetryPolicy::default()
+            });
+        })
+        .grpc(Refused(
+            "virtual_hosts[0].retry_policy.num_retries: must be at least 1",
+        )),
         Row::new(
-            "A44: base_interval required and > 0",
-            OnlyEnvoy("retries have no effect yet, and their policy is not looked into"),
+            "A44: base_interval required",
+            OnlyThere("retries have no effect yet, and their policy is not looked into"),
+            |r| {
+                let policy = RetryPolicy {
+                    retry_back_off: Some(RetryBackOff::default()),
+                    ..RetryPolicy::default()
+                };
+                retry(r, policy);
+            },
+        )
+        .grpc(Refused(
+            "virtual_hosts[0].routes[0].route.retry_policy.retry_back_off.base_interval: is missing",
+        )),
+        Row::new(
+            "A28: plugins known or optional",
+            OnlyThere("routes of plugins are skipped, and that is told"),
+            |r| plugins(r, &["x"], false),
+        )
+        .grpc(Refused(
+            "cluster_specifier_plugins[0].extension.typed_config: is of a type",
+        )),
+        Row::new("A28: plugins named once", Taken("A28"), |r| {
+            plugins(r, &["x", "x"], true);
+        })
+        .grpc(Refused("cluster_specifier_plugins[1].extension.name: \"x\" is there twice")),
+        Row::new(
+            "A44: base_interval > 0",
+            OnlyThere("retries have no effect yet, and their policy is not looked into"),
             |r| {
                 let policy = RetryPolicy {
                     retry_back_off: Some(RetryBackOff {
@@ -343,6 +426,6 @@ fn of_actions() -> Vec<Row<RouteConfiguration>> {
                 };
                 retry(r, policy);
             },
-        ),
+        ).grpc(Taken("so does gRPC, as far as it is there")),
     ]
 }

@@ -8,16 +8,24 @@ use std::net::{Ipv4Addr, SocketAddr};
 use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use envoy_types::pb::google::protobuf::{Any, Duration};
-use mesh_xds::ResourceType;
+use mesh_xds::{Dialect, ResourceType};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 
-use crate::wire::{self, CDS, EDS, RDS};
+use crate::wire::{self, CDS, EDS, LDS, RDS};
 
 pub(crate) const TABLE_NAME: &str = "9080";
 /// A domain that belongs to one host of each configuration, now this one and now that one.
 pub(crate) const ROAMING: &str = "roaming";
 const SHARED: &str = "shared";
+const MOST_HOSTS: u8 = 4;
+
+/// The listeners that there are in gRPC's dialect, one for each domain.
+pub(crate) fn targets() -> impl Iterator<Item = String> {
+    let hosts = (0..MOST_HOSTS).map(|host| format!("h{host}"));
+    let domains = hosts.chain([ROAMING.to_owned()]);
+    domains.map(|domain| format!("{domain}:{TABLE_NAME}"))
+}
 
 /// One configuration. What belongs together carries the same number.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +105,7 @@ impl HostVersion {
 /// `length` configurations, each a random step from the one before.
 pub(crate) fn history(length: u8, rng: &mut StdRng) -> Vec<Configuration> {
     let mut all: Vec<Configuration> = Vec::new();
-    let count = rng.random_range(2..=4);
+    let count = rng.random_range(2..=MOST_HOSTS);
     for index in 1..=length {
         let former = all.last().cloned().unwrap_or_default();
         all.push(step(&former, index, count, rng));
@@ -182,7 +190,10 @@ impl Configuration {
                 let table = wire::routes(TABLE_NAME, hosts.collect());
                 BTreeMap::from([(TABLE_NAME.to_owned(), table)])
             }
-            ResourceType::Listener => BTreeMap::new(),
+            // Each leads to the same routes, also where those have nothing for it.
+            ResourceType::Listener => targets()
+                .map(|name| (name.clone(), wire::listener(&name, TABLE_NAME)))
+                .collect(),
         }
     }
 
@@ -216,9 +227,10 @@ struct Stream {
 /// The control plane and the wire.
 #[derive(Debug)]
 pub(crate) struct Plane {
-    history: Vec<[BTreeMap<String, Any>; 3]>,
+    dialect: Dialect,
+    history: Vec<[BTreeMap<String, Any>; 4]>,
     pub(crate) current: usize,
-    streams: [Stream; 3],
+    streams: [Stream; 4],
     requests: VecDeque<DiscoveryRequest>,
     nonces: u64,
     /// What the client refused.
@@ -226,11 +238,12 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) fn new(history: &[Configuration]) -> Self {
+    pub(crate) fn new(history: &[Configuration], dialect: Dialect) -> Self {
         let all = |configuration: &Configuration| {
-            wire::SIDECAR.map(|resource_type| configuration.resources(resource_type))
+            ResourceType::ALL.map(|resource_type| configuration.resources(resource_type))
         };
         Self {
+            dialect,
             history: history.iter().map(all).collect(),
             current: 0,
             streams: Default::default(),
@@ -246,10 +259,15 @@ impl Plane {
             return false;
         }
         self.current += 1;
-        wire::SIDECAR
+        ResourceType::ALL
             .into_iter()
             .for_each(|resource_type| self.push(resource_type));
         true
+    }
+
+    /// Whether all is sent of a type, asked for or not.
+    fn is_wildcard(&self, of: ResourceType) -> bool {
+        of == CDS && self.dialect == Dialect::Sidecar
     }
 
     pub(crate) fn request(&mut self, request: DiscoveryRequest) {
@@ -265,6 +283,7 @@ impl Plane {
             self.nacks.push(error.message);
         }
         let of = ResourceType::from_type_url(&request.type_url).expect("a known type");
+        let is_wildcard = self.is_wildcard(of);
         let names: BTreeSet<String> = request.resource_names.into_iter().collect();
         let stream = &mut self.streams[of as usize];
         // A response has crossed it: as istiod and go-control-plane do, which wait for the answer to that one.
@@ -273,7 +292,7 @@ impl Plane {
         }
         stream
             .sent
-            .retain(|name, _| of == CDS || names.contains(name));
+            .retain(|name, _| is_wildcard || names.contains(name));
         stream.names = Some(names);
         self.push(of);
         true
@@ -281,24 +300,25 @@ impl Plane {
 
     /// Sends what the stream does not have.
     fn push(&mut self, of: ResourceType) {
+        let is_wildcard = self.is_wildcard(of);
+        let is_whole = of == CDS || of == LDS;
         let all = &self.history[self.current][of as usize];
         let stream = &mut self.streams[of as usize];
         let Some(names) = &stream.names else { return };
         let differs = |(name, any): &(&String, &Any)| stream.sent.get(*name) != Some(&any.value);
         let asked = || {
             all.iter()
-                .filter(|(name, _)| of == CDS || names.contains(*name))
+                .filter(|(name, _)| is_wildcard || names.contains(*name))
         };
         let is_news = asked().any(|entry| differs(&entry))
-            || of == CDS && stream.sent.keys().any(|name| !all.contains_key(name));
+            || is_whole && stream.sent.keys().any(|name| !all.contains_key(name));
         if !is_news {
             return;
         }
-        // CDS is the whole state; of the others what is new.
-        let resources: Vec<(&String, &Any)> = asked()
-            .filter(|entry| of == CDS || differs(entry))
-            .collect();
-        if of == CDS {
+        // CDS and LDS are the whole state; of the others what is new.
+        let resources: Vec<(&String, &Any)> =
+            asked().filter(|entry| is_whole || differs(entry)).collect();
+        if is_whole {
             stream.sent.clear();
         }
         let sent = resources
@@ -315,7 +335,7 @@ impl Plane {
 
     /// Takes the oldest response of one type off the wire.
     pub(crate) fn take(&mut self, rng: &mut impl Rng) -> Option<DiscoveryResponse> {
-        let types: Vec<usize> = (0..3)
+        let types: Vec<usize> = (0..self.streams.len())
             .filter(|at| !self.streams[*at].in_flight.is_empty())
             .collect();
         let at = *types.get(rng.random_range(0..types.len().max(1)))?;

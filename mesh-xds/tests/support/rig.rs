@@ -7,11 +7,11 @@ use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::snapshot::{Snapshot, TableKey, Target};
 use mesh_xds::ads::Machine;
-use mesh_xds::{Assembled, Node, ResourceType};
+use mesh_xds::{Assembled, Dialect, ListenerName, Node, ResourceType};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::wire::{self, CDS, EDS, RDS};
+use crate::wire::{self, CDS, EDS, LDS, RDS};
 
 pub(crate) const TABLE: TableKey = TableKey::Port(9080);
 
@@ -49,13 +49,42 @@ impl Rig {
     /// Host `a` with cluster `one` on port 1, and host `b` with cluster `two` on port 2.
     pub(crate) fn configured() -> Self {
         let mut rig = Self::introduced();
-        rig.deliver(CDS, "1", wire::clusters(&["one", "two"]));
-        let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
-        rig.deliver(RDS, "1", vec![wire::routes("9080", hosts)]);
-        let endpoints = vec![wire::endpoints("one", 1), wire::endpoints("two", 2)];
-        rig.deliver(EDS, "1", endpoints);
-        assert_eq!(rig.ports("a"), [Some(1)]);
-        assert_eq!(rig.ports("b"), [Some(2)]);
+        rig.configure();
+        rig
+    }
+
+    fn configure(&mut self) {
+        for of in [CDS, RDS, EDS] {
+            self.deliver(of, "1", good(of));
+        }
+        assert_eq!(self.ports("a"), [Some(1)]);
+        assert_eq!(self.ports("b"), [Some(2)]);
+    }
+
+    /// The same in either dialect.
+    pub(crate) fn configured_in(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Sidecar => Self::configured(),
+            Dialect::Grpc => Self::configured_in_grpc(),
+        }
+    }
+
+    fn configured_in_grpc() -> Self {
+        let node = Node::sidecar("reviews", "default").with_dialect(Dialect::Grpc);
+        let mut machine = Machine::new(node, "plane:15010");
+        for name in ["a:9080", "b:9080"] {
+            machine.want(name.parse::<ListenerName>().expect("host:port"));
+        }
+        machine.connected();
+        let mut rig = Self {
+            machine,
+            ..Self::new()
+        };
+        rig.sent();
+        // Clusters are asked for once routes name them.
+        rig.deliver(LDS, "1", good(LDS));
+        rig.deliver(RDS, "1", good(RDS));
+        rig.configure();
         rig
     }
 
@@ -144,6 +173,21 @@ impl Rig {
         };
         let clusters = target.clusters.iter();
         clusters.map(|cluster| cluster.as_ref().map(port)).collect()
+    }
+}
+
+/// The resources of [`Rig::configured_in`].
+pub(crate) fn good(of: ResourceType) -> Vec<Any> {
+    match of {
+        ResourceType::Cluster => wire::clusters(&["one", "two"]),
+        ResourceType::Endpoints => vec![wire::endpoints("one", 1), wire::endpoints("two", 2)],
+        ResourceType::Route => {
+            let hosts = vec![wire::host("a", &["one"]), wire::host("b", &["two"])];
+            vec![wire::routes("9080", hosts)]
+        }
+        ResourceType::Listener => ["a:9080", "b:9080"]
+            .map(|name| wire::listener(name, "9080"))
+            .into(),
     }
 }
 

@@ -46,8 +46,8 @@ pub(crate) fn cluster_message(name: &str, service: &str) -> Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
         eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: ads(),
             service_name: service.to_owned(),
-            ..EdsClusterConfig::default()
         }),
         ..Cluster::default()
     }

@@ -79,6 +79,7 @@ impl Clusters {
 
     /// Compares one cluster that is in use with the former CDS; `first` when there was none.
     fn renew(&mut self, name: Arc<str>, first: bool, before: Option<&Vec<u8>>) {
+        let dialect = self.dialect();
         let (Some(wire), Some(referenced)) = (&mut self.wire, self.referenced.get_mut(&name))
         else {
             return;
@@ -95,7 +96,7 @@ impl Clusters {
             }
             return;
         }
-        let decoded = after.map(|bytes| cluster::decode(bytes));
+        let decoded = after.map(|bytes| cluster::decode(bytes, dialect));
         match (decoded, &referenced.resource, before) {
             // Bad input loses nothing: the version that works stays.
             (Some(Err(reason)), Some(Ok(_)), Some(before)) => {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Clusters;
+use crate::dialect::Dialect;
 
 /// What a wildcard CDS needs not to know.
 #[derive(Debug, Default)]
@@ -47,6 +48,14 @@ impl Clusters {
             wire.retain(|name, _| names.contains(name) || referenced.contains_key(name));
         }
         by_name.requested = names;
+    }
+
+    /// Whose rules they are judged by.
+    pub(super) const fn dialect(&self) -> Dialect {
+        match self.by_name {
+            None => Dialect::Sidecar,
+            Some(_) => Dialect::Grpc,
+        }
     }
 
     /// Whether the content of a cluster is of use: all of a wildcard are.
