@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::ads::TABLE;
 use crate::failure::{Doing, Failure, Result};
+use crate::generate::fault::FILTER as FAULT;
 use crate::outcome::Outcome;
 use crate::request::Ask;
 
@@ -213,8 +214,12 @@ fn connection_manager(normalization: Normalization) -> Value {
     let tell = |name: &str, what: &str| json!({ "header": { "key": name, "value": what }, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD" });
     let mutation = any(
         "filters.http.header_mutation.v3.HeaderMutation",
-        json!({ "mutations": { "response_mutations": [{ "append": tell(ROUTE, "%ROUTE_NAME%") }] } }),
+        json!({ "mutations": { "response_mutations": [
+            { "append": tell(ROUTE, "%ROUTE_NAME%") },
+            { "append": tell(FLAGS, "%RESPONSE_FLAGS%") },
+        ] } }),
     );
+    let fault = any("filters.http.fault.v3.HTTPFault", json!({}));
     let router = any("filters.http.router.v3.Router", json!({}));
     any(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -235,13 +240,14 @@ fn connection_manager(normalization: Normalization) -> Value {
             },
             "http_filters": [
                 { "name": "envoy.filters.http.header_mutation", "typed_config": mutation },
+                { "name": FAULT, "typed_config": fault },
                 { "name": "envoy.filters.http.router", "typed_config": router },
             ],
             "local_reply_config": { "mappers": [{
                 "filter": { "status_code_filter": { "comparison": {
                     "op": "GE", "value": { "default_value": 100, "runtime_key": "oracle.local" },
                 } } },
-                "headers_to_add": [tell(FLAGS, "%RESPONSE_FLAGS%"), tell(DETAILS, "%RESPONSE_CODE_DETAILS%")],
+                "headers_to_add": [tell(DETAILS, "%RESPONSE_CODE_DETAILS%")],
             }] },
         }),
     )

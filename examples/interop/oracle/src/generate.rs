@@ -2,6 +2,7 @@
 
 mod action;
 mod domains;
+pub(crate) mod fault;
 pub(crate) mod fraction;
 mod header;
 mod mutation;
@@ -65,6 +66,9 @@ pub(crate) fn configuration(d: &mut Dice, context: &Context<'_>) -> RouteConfigu
     if context.features.has(Feature::Mutation) {
         mutation::of_configuration(d, &mut configuration);
     }
+    if context.features.has(Feature::Fault) {
+        fault::of_configuration(d, context, &mut configuration);
+    }
     configuration
 }
 
@@ -88,6 +92,9 @@ fn host(d: &mut Dice, context: &Context<'_>, at: usize, taken: &mut domains::Tak
     if context.features.has(Feature::Mutation) {
         mutation::of_host(d, &mut host);
     }
+    if context.features.has(Feature::Fault) {
+        fault::of_host(d, context, &mut host);
+    }
     host
 }
 
@@ -107,6 +114,7 @@ pub(crate) fn probe(round: u64) -> Route {
             }),
             ..DirectResponseAction::default()
         })),
+        typed_per_filter_config: fault::none(),
         ..Route::default()
     }
 }
@@ -143,6 +151,9 @@ fn route(d: &mut Dice, context: &Context<'_>, host: &str, at: usize, nth: usize)
     };
     if on(Feature::Mutation) {
         mutation::of_route(d, &mut route);
+    }
+    if on(Feature::Fault) {
+        fault::of_route(d, context, &mut route);
     }
     route
 }
@@ -206,6 +217,7 @@ pub(crate) fn request(d: &mut Dice, context: &Context<'_>, host: &VirtualHost) -
         0 => ask.path = path::near(d, &ask.path),
         1 => header::disturb(d, &mut ask),
         2 if context.features.has(Feature::Query) => query::disturb(d, &mut ask),
+        3 | 4 if context.features.has(Feature::Fault) => fault::disturb(d, &mut ask),
         _ => {}
     }
     finished(d, ask)

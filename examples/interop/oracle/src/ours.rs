@@ -78,6 +78,7 @@ impl Ours {
                 let mut outcome = Outcome::new(head.status.as_u16(), &head.headers, &text);
                 let info = head.extensions.get::<CallInfo>();
                 outcome.route = info.and_then(|info| named(&info.route));
+                outcome.flags = info.and_then(|info| named(info.flags));
                 outcome
             }
             Err(error) => {
@@ -93,6 +94,6 @@ impl Ours {
 }
 
 /// `-` is "no name".
-fn named(route: &str) -> Option<String> {
-    (route != "-" && !route.is_empty()).then(|| route.to_owned())
+fn named(text: &str) -> Option<String> {
+    (text != "-" && !text.is_empty()).then(|| text.to_owned())
 }

@@ -12,7 +12,7 @@ use crate::ignored;
 pub(crate) struct Outcome {
     /// The status that the caller got, or that stands for the error.
     pub(crate) status: u16,
-    /// Response flags, where the mesh itself failed the request.
+    /// Response flags: why the mesh itself failed the request, or which faults it injected.
     pub(crate) flags: Option<String>,
     /// The name of the route that was taken.
     pub(crate) route: Option<String>,
@@ -51,6 +51,23 @@ impl Outcome {
         }
     }
 
+    /// Whether the mesh itself failed the request. What a fault answers is no failure.
+    fn has_failed(&self) -> bool {
+        let flags = self.flags.as_deref().unwrap_or_default().split(',');
+        flags
+            .into_iter()
+            .any(|flag| !matches!(flag, "" | "DI" | "FI"))
+    }
+
+    /// Without the delay before a failure: our error tells why the call failed, and metrics tell the rest.
+    fn told_flags(&self) -> Option<&str> {
+        let flags = self.flags.as_deref()?;
+        match self.has_failed() {
+            true => Some(flags.strip_prefix("DI,").unwrap_or(flags)),
+            false => Some(flags),
+        }
+    }
+
     /// The parts that differ, by name. A failure is compared by status and flags alone: ours is an
     /// error with a sentence, Envoy's an answer with a body of its own.
     pub(crate) fn differs(&self, other: &Self, direct_headers: bool) -> Vec<String> {
@@ -61,9 +78,9 @@ impl Outcome {
             }
         };
         check("status", self.status == other.status);
-        check("flags", self.flags == other.flags);
+        check("flags", self.told_flags() == other.told_flags());
         check("route", self.route == other.route);
-        if self.flags.is_some() && other.flags.is_some() {
+        if self.has_failed() && other.has_failed() {
             return parts;
         }
         let local = self.seen.is_none();

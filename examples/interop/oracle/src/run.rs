@@ -8,7 +8,7 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use tokio::time::Instant;
 
-use crate::counts::Counts;
+use crate::counts::{Counts, FAULTS};
 use crate::descriptors::{Descriptors, SetFields};
 use crate::dice::Dice;
 use crate::failure::{Doing, Failure, Result};
@@ -160,6 +160,12 @@ impl<W: Write> Run<W> {
         for compared in compare_all(&self.world, &configuration, asks).await? {
             for (kind, hit) in &compared.judgement.decisive {
                 self.counts.add(kind, *hit);
+            }
+            if self.plan.features.has(Feature::Fault) {
+                for (kind, flags) in FAULTS {
+                    let told = compared.envoy.flags.as_deref();
+                    self.counts.add(kind, told == Some(flags));
+                }
             }
             if !compared.differences.is_empty() {
                 let place = (self.plan.seed, round);

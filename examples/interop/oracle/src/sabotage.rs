@@ -2,6 +2,7 @@
 
 mod answers;
 mod edits;
+mod faults;
 mod matches;
 mod rewrites;
 
@@ -24,9 +25,15 @@ pub(crate) struct Sabotage {
 
 /// All of them. Each part of an outcome that a rule can change has one of its own.
 pub(crate) fn all() -> impl Iterator<Item = &'static Sabotage> {
-    [matches::ALL, rewrites::ALL, edits::ALL, answers::ALL]
-        .into_iter()
-        .flatten()
+    [
+        matches::ALL,
+        rewrites::ALL,
+        edits::ALL,
+        answers::ALL,
+        faults::ALL,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Applies a change to every route.

@@ -81,6 +81,11 @@ fn weighted(d: &mut Dice, context: &Context<'_>, cluster: &str) -> WeightedClust
             super::mutation::of_cluster(d, cluster);
         }
     }
+    if context.features.has(Feature::Fault) {
+        for cluster in &mut clusters {
+            super::fault::of_cluster(d, context, cluster);
+        }
+    }
     WeightedCluster {
         clusters,
         runtime_key_prefix: d.text(&["", "oracle.weights"]),
