@@ -39,6 +39,8 @@ pub(crate) enum Feature {
     Hash,
     /// `typed_per_filter_config` with faults: aborts and delays of none or of all.
     Fault,
+    /// `request_mirror_policies`: copies of none or of all.
+    Mirror,
     /// Paths are normalised before any rule sees them, in one of Istio's ways; a run of its own, because
     /// then the plain reading of the rules says nothing.
     Normalized,
@@ -48,8 +50,8 @@ pub(crate) enum Feature {
 
 use Feature::{
     Absent, Core, Direct, DirectHeaders, Fault, Fraction, Hash, Header, HostRewrite, IgnorePort,
-    Mutation, Nack, Normalized, PathRewrite, Query, Redirect, RedirectToNoPath, RegexBeyondAscii,
-    Timeout, Weighted,
+    Mirror, Mutation, Nack, Normalized, PathRewrite, Query, Redirect, RedirectToNoPath,
+    RegexBeyondAscii, Timeout, Weighted,
 };
 
 /// What our side does now. Turning a subject on is moving it here from [`WAITING`].
@@ -72,6 +74,7 @@ const GREEN: &[Feature] = &[
     Timeout,
     Hash,
     Fault,
+    Mirror,
     Nack,
 ];
 
@@ -100,6 +103,7 @@ impl Feature {
             Timeout => "timeout",
             Hash => "hash",
             Fault => "fault",
+            Mirror => "mirror",
             Normalized => "normalized",
             Nack => "nack",
         }

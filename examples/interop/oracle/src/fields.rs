@@ -1,7 +1,7 @@
 //! Every field that a route configuration can have: generated, or not supported for a reason.
 
 use crate::feature::Feature::{
-    self, Core, Direct, Fault, Fraction, Hash, Header, HostRewrite, IgnorePort, Mutation,
+    self, Core, Direct, Fault, Fraction, Hash, Header, HostRewrite, IgnorePort, Mirror, Mutation,
     PathRewrite, Query, Redirect, Timeout, Weighted,
 };
 use Status::{Generated, NotSupported};
@@ -16,7 +16,6 @@ pub(crate) enum Status {
 }
 
 const EXTENSION: Status = NotSupported("an extension's own message");
-const MIRROR: Status = NotSupported("nobody waits for a copy, so there is nothing to compare");
 const RETRY: Status = NotSupported("retries by policy are not served");
 const RUNTIME: Status = NotSupported("neither side has a runtime layer");
 const FROM_FILES: Status = NotSupported("a control plane must not make us read files or variables");
@@ -47,7 +46,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 NotSupported("a limit of Envoy's memory"),
             ),
             ("cluster_specifier_plugins", EXTENSION),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", Generated(Mirror)),
             ("ignore_port_in_host_matching", Generated(IgnorePort)),
             (
                 "vhost_header",
@@ -95,7 +94,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 "request_body_buffer_limit",
                 NotSupported("a limit of Envoy's memory"),
             ),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", Generated(Mirror)),
             ("metadata", NotSupported("nothing reads it")),
             ("route_specifiers", EXTENSION),
         ],
@@ -254,7 +253,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("early_data_policy", EXTENSION),
             ("retry_policy", RETRY),
             ("retry_policy_typed_config", RETRY),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", Generated(Mirror)),
             ("priority", NotSupported("there are no circuit breakers")),
             ("rate_limits", NotSupported("rate limits are not served")),
             (
@@ -286,6 +285,24 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ),
             ("hedge_policy", RETRY),
             ("max_stream_duration", Generated(Timeout)),
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+        &[
+            ("cluster", Generated(Mirror)),
+            ("cluster_header", NotSupported("not sent by Istio")),
+            ("runtime_fraction", Generated(Mirror)),
+            (
+                "trace_sampled",
+                NotSupported("about spans, not about the call"),
+            ),
+            ("disable_shadow_host_suffix_append", Generated(Mirror)),
+            (
+                "request_headers_mutations",
+                NotSupported("not sent by Istio"),
+            ),
+            ("host_rewrite_literal", Generated(Mirror)),
         ],
     ),
     (

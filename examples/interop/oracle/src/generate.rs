@@ -5,6 +5,7 @@ mod domains;
 pub(crate) mod fault;
 pub(crate) mod fraction;
 mod header;
+mod mirror;
 mod mutation;
 mod path;
 mod policy;
@@ -69,6 +70,9 @@ pub(crate) fn configuration(d: &mut Dice, context: &Context<'_>) -> RouteConfigu
     if context.features.has(Feature::Fault) {
         fault::of_configuration(d, context, &mut configuration);
     }
+    if context.features.has(Feature::Mirror) {
+        configuration.request_mirror_policies = mirror::policies(d, 4);
+    }
     configuration
 }
 
@@ -94,6 +98,9 @@ fn host(d: &mut Dice, context: &Context<'_>, at: usize, taken: &mut domains::Tak
     }
     if context.features.has(Feature::Fault) {
         fault::of_host(d, context, &mut host);
+    }
+    if context.features.has(Feature::Mirror) {
+        host.request_mirror_policies = mirror::policies(d, 8);
     }
     host
 }
@@ -263,10 +270,10 @@ fn finished(d: &mut Dice, mut ask: Ask) -> Ask {
         ask.headers.push((rewrite::HOST_HEADER.to_owned(), host));
     }
     // A doubtful configuration may ask for what no request can be, or what Envoy's codec refuses.
-    if ask.to_ours().is_err() || !ask.path.is_ascii() {
+    if ask.to_ours(0).is_err() || !ask.path.is_ascii() {
         ask.path = "/a".to_owned();
     }
-    if ask.to_ours().is_err() {
+    if ask.to_ours(0).is_err() {
         ask.authority = "a.test:9080".to_owned();
     }
     ask

@@ -22,6 +22,10 @@ pub(crate) struct Outcome {
     pub(crate) body: Vec<u8>,
     /// What the backend saw.
     pub(crate) seen: Option<Seen>,
+    /// What the backends saw of its copies, in an order that does not depend on when they arrived.
+    pub(crate) copies: Vec<Seen>,
+    /// By which the backends know it.
+    pub(crate) number: u64,
     /// For the report only.
     pub(crate) detail: String,
 }
@@ -31,8 +35,7 @@ impl Outcome {
     pub(crate) fn new(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let mut seen: Option<Seen> = serde_json::from_slice(body).ok();
         if let Some(seen) = &mut seen {
-            seen.headers
-                .retain(|(name, _)| !ignored::has(ignored::REQUEST, name));
+            compared(seen, ignored::REQUEST);
         }
         let mut headers = listed(headers, &[]);
         headers.retain(|(name, _)| !ignored::has(ignored::RESPONSE, name));
@@ -47,8 +50,26 @@ impl Outcome {
                 body.to_vec()
             },
             seen,
+            copies: Vec::new(),
+            number: 0,
             detail: String::new(),
         }
+    }
+
+    /// Takes what the backends saw under its number: the request itself, and copies.
+    pub(crate) fn copied(&mut self, mut arrived: Vec<Seen>) {
+        arrived
+            .iter_mut()
+            .for_each(|seen| compared(seen, ignored::REQUEST));
+        let itself = arrived
+            .iter()
+            .position(|seen| Some(seen) == self.seen.as_ref());
+        itself.map(|at| arrived.swap_remove(at));
+        arrived
+            .iter_mut()
+            .for_each(|seen| compared(seen, ignored::COPY));
+        arrived.sort();
+        self.copies = arrived;
     }
 
     /// Whether the mesh itself failed the request. What a fault answers is no failure.
@@ -80,6 +101,15 @@ impl Outcome {
         check("status", self.status == other.status);
         check("flags", self.told_flags() == other.told_flags());
         check("route", self.route == other.route);
+        check("number of copies", self.copies.len() == other.copies.len());
+        for (a, b) in self.copies.iter().zip(&other.copies) {
+            check("copy cluster", a.cluster == b.cluster);
+            check("copy method", a.method == b.method);
+            check("copy path", a.path == b.path);
+            check("copy host", a.host == b.host);
+            check("copy headers", a.headers == b.headers);
+            check("copy body", a.body == b.body);
+        }
         if self.has_failed() && other.has_failed() {
             return parts;
         }
@@ -118,6 +148,12 @@ impl Outcome {
     }
 }
 
+/// Without headers that are not compared.
+fn compared(seen: &mut Seen, ignored: &[(&str, &str)]) {
+    seen.headers
+        .retain(|(name, _)| !ignored::has(ignored, name));
+}
+
 /// Without `content-type`, as long as ours gives none to a direct response.
 fn plain(headers: &[(String, String)], no_type: bool) -> Vec<&(String, String)> {
     headers
@@ -143,6 +179,13 @@ impl fmt::Display for Outcome {
                 seen.cluster, seen.method, seen.host, seen.path, seen.headers
             )?,
             None => write!(f, " body {:?}", String::from_utf8_lossy(&self.body))?,
+        }
+        for copy in &self.copies {
+            write!(
+                f,
+                "; copy: {} saw {} {}{} {:?} body {:?}",
+                copy.cluster, copy.method, copy.host, copy.path, copy.headers, copy.body
+            )?;
         }
         if !self.detail.is_empty() {
             write!(f, " ({})", self.detail)?;

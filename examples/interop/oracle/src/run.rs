@@ -17,7 +17,7 @@ use crate::fields::{self, Status};
 use crate::findings::Findings;
 use crate::generate::{self, Context};
 use crate::nack::{self, Case};
-use crate::round::{Compared, Taken, compare_all, in_force, publish};
+use crate::round::{Taken, compare_all, in_force, publish};
 use crate::sabotage;
 use crate::world::World;
 
@@ -27,6 +27,9 @@ const DOUBTFUL: usize = 12;
 const DOUBTFUL_ROUNDS: u64 = 1 << 32;
 /// A cluster that does not exist costs two seconds, so only one round in so many has one.
 const UNKNOWN_EVERY: u64 = 10;
+
+/// What is said of what a backend got and should not have.
+const STRAY: &str = "a copy that nobody expected";
 
 /// Rounds of a negative control in which ours is told what Envoy is.
 const TRUE_ROUNDS: u64 = 4;
@@ -179,6 +182,10 @@ impl<W: Write> Run<W> {
                     )
                     .await?;
             }
+        }
+        for stray in self.world.copies.strays() {
+            self.findings
+                .tell(STRAY.to_owned(), format!("round {round}: {stray:?}"));
         }
         Ok(())
     }
@@ -353,10 +360,8 @@ pub(crate) async fn control(plan: &Plan, world: &Arc<World>, out: &mut impl Writ
     let possible = sabotage::all().filter(|sabotage| plan.features.has(sabotage.feature));
     for (round, sabotage) in (plan.first + TRUE_ROUNDS..).zip(possible) {
         let wrong_told = differing(plan, world, round, sabotage.change).await?;
-        let shows = |found: &&Compared| {
-            let mut parts = found.differences.iter();
-            parts.any(|part| part.starts_with(sabotage.shows))
-        };
+        let shows =
+            |parts: &&Vec<String>| parts.iter().any(|part| part.starts_with(sabotage.shows));
         let shown = wrong_told.iter().filter(shows).count();
         all_found &= shown > 0;
         writeln!(
@@ -371,13 +376,13 @@ pub(crate) async fn control(plan: &Plan, world: &Arc<World>, out: &mut impl Writ
     Ok(all_found)
 }
 
-/// The requests of a round that go differently when ours is told something else.
+/// What differs, request by request, in a round in which ours is told something else; and copies that nobody expected.
 async fn differing(
     plan: &Plan,
     world: &Arc<World>,
     round: u64,
     change: impl Fn(&mut RouteConfiguration),
-) -> Result<Vec<Compared>> {
+) -> Result<Vec<Vec<String>>> {
     let mut d = Dice::new(plan.seed, round);
     let context = Context {
         features: &plan.features,
@@ -392,7 +397,10 @@ async fn differing(
     publish(world, &configuration, &ours).await?;
     in_force(world, &configuration, round).await?;
     let configuration = Arc::new(configuration);
-    let mut compared = compare_all(world, &configuration, asks).await?;
-    compared.retain(|c| !c.differences.is_empty());
-    Ok(compared)
+    let compared = compare_all(world, &configuration, asks).await?;
+    let differences = compared.into_iter().map(|compared| compared.differences);
+    let mut all: Vec<Vec<String>> = differences.filter(|parts| !parts.is_empty()).collect();
+    let strays = world.copies.strays();
+    all.extend(strays.iter().map(|_| vec![STRAY.to_owned()]));
+    Ok(all)
 }

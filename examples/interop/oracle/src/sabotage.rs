@@ -4,6 +4,7 @@ mod answers;
 mod edits;
 mod faults;
 mod matches;
+mod mirrors;
 mod rewrites;
 
 use envoy_types::pb::envoy::config::route::v3::{Route, RouteConfiguration};
@@ -31,6 +32,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Sabotage> {
         edits::ALL,
         answers::ALL,
         faults::ALL,
+        mirrors::ALL,
     ]
     .into_iter()
     .flatten()

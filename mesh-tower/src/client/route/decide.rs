@@ -277,7 +277,7 @@ pub(super) fn routed(
         Ok(goal) => goal,
         Err((kind, reason)) => return Err((kind, place, reason)),
     };
-    if !forward.mirrors.is_empty() && !asked.secure {
+    if !forward.mirrors.is_empty() && !asked.secure && goes(&goal) {
         let mirrors = mirrors(target, forward, &place, &mut rng);
         extra.get_or_insert_default().mirrors = mirrors;
     }
@@ -311,6 +311,14 @@ fn reached<'a>(target: &'a LiveTarget, choice: &Choice) -> Result<Named<'a>, (Ki
     match &cluster.model.fault {
         Some(fault) => Err((Kind::NoCluster, fault.to_string())),
         None => Ok((cluster, name)),
+    }
+}
+
+/// Whether there is anyone to call. Envoy sends no copy of a request that it cannot send.
+fn goes(goal: &Goal) -> bool {
+    match goal {
+        Goal::Cluster(cluster) => cluster.model.balancer.eligible() > 0,
+        _ => true,
     }
 }
 
