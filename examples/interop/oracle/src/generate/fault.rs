@@ -110,7 +110,7 @@ fn fault(d: &mut Dice, context: &Context<'_>) -> HttpFault {
         false => 0,
     };
     HttpFault {
-        delay: d.once_in(3).then(|| delay(d)),
+        delay: d.once_in(2).then(|| delay(d)),
         abort: d.once_in(2).then(|| abort(d)),
         headers: (0..tests)
             .map(|_| header::matcher(d, context.features))

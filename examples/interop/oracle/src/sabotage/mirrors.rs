@@ -31,7 +31,7 @@ pub(super) const ALL: &[Sabotage] = &[
     Sabotage {
         name: "copies of none made all",
         feature: Feature::Mirror,
-        shows: "a copy that nobody expected",
+        shows: "number of copies",
         change: |c| policies(c, of_all),
     },
 ];
