@@ -28,6 +28,9 @@ pub(crate) const FILTER: &str = "envoy.filters.http.fault";
 const NODE: &str = "x-envoy-downstream-service-node";
 const NODES: [&str; 2] = ["node-a", "node-c"];
 
+/// Parts of what the configuration's denominator says: none, or all of any.
+const WHOLES: &[&str] = &["0", "1000000", "9000000", "x"];
+
 /// Headers by which a request asks for its own fault, and what they may say.
 const ASKED: &[(&str, &[&str])] = &[
     (
@@ -35,12 +38,9 @@ const ASKED: &[(&str, &[&str])] = &[
         &["503", "418", "200", "99", "600", "x"],
     ),
     ("x-envoy-fault-abort-grpc-request", &["14", "0", "x"]),
-    (
-        "x-envoy-fault-abort-request-percentage",
-        &["0", "100", "200"],
-    ),
+    ("x-envoy-fault-abort-request-percentage", WHOLES),
     ("x-envoy-fault-delay-request", &["2", "0", "x"]),
-    ("x-envoy-fault-delay-request-percentage", &["0", "100"]),
+    ("x-envoy-fault-delay-request-percentage", WHOLES),
     (NODE, &["node-a", "node-b"]),
 ];
 
@@ -141,7 +141,6 @@ fn delay(d: &mut Dice) -> FaultDelay {
     FaultDelay {
         percentage: percentage(d),
         fault_delay_secifier: Some(by),
-        ..FaultDelay::default()
     }
 }
 

@@ -79,7 +79,6 @@ fn faults() -> Vec<Case> {
         let delay = FaultDelay {
             percentage: percent(100),
             fault_delay_secifier: by,
-            ..FaultDelay::default()
         };
         let fault = HttpFault {
             delay: Some(delay),
