@@ -117,9 +117,11 @@ fn a_header_says_with_what_where_the_rules_let_it() {
         assert_eq!(status(&fault, &[(http, none)]), None, "{none:?}");
     }
     assert_eq!(status(&fault, &[]), None);
-    // That of gRPC wins.
+    // That of HTTP wins, as in Envoy.
     let both = [(http, "418"), (grpc, "5")];
-    assert_eq!(status(&fault, &both), Some(AbortStatus::Grpc(5)));
+    assert_eq!(status(&fault, &both), teapot);
+    let bad = [(http, "99"), (grpc, "5")];
+    assert_eq!(status(&fault, &bad), Some(AbortStatus::Grpc(5)));
     let odd = [(http, "418"), (grpc, "x")];
     assert_eq!(status(&fault, &odd), teapot);
 

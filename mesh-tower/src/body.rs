@@ -153,6 +153,11 @@ impl Body {
                 };
                 (bytes.len() <= tee::MOST).then_some(Inner::Once { bytes, told })?
             }
+            // Nobody will ask it for a frame.
+            ended if ended.is_end_stream() || ended.size_hint().exact().or(length) == Some(0) => {
+                self.inner = ended;
+                Inner::Empty
+            }
             stream => {
                 let (teed, copied) = tee::tee(stream, length, mirrors);
                 self.inner = Inner::Boxed(Box::pin(teed));

@@ -191,9 +191,10 @@ impl Error {
         self.0.kind.answer().0
     }
 
-    /// Envoy's response flag: `NR`, `NC`, `UH`, `UF`, `UC`, ... Of the limits of time: `UT` is the
+    /// Envoy's response flag of the failure: `NR`, `NC`, `UH`, `UF`, `UC`, ... Of the limits of time: `UT` is the
     /// route's `timeout` and the caller's own, `SI` is `idle_timeout`, `DT` is `max_stream_duration` (Envoy
-    /// itself sets none there).
+    /// itself sets none there). That a fault made the call wait before is no part of it; metrics and access logs have
+    /// that too (`DI,UT`).
     pub fn flags(&self) -> &'static str {
         self.0.kind.answer().1
     }

@@ -76,8 +76,8 @@ pub struct Abort {
 pub enum AbortBy {
     /// `http_status`, `grpc_status`
     Status(AbortStatus),
-    /// `header_abort`: the gRPC status in `x-envoy-fault-abort-grpc-request`, else the HTTP status (200 to 599) in
-    /// `x-envoy-fault-abort-request`. `x-envoy-fault-abort-request-percentage` may make fewer of `percentage`.
+    /// `header_abort`: the HTTP status (200 to 599) in `x-envoy-fault-abort-request`, else the gRPC status in
+    /// `x-envoy-fault-abort-grpc-request`, as Envoy has it. `x-envoy-fault-abort-request-percentage` may make fewer of `percentage`.
     Header,
 }
 
@@ -194,14 +194,13 @@ fn by_header(fraction: Fraction, headers: &HeaderMap, name: &HeaderName) -> Frac
 }
 
 fn status_in(headers: &HeaderMap) -> Option<AbortStatus> {
-    let grpc = number(headers, &ABORT_GRPC).and_then(|number| u32::try_from(number).ok());
-    if let Some(grpc) = grpc {
-        return Some(AbortStatus::Grpc(grpc));
+    let http = number(headers, &ABORT).and_then(|number| u16::try_from(number).ok());
+    let http = http.filter(|status| (200..600).contains(status));
+    if let Some(http) = http.and_then(|status| StatusCode::from_u16(status).ok()) {
+        return Some(AbortStatus::Http(http));
     }
-    let status = number(headers, &ABORT).and_then(|number| u16::try_from(number).ok())?;
-    let status = StatusCode::from_u16(status).ok()?;
-    let answers = (200..600).contains(&status.as_u16());
-    answers.then_some(AbortStatus::Http(status))
+    let grpc = number(headers, &ABORT_GRPC).and_then(|number| u32::try_from(number).ok());
+    grpc.map(AbortStatus::Grpc)
 }
 
 /// The first value of a header, if it is a number.

@@ -104,9 +104,10 @@ impl Ended {
     }
 }
 
-/// Envoy's response flags, in the order in which it joins them (`CoreResponseFlag`).
+/// Envoy's response flags (`CoreResponseFlag`). Envoy joins them in the order in which they were set, and a delay is
+/// over before anything else can be wrong.
 const NAMES: [&str; 29] = [
-    "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC",
+    "DI", "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "FI", "RL", "UAEX", "RLSE", "DC",
     "URX", "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR",
 ];
 
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(Flags::default().to_string(), "-");
         assert_eq!(Flags::DISCONNECTED.to_string(), "DC");
         let (timeout, delay) = (Flags::named("UT"), Flags::named("DI"));
-        assert_eq!(Flags(timeout.0 | delay.0).to_string(), "UT,DI");
+        assert_eq!(Flags(timeout.0 | delay.0).to_string(), "DI,UT");
         assert_eq!(Flags::named("-"), Flags::default());
     }
 }

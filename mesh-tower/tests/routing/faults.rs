@@ -307,6 +307,14 @@ async fn a_delay_comes_before_the_call_and_is_not_the_route_s_time() {
     scene.clock.advance(510).await;
     let error = scene.clock.done(call).await.unwrap_err();
     assert_eq!((error.flags(), error.sent()), ("UT", Sent::MaybeProcessed));
+    assert!(counted(&scene.mesh, "DI,UT"));
+    assert!(!counted(&scene.mesh, "UT"), "nothing says that it waited");
+}
+
+/// Whether calls with exactly these response flags are in the metrics.
+fn counted(mesh: &Mesh, flags: &str) -> bool {
+    let label = format!("response_flags=\"{flags}\"");
+    mesh.prometheus().contains(&label)
 }
 
 #[tokio::test]
@@ -354,6 +362,7 @@ async fn a_caller_that_leaves_ends_his_delay() {
     call.abort();
     let gone = || scene.mesh.stats().faults.active == 0;
     scene.clock.until("the delay to end", gone).await;
+    assert!(counted(&scene.mesh, "DI,DC"));
     scene.clock.advance(1000).await;
     assert_eq!(scene.stage.waiting(), 0);
 }

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::support::faults::percent;
 use crate::support::frozen::Frozen;
-use crate::support::rules::{Ruled, action, host, millis, ruled, set};
+use crate::support::rules::{Ruled, action, entry, host, millis, ruled, set};
 use crate::support::stage::Stage;
 use crate::support::{Backend, Closed, Folder, URL, text_of, until, within_five_sigma};
 
@@ -138,6 +138,55 @@ async fn a_stream_reaches_both() {
         let copy = std::mem::take(&mut arrival.request);
         assert_eq!(length(copy).await, Some(1_000_000), "{protocol}");
         arrival.answer("unseen");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_has_ended_is_copied_to_its_end() {
+    let bodies = || {
+        [
+            Body::new(http_body_util::Empty::<Bytes>::new()),
+            Body::new(http_body_util::Full::new(Bytes::new())),
+        ]
+    };
+    // Whoever sends the request itself never asks these for a frame.
+    for protocol in ["HTTP", "HTTP2"] {
+        for body in bodies() {
+            let mut v2 = Stage::start().await;
+            let scene = scene(protocol, v2.backend.address, |_| {}).await;
+            let response = scene.mesh.client().post(URL, body).await.unwrap();
+            assert_eq!(text_of(response).await.1, "v1 0");
+            let mut arrival = v2.arrival().await;
+            let copy = std::mem::take(&mut arrival.request);
+            assert_eq!(length(copy).await, Some(0), "{protocol}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_has_no_copy() {
+    let v2 = Backend::start("v2").await;
+    let folder = Folder::reviews("HTTP", &[("v2", v2.address)]);
+    folder.split(&[("v2", 1)]);
+    folder.write(
+        "nobody.yaml",
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: { name: nobody, namespace: default }\nspec:\n  hosts: [nobody.default.svc.cluster.local]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{ number: 9080, name: http, protocol: HTTP }]\n  workloadSelector: { labels: { app: nobody } }\n",
+    );
+    for (cluster, answered) in [
+        (V2, 1),
+        ("outbound|9080||nobody.default.svc.cluster.local", 0),
+    ] {
+        let (_ruled, mesh) = ruled(&folder, |rules| {
+            action(rules).request_mirror_policies = vec![policy(V2)];
+            entry(action(rules)).name = cluster.to_owned();
+        })
+        .await;
+        let called = mesh.client().get(URL).await;
+        match answered {
+            0 => assert!(called.unwrap_err().is_no_endpoint()),
+            _ => assert_eq!(text_of(called.unwrap()).await.0, 200),
+        }
+        assert_eq!(mesh.stats().mirrors.begun, answered, "{cluster}");
     }
 }
 

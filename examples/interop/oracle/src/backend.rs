@@ -14,6 +14,7 @@ use hyper_util::server::conn::auto::Builder;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
+use crate::copies::{Copies, NUMBER};
 use crate::failure::{Doing, Result};
 
 /// The status that the backend shall answer.
@@ -22,7 +23,7 @@ pub(crate) const WANT_STATUS: &str = "x-want-status";
 pub(crate) const WANT_HEADER: &str = "x-want-header";
 
 /// A request as its backend got it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Seen {
     /// Who got it.
     pub(crate) cluster: String,
@@ -39,14 +40,15 @@ pub(crate) struct Seen {
 }
 
 /// Starts the backend of a cluster.
-pub(crate) async fn start(cluster: &str) -> Result<SocketAddr> {
+pub(crate) async fn start(cluster: &str, copies: &Copies) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await.doing("a backend")?;
     let address = listener.local_addr().doing("a backend")?;
-    let cluster: Arc<str> = cluster.into();
+    let (cluster, copies): (Arc<str>, _) = (cluster.into(), copies.clone());
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            let cluster = Arc::clone(&cluster);
-            let service = service_fn(move |request| answer(Arc::clone(&cluster), request));
+            let (cluster, copies) = (Arc::clone(&cluster), copies.clone());
+            let service =
+                service_fn(move |request| answer(Arc::clone(&cluster), copies.clone(), request));
             tokio::spawn(async move {
                 let _ = Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(socket), service)
@@ -59,6 +61,7 @@ pub(crate) async fn start(cluster: &str) -> Result<SocketAddr> {
 
 async fn answer(
     cluster: Arc<str>,
+    copies: Copies,
     request: Request<Incoming>,
 ) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -83,6 +86,10 @@ async fn answer(
         body,
     };
     let text = serde_json::to_vec(&seen).unwrap_or_default();
+    let number = head.headers.get(NUMBER).and_then(|v| v.to_str().ok());
+    if let Some(number) = number.and_then(|number| number.parse().ok()) {
+        copies.arrived(number, seen);
+    }
     let mut response = Response::new(Full::from(text));
     obey(&head.headers, &mut response);
     Ok(response)

@@ -9,6 +9,13 @@ use crate::reference::{DOMAIN_KINDS, HEADER_TESTS, PATH_KINDS, QUERY_TESTS};
 /// What every kind must reach, hits and misses each.
 pub(crate) const ENOUGH: u64 = 100;
 
+/// What faults do, and the flags by which Envoy tells it.
+pub(crate) const FAULTS: [(&str, &str); 3] = [
+    ("fault delay", "DI"),
+    ("fault abort", "FI"),
+    ("fault delay and abort", "DI,FI"),
+];
+
 /// Hits and misses by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Counts(BTreeMap<String, (u64, u64)>);
@@ -96,6 +103,9 @@ fn kinds(features: &Features) -> Vec<String> {
         ] {
             all.push(format!("header of {of}"));
         }
+    }
+    if features.has(Feature::Fault) {
+        all.extend(FAULTS.map(|(kind, _)| kind.to_owned()));
     }
     if features.has(Feature::Fraction) {
         all.push("fraction".to_owned());

@@ -12,8 +12,13 @@ use prost_reflect::{
 use crate::failure::{Doing, Failure, Result};
 use crate::fields::{self, Status};
 
-/// Where the walk begins.
+/// What a published configuration is.
 const ROOT: &str = "envoy.config.route.v3.RouteConfiguration";
+/// What is in an `Any` of it. The walk begins at all of these.
+const PACKED: &[&str] = &[
+    "envoy.config.route.v3.FilterConfig",
+    "envoy.extensions.filters.http.fault.v3.HTTPFault",
+];
 
 /// The descriptors that envoy-types ships.
 #[derive(Debug)]
@@ -37,7 +42,14 @@ impl Descriptors {
     pub(crate) fn disagreements(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut reached = BTreeSet::new();
+        let pool = self.root.parent_pool();
         let mut to_do = vec![self.root.clone()];
+        for name in PACKED {
+            match pool.get_message_by_name(name) {
+                Some(message) => to_do.push(message),
+                None => wrong.push(format!("the descriptors hold no {name}")),
+            }
+        }
         while let Some(message) = to_do.pop() {
             if !reached.insert(message.full_name().to_owned()) {
                 continue;
@@ -52,9 +64,7 @@ impl Descriptors {
         }
         for (message, field, _) in fields::all() {
             let known = reached.contains(message)
-                && self
-                    .root
-                    .parent_pool()
+                && pool
                     .get_message_by_name(message)
                     .is_some_and(|m| m.get_field_by_name(field).is_some());
             if !known {
@@ -113,7 +123,13 @@ impl SetFields {
             Value::Message(message) if message.descriptor().full_name().starts_with("envoy.") => {
                 self.add(message);
             }
+            Value::Message(message) => {
+                if let Some(message) = unpacked(message) {
+                    self.add(&message);
+                }
+            }
             Value::List(values) => values.iter().for_each(|value| self.inner(value)),
+            Value::Map(map) => map.values().for_each(|value| self.inner(value)),
             _ => {}
         }
     }
@@ -136,6 +152,19 @@ impl SetFields {
     }
 }
 
+/// What is in an `Any`.
+fn unpacked(message: &DynamicMessage) -> Option<DynamicMessage> {
+    let descriptor = message.descriptor();
+    if descriptor.full_name() != "google.protobuf.Any" {
+        return None;
+    }
+    let url = message.get_field_by_name("type_url")?;
+    let name = url.as_str()?.rsplit('/').next()?;
+    let packed = descriptor.parent_pool().get_message_by_name(name)?;
+    let value = message.get_field_by_name("value")?;
+    DynamicMessage::decode(packed, value.as_bytes()?.clone()).ok()
+}
+
 fn write_message(text: &mut String, message: &DynamicMessage) {
     text.push('{');
     for (at, (field, value)) in message.fields().enumerate() {
@@ -156,7 +185,13 @@ fn write_value(text: &mut String, value: &Value) {
                     .map_or(Value::Bool(false), std::borrow::Cow::into_owned),
             );
         }
-        Value::Message(message) => write_message(text, message),
+        Value::Message(message) => match unpacked(message) {
+            Some(packed) => {
+                text.push_str(packed.descriptor().name());
+                write_message(text, &packed);
+            }
+            None => write_message(text, message),
+        },
         Value::List(values) => {
             text.push('[');
             for (at, value) in values.iter().enumerate() {
@@ -174,7 +209,14 @@ fn write_value(text: &mut String, value: &Value) {
         Value::U64(value) => drop(write!(text, "{value}")),
         Value::F32(value) => drop(write!(text, "{value}")),
         Value::F64(value) => drop(write!(text, "{value}")),
-        Value::Map(map) => drop(write!(text, "<{} entries>", map.len())),
+        Value::Map(map) => {
+            text.push('[');
+            for (at, value) in map.values().enumerate() {
+                text.push_str(if at == 0 { "" } else { ", " });
+                write_value(text, value);
+            }
+            text.push(']');
+        }
     }
 }
 

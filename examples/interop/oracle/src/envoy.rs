@@ -18,7 +18,9 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::ads::TABLE;
+use crate::copies::Copies;
 use crate::failure::{Doing, Failure, Result};
+use crate::generate::fault::FILTER as FAULT;
 use crate::outcome::Outcome;
 use crate::request::Ask;
 
@@ -52,6 +54,7 @@ pub(crate) struct Envoy {
     listener: SocketAddr,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
     files: TempDir,
+    copies: Copies,
 }
 
 impl Envoy {
@@ -60,6 +63,7 @@ impl Envoy {
         binary: &Path,
         ads: SocketAddr,
         normalization: Normalization,
+        copies: Copies,
     ) -> Result<Self> {
         let files = tempfile::tempdir().doing("a folder for Envoy")?;
         let (config, admin) = (files.path().join("envoy.json"), files.path().join("admin"));
@@ -82,6 +86,7 @@ impl Envoy {
             process,
             listener: ads,
             idle: Mutex::default(),
+            copies,
             files,
         };
         this.listener = this.listening(&admin).await?;
@@ -120,23 +125,26 @@ impl Envoy {
 
     /// Sends a request. Envoy may close a connection that we thought idle: then on a new one, once more.
     pub(crate) async fn send(&self, ask: &Ask) -> Result<Outcome> {
-        let request = || ask.to_envoy();
         let pooled = self.idle.lock().ok().and_then(|mut idle| idle.pop());
-        if let Some(sender) = pooled
-            && let Ok(outcome) = self.on(sender, request()?).await
-        {
-            return Ok(outcome);
+        if let Some(sender) = pooled {
+            let number = self.copies.number();
+            match self.on(sender, ask.to_envoy(number)?).await {
+                Ok(outcome) => return Ok(Outcome { number, ..outcome }),
+                Err(_) => self.copies.forget(number),
+            }
         }
         let doing = "Envoy's listener";
         let socket = TcpStream::connect(self.listener).await.doing(doing)?;
         let (sender, connection) = handshake(TokioIo::new(socket)).await.doing(doing)?;
         tokio::spawn(connection);
-        match self.on(sender, request()?).await {
-            Ok(outcome) => Ok(outcome),
+        let number = self.copies.number();
+        match self.on(sender, ask.to_envoy(number)?).await {
+            Ok(outcome) => Ok(Outcome { number, ..outcome }),
             // What a rule added to a response can make it none.
             Err(error) if error.is_parse() => {
                 let mut outcome = Outcome::new(0, &http::HeaderMap::new(), b"");
                 outcome.detail = format!("no HTTP: {error}");
+                outcome.number = number;
                 Ok(outcome)
             }
             Err(error) => Err(Failure::new(format!(
@@ -179,7 +187,7 @@ async fn listener(admin: SocketAddr) -> Result<SocketAddr> {
         .await
         .doing("Envoy's admin page")?;
     tokio::spawn(connection);
-    let request = Ask::get(admin.to_string(), "/listeners?format=json").to_envoy()?;
+    let request = Ask::get(admin.to_string(), "/listeners?format=json").to_envoy(0)?;
     let response = sender
         .send_request(request)
         .await
@@ -213,8 +221,12 @@ fn connection_manager(normalization: Normalization) -> Value {
     let tell = |name: &str, what: &str| json!({ "header": { "key": name, "value": what }, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD" });
     let mutation = any(
         "filters.http.header_mutation.v3.HeaderMutation",
-        json!({ "mutations": { "response_mutations": [{ "append": tell(ROUTE, "%ROUTE_NAME%") }] } }),
+        json!({ "mutations": { "response_mutations": [
+            { "append": tell(ROUTE, "%ROUTE_NAME%") },
+            { "append": tell(FLAGS, "%RESPONSE_FLAGS%") },
+        ] } }),
     );
+    let fault = any("filters.http.fault.v3.HTTPFault", json!({}));
     let router = any("filters.http.router.v3.Router", json!({}));
     any(
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -235,13 +247,14 @@ fn connection_manager(normalization: Normalization) -> Value {
             },
             "http_filters": [
                 { "name": "envoy.filters.http.header_mutation", "typed_config": mutation },
+                { "name": FAULT, "typed_config": fault },
                 { "name": "envoy.filters.http.router", "typed_config": router },
             ],
             "local_reply_config": { "mappers": [{
                 "filter": { "status_code_filter": { "comparison": {
                     "op": "GE", "value": { "default_value": 100, "runtime_key": "oracle.local" },
                 } } },
-                "headers_to_add": [tell(FLAGS, "%RESPONSE_FLAGS%"), tell(DETAILS, "%RESPONSE_CODE_DETAILS%")],
+                "headers_to_add": [tell(DETAILS, "%RESPONSE_CODE_DETAILS%")],
             }] },
         }),
     )

@@ -37,6 +37,10 @@ pub(crate) enum Feature {
     Timeout,
     /// `RouteAction.hash_policy`: that it does no harm.
     Hash,
+    /// `typed_per_filter_config` with faults: aborts and delays of none or of all.
+    Fault,
+    /// `request_mirror_policies`: copies of none or of all.
+    Mirror,
     /// Paths are normalised before any rule sees them, in one of Istio's ways; a run of its own, because
     /// then the plain reading of the rules says nothing.
     Normalized,
@@ -45,9 +49,9 @@ pub(crate) enum Feature {
 }
 
 use Feature::{
-    Absent, Core, Direct, DirectHeaders, Fraction, Hash, Header, HostRewrite, IgnorePort, Mutation,
-    Nack, Normalized, PathRewrite, Query, Redirect, RedirectToNoPath, RegexBeyondAscii, Timeout,
-    Weighted,
+    Absent, Core, Direct, DirectHeaders, Fault, Fraction, Hash, Header, HostRewrite, IgnorePort,
+    Mirror, Mutation, Nack, Normalized, PathRewrite, Query, Redirect, RedirectToNoPath,
+    RegexBeyondAscii, Timeout, Weighted,
 };
 
 /// What our side does now. Turning a subject on is moving it here from [`WAITING`].
@@ -69,6 +73,8 @@ const GREEN: &[Feature] = &[
     RedirectToNoPath,
     Timeout,
     Hash,
+    Fault,
+    Mirror,
     Nack,
 ];
 
@@ -96,6 +102,8 @@ impl Feature {
             RedirectToNoPath => "redirect-to-no-path",
             Timeout => "timeout",
             Hash => "hash",
+            Fault => "fault",
+            Mirror => "mirror",
             Normalized => "normalized",
             Nack => "nack",
         }

@@ -1,8 +1,8 @@
 //! Every field that a route configuration can have: generated, or not supported for a reason.
 
 use crate::feature::Feature::{
-    self, Core, Direct, Fraction, Hash, Header, HostRewrite, IgnorePort, Mutation, PathRewrite,
-    Query, Redirect, Timeout, Weighted,
+    self, Core, Direct, Fault, Fraction, Hash, Header, HostRewrite, IgnorePort, Mirror, Mutation,
+    PathRewrite, Query, Redirect, Timeout, Weighted,
 };
 use Status::{Generated, NotSupported};
 
@@ -16,8 +16,8 @@ pub(crate) enum Status {
 }
 
 const EXTENSION: Status = NotSupported("an extension's own message");
-const MIRROR: Status = NotSupported("nobody waits for a copy, so there is nothing to compare");
 const RETRY: Status = NotSupported("retries by policy are not served");
+const RUNTIME: Status = NotSupported("neither side has a runtime layer");
 const FROM_FILES: Status = NotSupported("a control plane must not make us read files or variables");
 
 /// The list by message.
@@ -46,7 +46,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 NotSupported("a limit of Envoy's memory"),
             ),
             ("cluster_specifier_plugins", EXTENSION),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", Generated(Mirror)),
             ("ignore_port_in_host_matching", Generated(IgnorePort)),
             (
                 "vhost_header",
@@ -56,7 +56,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 "ignore_path_parameters_in_path_matching",
                 NotSupported("not sent by Istio"),
             ),
-            ("typed_per_filter_config", EXTENSION),
+            ("typed_per_filter_config", Generated(Fault)),
             ("metadata", NotSupported("nothing reads it")),
             ("route_specifiers", EXTENSION),
         ],
@@ -79,7 +79,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("response_headers_to_add", Generated(Mutation)),
             ("response_headers_to_remove", Generated(Mutation)),
             ("cors", NotSupported("for browsers: a server's concern")),
-            ("typed_per_filter_config", EXTENSION),
+            ("typed_per_filter_config", Generated(Fault)),
             ("include_request_attempt_count", RETRY),
             ("include_attempt_count_in_response", RETRY),
             ("retry_policy", RETRY),
@@ -94,7 +94,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
                 "request_body_buffer_limit",
                 NotSupported("a limit of Envoy's memory"),
             ),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", Generated(Mirror)),
             ("metadata", NotSupported("nothing reads it")),
             ("route_specifiers", EXTENSION),
         ],
@@ -111,7 +111,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("non_forwarding_action", NotSupported("for servers")),
             ("metadata", Generated(Core)),
             ("decorator", NotSupported("about spans, not about the call")),
-            ("typed_per_filter_config", EXTENSION),
+            ("typed_per_filter_config", Generated(Fault)),
             ("request_headers_to_add", Generated(Mutation)),
             ("request_headers_to_remove", Generated(Mutation)),
             ("response_headers_to_add", Generated(Mutation)),
@@ -253,7 +253,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("early_data_policy", EXTENSION),
             ("retry_policy", RETRY),
             ("retry_policy_typed_config", RETRY),
-            ("request_mirror_policies", MIRROR),
+            ("request_mirror_policies", Generated(Mirror)),
             ("priority", NotSupported("there are no circuit breakers")),
             ("rate_limits", NotSupported("rate limits are not served")),
             (
@@ -285,6 +285,24 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ),
             ("hedge_policy", RETRY),
             ("max_stream_duration", Generated(Timeout)),
+        ],
+    ),
+    (
+        "envoy.config.route.v3.RouteAction.RequestMirrorPolicy",
+        &[
+            ("cluster", Generated(Mirror)),
+            ("cluster_header", NotSupported("not sent by Istio")),
+            ("runtime_fraction", Generated(Mirror)),
+            (
+                "trace_sampled",
+                NotSupported("about spans, not about the call"),
+            ),
+            ("disable_shadow_host_suffix_append", Generated(Mirror)),
+            (
+                "request_headers_mutations",
+                NotSupported("not sent by Istio"),
+            ),
+            ("host_rewrite_literal", Generated(Mirror)),
         ],
     ),
     (
@@ -361,7 +379,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("request_headers_to_remove", Generated(Mutation)),
             ("response_headers_to_add", Generated(Mutation)),
             ("response_headers_to_remove", Generated(Mutation)),
-            ("typed_per_filter_config", EXTENSION),
+            ("typed_per_filter_config", Generated(Fault)),
             ("host_rewrite_literal", Generated(Mutation)),
         ],
     ),
@@ -396,6 +414,62 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("path_rewrite", NotSupported("not sent by Istio")),
             ("response_code", Generated(Redirect)),
             ("strip_query", Generated(Redirect)),
+        ],
+    ),
+    (
+        "envoy.config.route.v3.FilterConfig",
+        &[
+            ("config", Generated(Fault)),
+            (
+                "is_optional",
+                NotSupported("about filters that one side does not know"),
+            ),
+            ("disabled", Generated(Fault)),
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.HTTPFault",
+        &[
+            ("delay", Generated(Fault)),
+            ("abort", Generated(Fault)),
+            ("upstream_cluster", Generated(Fault)),
+            ("headers", Generated(Fault)),
+            ("downstream_nodes", Generated(Fault)),
+            ("max_active_faults", Generated(Fault)),
+            (
+                "response_rate_limit",
+                NotSupported("slow bodies are not served"),
+            ),
+            ("delay_percent_runtime", RUNTIME),
+            ("abort_percent_runtime", RUNTIME),
+            ("delay_duration_runtime", RUNTIME),
+            ("abort_http_status_runtime", RUNTIME),
+            ("max_active_faults_runtime", RUNTIME),
+            ("response_rate_limit_percent_runtime", RUNTIME),
+            ("abort_grpc_status_runtime", RUNTIME),
+            (
+                "disable_downstream_cluster_stats",
+                NotSupported("statistics"),
+            ),
+            ("filter_metadata", NotSupported("nothing reads it")),
+        ],
+    ),
+    (
+        "envoy.extensions.filters.common.fault.v3.FaultDelay",
+        &[
+            ("fixed_delay", Generated(Fault)),
+            ("header_delay", Generated(Fault)),
+            ("percentage", Generated(Fault)),
+        ],
+    ),
+    (
+        "envoy.extensions.filters.http.fault.v3.FaultAbort",
+        &[
+            ("http_status", Generated(Fault)),
+            ("grpc_status", Generated(Fault)),
+            ("header_abort", Generated(Fault)),
+            ("percentage", Generated(Fault)),
+            ("response_body", Generated(Fault)),
         ],
     ),
     (

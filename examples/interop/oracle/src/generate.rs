@@ -2,8 +2,10 @@
 
 mod action;
 mod domains;
+pub(crate) mod fault;
 pub(crate) mod fraction;
 mod header;
+mod mirror;
 mod mutation;
 mod path;
 mod policy;
@@ -65,6 +67,12 @@ pub(crate) fn configuration(d: &mut Dice, context: &Context<'_>) -> RouteConfigu
     if context.features.has(Feature::Mutation) {
         mutation::of_configuration(d, &mut configuration);
     }
+    if context.features.has(Feature::Fault) {
+        fault::of_configuration(d, context, &mut configuration);
+    }
+    if context.features.has(Feature::Mirror) {
+        configuration.request_mirror_policies = mirror::policies(d, 4);
+    }
     configuration
 }
 
@@ -88,6 +96,12 @@ fn host(d: &mut Dice, context: &Context<'_>, at: usize, taken: &mut domains::Tak
     if context.features.has(Feature::Mutation) {
         mutation::of_host(d, &mut host);
     }
+    if context.features.has(Feature::Fault) {
+        fault::of_host(d, context, &mut host);
+    }
+    if context.features.has(Feature::Mirror) {
+        host.request_mirror_policies = mirror::policies(d, 8);
+    }
     host
 }
 
@@ -107,6 +121,7 @@ pub(crate) fn probe(round: u64) -> Route {
             }),
             ..DirectResponseAction::default()
         })),
+        typed_per_filter_config: fault::none(),
         ..Route::default()
     }
 }
@@ -143,6 +158,9 @@ fn route(d: &mut Dice, context: &Context<'_>, host: &str, at: usize, nth: usize)
     };
     if on(Feature::Mutation) {
         mutation::of_route(d, &mut route);
+    }
+    if on(Feature::Fault) {
+        fault::of_route(d, context, &mut route);
     }
     route
 }
@@ -206,6 +224,7 @@ pub(crate) fn request(d: &mut Dice, context: &Context<'_>, host: &VirtualHost) -
         0 => ask.path = path::near(d, &ask.path),
         1 => header::disturb(d, &mut ask),
         2 if context.features.has(Feature::Query) => query::disturb(d, &mut ask),
+        3 | 4 if context.features.has(Feature::Fault) => fault::disturb(d, &mut ask),
         _ => {}
     }
     finished(d, ask)
@@ -251,10 +270,10 @@ fn finished(d: &mut Dice, mut ask: Ask) -> Ask {
         ask.headers.push((rewrite::HOST_HEADER.to_owned(), host));
     }
     // A doubtful configuration may ask for what no request can be, or what Envoy's codec refuses.
-    if ask.to_ours().is_err() || !ask.path.is_ascii() {
+    if ask.to_ours(0).is_err() || !ask.path.is_ascii() {
         ask.path = "/a".to_owned();
     }
-    if ask.to_ours().is_err() {
+    if ask.to_ours(0).is_err() {
         ask.authority = "a.test:9080".to_owned();
     }
     ask

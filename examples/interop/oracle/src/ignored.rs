@@ -19,8 +19,21 @@ pub(crate) const REQUEST: &[(&str, &str)] = &[
         "x-envoy-expected-rq-timeout-ms",
         "Envoy's router tells the upstream its timeout; a hint, no part of the route",
     ),
+    ("x-oracle-number", "by which the harness knows a request"),
     ("content-length", "framing; the bodies are compared"),
     ("transfer-encoding", "framing; the bodies are compared"),
+];
+
+/// What the backend got of a copy, beside these.
+pub(crate) const COPY: &[(&str, &str)] = &[
+    (
+        "x-envoy-internal",
+        "added by Envoy's client that sends copies",
+    ),
+    (
+        "x-forwarded-for",
+        "added by Envoy's client that sends copies",
+    ),
 ];
 
 /// What the caller got.

@@ -5,6 +5,7 @@
 
 mod ads;
 mod backend;
+mod copies;
 mod counts;
 mod descriptors;
 mod dice;

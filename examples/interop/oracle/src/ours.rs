@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use mesh_tower::{CallInfo, Mesh, MeshClient, Node, PathNormalization};
 
+use crate::copies::Copies;
 use crate::envoy::Normalization;
 use crate::failure::{Doing, Result};
 use crate::outcome::Outcome;
@@ -18,11 +19,17 @@ pub(crate) struct Ours {
     workload: MeshClient,
     /// A gateway's is always the same: for authorities with another port, or none.
     gateway: MeshClient,
+    copies: Copies,
 }
 
 impl Ours {
     /// Connects both to the ADS server.
-    pub(crate) fn start(ads: SocketAddr, seed: u64, normalization: Normalization) -> Result<Self> {
+    pub(crate) fn start(
+        ads: SocketAddr,
+        seed: u64,
+        normalization: Normalization,
+        copies: Copies,
+    ) -> Result<Self> {
         let normalization = match normalization {
             Normalization::None => PathNormalization::None,
             Normalization::Base => PathNormalization::Base,
@@ -40,6 +47,7 @@ impl Ours {
         Ok(Self {
             workload: workload.client().with_call_info(),
             gateway: gateway.gateway(PORT).with_call_info(),
+            copies,
         })
     }
 
@@ -62,7 +70,14 @@ impl Ours {
     }
 
     async fn through(&self, client: &MeshClient, ask: &Ask) -> Outcome {
-        let request = match ask.to_ours() {
+        let number = self.copies.number();
+        let mut outcome = Self::numbered(client, ask, number).await;
+        outcome.number = number;
+        outcome
+    }
+
+    async fn numbered(client: &MeshClient, ask: &Ask, number: u64) -> Outcome {
+        let request = match ask.to_ours(number) {
             Ok(request) => request,
             Err(error) => {
                 return Outcome::new(0, &http::HeaderMap::new(), error.to_string().as_bytes());
@@ -78,6 +93,7 @@ impl Ours {
                 let mut outcome = Outcome::new(head.status.as_u16(), &head.headers, &text);
                 let info = head.extensions.get::<CallInfo>();
                 outcome.route = info.and_then(|info| named(&info.route));
+                outcome.flags = info.and_then(|info| named(info.flags));
                 outcome
             }
             Err(error) => {
@@ -93,6 +109,6 @@ impl Ours {
 }
 
 /// `-` is "no name".
-fn named(route: &str) -> Option<String> {
-    (route != "-" && !route.is_empty()).then(|| route.to_owned())
+fn named(text: &str) -> Option<String> {
+    (text != "-" && !text.is_empty()).then(|| text.to_owned())
 }

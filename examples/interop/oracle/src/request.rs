@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Uri};
 use http_body_util::Full;
 
+use crate::copies::NUMBER;
 use crate::failure::{Doing, Result};
 
 /// What is asked.
@@ -49,19 +50,19 @@ impl Ask {
     }
 
     /// As Envoy gets it: over HTTP/1.1, with path and `Host`.
-    pub(crate) fn to_envoy(&self) -> Result<http::Request<Full<Bytes>>> {
+    pub(crate) fn to_envoy(&self, number: u64) -> Result<http::Request<Full<Bytes>>> {
         let host = HeaderValue::from_str(&self.authority).doing("the authority")?;
-        let mut request = self.request(&self.path)?;
+        let mut request = self.request(&self.path, number)?;
         request.headers_mut().insert(http::header::HOST, host);
         Ok(request)
     }
 
     /// As a caller in our process writes it: an absolute URI.
-    pub(crate) fn to_ours(&self) -> Result<http::Request<Full<Bytes>>> {
-        self.request(&format!("http://{}{}", self.authority, self.path))
+    pub(crate) fn to_ours(&self, number: u64) -> Result<http::Request<Full<Bytes>>> {
+        self.request(&format!("http://{}{}", self.authority, self.path), number)
     }
 
-    fn request(&self, uri: &str) -> Result<http::Request<Full<Bytes>>> {
+    fn request(&self, uri: &str, number: u64) -> Result<http::Request<Full<Bytes>>> {
         let mut request = http::Request::new(Full::from(self.body.clone()));
         *request.method_mut() = Method::from_bytes(self.method.as_bytes()).doing("the method")?;
         *request.uri_mut() = uri.parse::<Uri>().doing(uri)?;
@@ -70,6 +71,7 @@ impl Ask {
             let value = HeaderValue::from_bytes(value.as_bytes()).doing("a header value")?;
             request.headers_mut().append(name, value);
         }
+        request.headers_mut().insert(NUMBER, number.into());
         Ok(request)
     }
 }

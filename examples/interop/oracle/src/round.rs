@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
+use envoy_types::pb::envoy::config::route::v3::route_action::{
+    ClusterSpecifier, RequestMirrorPolicy,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -15,7 +17,7 @@ use crate::generate::PROBE;
 use crate::outcome::Outcome;
 use crate::reference::{self, Judgement};
 use crate::request::Ask;
-use crate::world::World;
+use crate::world::{EMPTY, World};
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 16;
@@ -79,6 +81,9 @@ pub(crate) async fn in_force(
             // Ours takes host by host, Envoy the whole at once.
             if at == 0 {
                 told.push(world.envoy.send(&ask).await?);
+            }
+            for outcome in &told {
+                world.copies.forget(outcome.number);
             }
             if told.iter().all(|outcome| outcome.body == wanted.as_bytes()) {
                 break;
@@ -144,8 +149,10 @@ pub(crate) async fn compare(
     configuration: &RouteConfiguration,
     ask: Ask,
 ) -> Result<Compared> {
-    let envoy = world.envoy.send(&ask).await?;
-    let ours = world.ours.send(&ask).await;
+    let mut envoy = world.envoy.send(&ask).await?;
+    let mut ours = world.ours.send(&ask).await;
+    with_copies(world, configuration, &mut envoy).await;
+    with_copies(world, configuration, &mut ours).await;
     let judgement = reference::judge(&world.regexes, configuration, &ask);
     let mut differences = if !world.judged || is_certain(configuration, &judgement) {
         envoy.differs(&ours, world.direct_headers)
@@ -164,6 +171,46 @@ pub(crate) async fn compare(
         judgement,
         differences,
     })
+}
+
+/// Waits for the copies that a request must have, and takes all that there are.
+async fn with_copies(world: &World, configuration: &RouteConfiguration, outcome: &mut Outcome) {
+    let wanted = match (&outcome.seen, &outcome.route) {
+        (None, _) => Some(0),
+        (Some(_), None) => None,
+        (Some(_), Some(name)) => copies(configuration, name).map(|copies| 1 + copies),
+    };
+    match wanted {
+        Some(wanted) => outcome.copied(world.copies.take(outcome.number, wanted).await),
+        // It is not known by which route it went.
+        None => world.copies.forget(outcome.number),
+    }
+}
+
+/// How many copies a backend gets of a request by this route: the policies of the most specific level that has some
+/// count, and those of whole fractions to clusters with endpoints make one each.
+fn copies(configuration: &RouteConfiguration, name: &str) -> Option<usize> {
+    let mut hosts = configuration.virtual_hosts.iter();
+    let (host, route) = hosts.find_map(|host| {
+        let route = host.routes.iter().find(|route| route.name == name)?;
+        Some((host, route))
+    })?;
+    let own = match &route.action {
+        Some(Action::Route(action)) => action.request_mirror_policies.as_slice(),
+        _ => &[],
+    };
+    let levels = [
+        own,
+        &host.request_mirror_policies,
+        &configuration.request_mirror_policies,
+    ];
+    let policies = levels.into_iter().find(|level| !level.is_empty());
+    let arrives = |policy: &&RequestMirrorPolicy| {
+        let fraction = policy.runtime_fraction.as_ref();
+        let percent = fraction.and_then(|fraction| fraction.default_value);
+        policy.cluster != EMPTY && percent.is_none_or(|percent| percent.numerator > 0)
+    };
+    Some(policies.unwrap_or_default().iter().filter(arrives).count())
 }
 
 /// Whether nothing is drawn on the way.

@@ -19,6 +19,7 @@ use prost::Message;
 
 use crate::ads::{Fixed, Plane};
 use crate::backend;
+use crate::copies::Copies;
 use crate::envoy::{Envoy, Normalization};
 use crate::failure::Result;
 use crate::feature::{Feature, Features};
@@ -50,6 +51,8 @@ pub(crate) struct World {
     pub(crate) envoy: Envoy,
     /// The other.
     pub(crate) ours: Ours,
+    /// What the backends got.
+    pub(crate) copies: Copies,
     /// Of the plain reading of the rules.
     pub(crate) regexes: Regexes,
     /// Whether that reading judges, too. Of normalised paths it knows nothing.
@@ -66,19 +69,21 @@ impl World {
         normalization: Normalization,
         features: &Features,
     ) -> Result<Self> {
+        let copies = Copies::new();
         let mut fixed = Fixed::default();
         for (name, http2) in CLUSTERS {
-            let address = backend::start(name).await?;
+            let address = backend::start(name, &copies).await?;
             put(&mut fixed, name, *http2, Some(address));
         }
         put(&mut fixed, EMPTY, false, None);
         let (plane, address) = Plane::start(fixed).await?;
-        let ours = Ours::start(address, seed, normalization)?;
-        let envoy = Envoy::start(envoy, address, normalization).await?;
+        let ours = Ours::start(address, seed, normalization, copies.clone())?;
+        let envoy = Envoy::start(envoy, address, normalization, copies.clone()).await?;
         Ok(Self {
             plane,
             envoy,
             ours,
+            copies,
             regexes: Regexes::default(),
             judged: normalization == Normalization::None,
             direct_headers: features.has(Feature::DirectHeaders),

@@ -18,6 +18,9 @@ use crate::error::{Error, Kind, Place};
 use crate::mesh::Shared;
 use crate::telemetry::{Account, Begun, Edge, Toward};
 
+/// Envoy's flag for a request that a fault makes wait, or made.
+const DELAYED: &str = "DI";
+
 /// What is known of a call before its route is.
 pub(super) struct Terms {
     pub(super) begun: Begun,
@@ -47,7 +50,10 @@ where
             let authority = request.uri().authority().cloned();
             // A caller that waits no longer is counted too.
             let edge = chosen.edge.clone();
-            let waiter = terms.begun.toward(toward(&chosen.destination.goal, edge));
+            let mut waiter = terms.begun.toward(toward(&chosen.destination.goal, edge));
+            if fault.delays() {
+                waiter.flagged(DELAYED);
+            }
             let waited = fault.wait(chosen.limits, terms.due, &chosen.destination.place);
             match waited.await {
                 Ok(since) => {
@@ -145,12 +151,16 @@ pub(super) fn begin<B: 'static>(
     {
         return Err(invalid(reason, destination.place));
     }
+    let mut account = terms.begun.toward(toward(&destination.goal, edge));
+    let fault = extra.as_ref().and_then(|extra| extra.fault.as_ref());
+    // However the call ends.
+    account.flagged(fault.map_or("", |fault| fault.flags));
     let ending = Ending {
         authority,
         place: terms.call_info.then(|| Box::new(destination.place.clone())),
         change,
         extra,
-        account: Some(terms.begun.toward(toward(&destination.goal, edge))),
+        account: Some(account),
     };
     let routed = Routed {
         request,
@@ -208,7 +218,6 @@ impl Ending {
         if let Some(mut account) = account {
             let response = &mut answered.response;
             account.answered(response.status(), response.headers(), answered.edge.take());
-            account.flagged(flags);
             response.body_mut().account(account);
         }
         Ok(informed(answered, self.place.take(), flags))

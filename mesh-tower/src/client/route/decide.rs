@@ -278,7 +278,7 @@ pub(super) fn routed(
         Ok(goal) => goal,
         Err((kind, reason)) => return Err((kind, place, reason)),
     };
-    if !forward.mirrors.is_empty() && !asked.secure {
+    if !forward.mirrors.is_empty() && !asked.secure && goes(&goal) {
         let mirrors = mirrors(target, forward, &place, &mut rng);
         extra.get_or_insert_default().mirrors = mirrors;
     }
@@ -320,6 +320,14 @@ fn reached<'a>(
     match &cluster.model.fault {
         Some(fault) => Err((not_found, fault.to_string())),
         None => Ok((cluster, name)),
+    }
+}
+
+/// Whether there is anyone to call. Envoy sends no copy of a request that it cannot send.
+fn goes(goal: &Goal) -> bool {
+    match goal {
+        Goal::Cluster(cluster) => cluster.model.balancer.eligible() > 0,
+        _ => true,
     }
 }
 

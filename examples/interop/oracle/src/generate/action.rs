@@ -11,7 +11,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::google::protobuf::UInt32Value;
 
 use super::Context;
-use super::{policy, redirect, rewrite};
+use super::{mirror, policy, redirect, rewrite};
 use crate::dice::Dice;
 use crate::feature::Feature;
 use crate::world::{CLUSTERS, EMPTY, UNKNOWN};
@@ -40,6 +40,9 @@ pub(super) fn action(d: &mut Dice, context: &Context<'_>, nth: usize) -> Action 
     }
     if on(Feature::Hash) {
         policy::hash(d, &mut action);
+    }
+    if on(Feature::Mirror) {
+        action.request_mirror_policies = mirror::policies(d, 5);
     }
     Action::Route(action)
 }
@@ -79,6 +82,11 @@ fn weighted(d: &mut Dice, context: &Context<'_>, cluster: &str) -> WeightedClust
     if context.features.has(Feature::Mutation) {
         for cluster in &mut clusters {
             super::mutation::of_cluster(d, cluster);
+        }
+    }
+    if context.features.has(Feature::Fault) {
+        for cluster in &mut clusters {
+            super::fault::of_cluster(d, context, cluster);
         }
     }
     WeightedCluster {

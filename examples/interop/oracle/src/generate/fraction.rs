@@ -30,6 +30,24 @@ pub(super) fn fraction(d: &mut Dice) -> RuntimeFractionalPercent {
     }
 }
 
+/// Of none, or of all (or more than all, which is the same).
+pub(super) fn certain(d: &mut Dice, all: bool) -> FractionalPercent {
+    let denominator = *d.of(&[
+        DenominatorType::Hundred,
+        DenominatorType::TenThousand,
+        DenominatorType::Million,
+    ]);
+    let whole = whole(denominator);
+    FractionalPercent {
+        numerator: if all {
+            *d.of(&[whole, whole, whole.saturating_mul(7)])
+        } else {
+            0
+        },
+        denominator: denominator.into(),
+    }
+}
+
 /// How many make the whole.
 pub(crate) const fn whole(denominator: DenominatorType) -> u32 {
     match denominator {

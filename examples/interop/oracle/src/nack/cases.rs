@@ -1,6 +1,7 @@
 //! The list of doubtful things.
 
 mod actions;
+mod faults;
 mod headers;
 mod mutations;
 
@@ -166,6 +167,7 @@ pub(super) fn all() -> Vec<Case> {
     all.extend(headers::all());
     all.extend(actions::all());
     all.extend(mutations::all());
+    all.extend(faults::all());
     all
 }
 
