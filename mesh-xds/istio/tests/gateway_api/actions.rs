@@ -199,14 +199,16 @@ fn mirrors() {
 #[test]
 fn mirrors_by_other_names() {
     let copies = |to: &str| {
-        let mirror = format!(
-            "filters: [ {{ type: RequestMirror, requestMirror: {{ backendRef: {{ {to} }} }} }} ]"
-        );
-        let policies = action(&one(&mirror)).request_mirror_policies;
-        policies
-            .into_iter()
-            .map(|to| to.cluster)
-            .collect::<Vec<_>>()
+        let text = text(&format!(
+            "  - filters: [ {{ type: RequestMirror, requestMirror: {{ backendRef: {{ {to} }} }} }} ]\n    backendRefs: [ {{ name: ratings, port: 7000 }} ]\n"
+        ));
+        let policies = action(&compiled(&text)[0]).request_mirror_policies;
+        let clusters: Vec<_> = policies.into_iter().map(|to| to.cluster).collect();
+        let mut notes = load(&text).notes.into_iter();
+        (
+            clusters,
+            notes.any(|note| note.message.contains("is not served")),
+        )
     };
     let other = "outbound|7000||ratings.other.svc.cluster.local";
     for (to, expected) in [
@@ -225,13 +227,13 @@ fn mirrors_by_other_names() {
             other,
         ),
     ] {
-        assert_eq!(copies(to), [expected], "{to}");
+        assert_eq!(copies(to), (vec![expected.to_owned()], false), "{to}");
     }
     for to in [
         "group: x, kind: Service, name: ratings, port: 7000",
         "kind: Lake, name: ratings, port: 7000",
     ] {
-        assert_eq!(copies(to), [""; 0], "{to}");
+        assert_eq!(copies(to), (Vec::new(), true), "{to}");
     }
 }
 
