@@ -4,8 +4,8 @@ use http::StatusCode;
 use mesh_tower::Mesh;
 use mesh_tower::client::CallInfo;
 
-use crate::support::outside::{Names, Server};
-use crate::support::{Folder, node, text_of};
+use crate::support::outside::{Leads, Names, Server};
+use crate::support::{Folder, node, text_of, until};
 
 /// A service outside of the mesh that the mesh knows, with a rule of its own.
 const API: &str = "\
@@ -31,9 +31,13 @@ spec:
 fn mesh(names: &Names) -> (Folder, Mesh) {
     let folder = Folder::reviews("HTTP", &[]);
     folder.write("api.yaml", API);
-    let builder = Mesh::builder().yaml(folder.path()).node(node()).seed(1);
-    let mesh = builder.resolver(names.clone()).build().unwrap();
+    let mesh = of(&folder, names);
     (folder, mesh)
+}
+
+fn of(folder: &Folder, names: &Names) -> Mesh {
+    let builder = Mesh::builder().yaml(folder.path()).node(node()).seed(1);
+    builder.resolver(names.clone()).build().unwrap()
 }
 
 #[tokio::test]
@@ -66,4 +70,23 @@ async fn a_name_that_cannot_be_looked_up_is_said() {
         said.contains("no address of \"api.example.com\"") && said.contains("check the name"),
         "{said}"
     );
+}
+
+/// `dnsRefreshRate` of the `MeshConfig`. At its default, of which the first test tells, this would wait in vain.
+#[tokio::test]
+async fn a_name_is_looked_up_again_as_often_as_the_mesh_says() {
+    let (before, after) = (Server::plain().await, Server::plain().await);
+    let names = Names::to("api.example.com", &before);
+    let folder = Folder::reviews("HTTP", &[]);
+    folder.write("api.yaml", API);
+    folder.write("config.yaml", "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: { name: mesh }\nspec: { dnsRefreshRate: 10ms }\n");
+    let client = of(&folder, &names).client();
+    client.get("http://api.example.com/").await.unwrap();
+    assert_eq!((before.requests(), after.requests()), (1, 0));
+    names.lead("api.example.com", Leads::To(vec![after.address]));
+    until("calls to follow the name", || async {
+        client.get("http://api.example.com/").await.unwrap();
+        after.requests() > 0
+    })
+    .await;
 }

@@ -1,15 +1,23 @@
-//! A canary in the words of Gateway API, from a folder: an `HTTPRoute` of a service, by weights and by a header.
+//! Rules in the words of Gateway API, from a folder: a canary by an `HTTPRoute`, and calls of gRPC by a `GRPCRoute`.
 
 use std::net::SocketAddr;
 
-use http::Request;
+use axum::Router;
+use http::{HeaderMap, HeaderName, Request, Response, Uri, Version};
+use mesh_tower::{Body, CallInfo, Mesh};
 
+use crate::support::stage::Stage;
 use crate::support::{Backend, Folder, URL, answers, get, within_five_sigma};
 
 /// A service with one endpoint.
 fn service(name: &str, at: SocketAddr) -> String {
+    service_of("HTTP", name, at)
+}
+
+/// One of this protocol.
+fn service_of(protocol: &str, name: &str, at: SocketAddr) -> String {
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: {name}, namespace: default }}\nspec:\n  hosts: [{name}.default.svc.cluster.local]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{ number: 9080, name: http, protocol: HTTP }}]\n  endpoints: [{{ address: {}, ports: {{ http: {} }} }}]\n---\n",
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: {name}, namespace: default }}\nspec:\n  hosts: [{name}.default.svc.cluster.local]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{ number: 9080, name: http, protocol: {protocol} }}]\n  endpoints: [{{ address: {}, ports: {{ http: {} }} }}]\n---\n",
         at.ip(),
         at.port()
     )
@@ -73,4 +81,123 @@ async fn a_backend_that_does_not_exist_is_500() {
 
 fn asked() -> Request<()> {
     Request::get(URL).body(()).unwrap()
+}
+
+/// A server that answers with its name and with what it got of `x-set`, `x-gone` and the path; in headers,
+/// as a gRPC call that ends at once.
+async fn greeter(name: &'static str) -> Backend {
+    let app = move |uri: Uri, version: Version, got: HeaderMap| async move {
+        assert_eq!(version, Version::HTTP_2);
+        let mut answer = Response::new(());
+        let headers = answer.headers_mut();
+        for key in ["x-set", "x-gone"].map(HeaderName::from_static) {
+            headers.extend(got.get(&key).map(|value| (key, value.clone())));
+        }
+        headers.insert("x-path", uri.path().parse().unwrap());
+        headers.insert("x-name", name.parse().unwrap());
+        headers.insert("content-type", "application/grpc".parse().unwrap());
+        headers.insert("grpc-status", "0".parse().unwrap());
+        answer.map(|()| axum::body::Body::empty())
+    };
+    Backend::serve(name, Router::new().fallback(app)).await
+}
+
+/// `reviews` is at `v1`, and there is `reviews-v2`; calls to reviews are by these rules of a `GRPCRoute`, if any.
+fn by_rules(v1: &Backend, v2: SocketAddr, rules: Option<&str>) -> (Folder, Mesh) {
+    let folder = Folder::reviews("GRPC", &[("v1", v1.address)]);
+    folder.write("v2.yaml", &service_of("GRPC", "reviews-v2", v2));
+    if let Some(rules) = rules {
+        let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: { name: greeter, namespace: default }\nspec:\n  parentRefs: [ { group: '', kind: Service, name: reviews } ]\n";
+        folder.write("route.yaml", &format!("{head}  rules:\n{rules}"));
+    }
+    let mesh = folder.mesh(7);
+    (folder, mesh)
+}
+
+/// A call of gRPC without a message: what the answer begins with.
+async fn call(mesh: &Mesh, path: &str, headers: &[(&str, &str)]) -> Response<()> {
+    let mut request = Request::post(format!("http://reviews:9080{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    let response = mesh.client().with_call_info().send(request).await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.map(drop)
+}
+
+fn header<'a>(answer: &'a Response<()>, name: &str) -> &'a str {
+    let value = answer.headers().get(name);
+    value.map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_grpc_route_matches_services_and_methods() {
+    let (v1, v2) = (greeter("v1").await, greeter("v2").await);
+    let rules = "  - name: the method
+    matches: [ { method: { service: pkg.Greeter, method: Hello } } ]
+    backendRefs: [ { name: reviews-v2, port: 9080 } ]
+  - name: a caller
+    matches: [ { method: { service: pkg.Greeter }, headers: [ { name: end-user, value: jason } ] } ]
+    backendRefs: [ { name: reviews-v2, port: 9080 } ]
+  - backendRefs: [ { name: reviews, port: 9080 } ]
+";
+    let (_folder, mesh) = by_rules(&v1, v2.address, Some(rules));
+    let (_plain, without) = by_rules(&v1, v2.address, None);
+    let jason: &[_] = &[("end-user", "jason")];
+    for (path, headers, name, route) in [
+        ("/pkg.Greeter/Hello", &[][..], "v2", "the method"),
+        ("/pkg.Greeter/Bye", &[], "v1", "default.greeter.2"),
+        ("/pkg.Greeter/Bye", jason, "v2", "a caller"),
+        ("/pkg.Greeter/Hello2", &[], "v1", "default.greeter.2"),
+        ("/pkg.Greeters/Hello", jason, "v1", "default.greeter.2"),
+    ] {
+        let answer = call(&mesh, path, headers).await;
+        assert_eq!(
+            (header(&answer, "x-name"), header(&answer, "x-path")),
+            (name, path)
+        );
+        let info = answer.extensions().get::<CallInfo>().unwrap();
+        assert_eq!(&*info.route, route, "{path}");
+        let answer = call(&without, path, headers).await;
+        assert_eq!(header(&answer, "x-name"), "v1", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn filters_of_a_grpc_route_change_headers_and_copy_calls() {
+    let (v1, mut v2) = (greeter("v1").await, Stage::start().await);
+    let rules = "  - matches: [ { method: { service: pkg.Greeter } } ]
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier: { set: [ { name: x-set, value: by the rule } ], remove: [ x-gone ] }
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: { add: [ { name: x-added, value: '1' } ], remove: [ x-path ] }
+    - type: RequestMirror
+      requestMirror: { backendRef: { name: reviews-v2, port: 9080 } }
+    backendRefs: [ { name: reviews, port: 9080 } ]
+  - backendRefs: [ { name: reviews, port: 9080 } ]
+";
+    let (_folder, mesh) = by_rules(&v1, v2.backend.address, Some(rules));
+    let sent = [("x-set", "by the caller"), ("x-gone", "1")];
+    let seen = |answer: &Response<()>| {
+        let names = ["x-name", "x-set", "x-gone", "x-added", "x-path"];
+        names.map(|name| header(answer, name).to_owned())
+    };
+    let other = call(&mesh, "/pkg.Other/Hello", &sent).await;
+    assert_eq!(
+        seen(&other),
+        ["v1", "by the caller", "1", "", "/pkg.Other/Hello"]
+    );
+    assert_eq!(mesh.stats().mirrors.begun, 0);
+    let greeter = call(&mesh, "/pkg.Greeter/Hello", &sent).await;
+    assert_eq!(seen(&greeter), ["v1", "by the rule", "", "1", ""]);
+    let copy = v2.arrival().await;
+    assert_eq!(copy.request.uri().path(), "/pkg.Greeter/Hello");
+    assert_eq!(copy.request.headers()["content-type"], "application/grpc");
+    assert_eq!(copy.request.headers()["x-set"], "by the rule");
+    assert_eq!(mesh.stats().mirrors.begun, 1);
+    copy.answer("unseen");
 }

@@ -530,6 +530,44 @@ fn shares_of_places() {
     assert_eq!(places(&text), expected(&wanted));
 }
 
+/// `localityLbSetting` of the `MeshConfig`; what a rule says takes its place as a whole.
+#[test]
+fn shares_of_places_by_the_mesh() {
+    const SHARES: &str = "distribute: [ { from: r1/*, to: { r1/z1/s1: 80, r2: 20 } } ]";
+    let of = |rule: &str, setting: &str| {
+        let mesh = format!(
+            "---\napiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: {{ name: mesh }}\nspec: {{ localityLbSetting: {{ {setting} }} }}\n"
+        );
+        places(&(with_rule(rule) + &mesh))
+    };
+    let alike = places(&with_rule("{ host: a }"));
+    let shared = expected(&[
+        ("r1/z1/s1", 80, 0, 1),
+        ("r1/z1/s2", 1, 0, 0),
+        ("r1/z2/", 1, 0, 0),
+        ("r2/z1/", 20, 0, 1),
+        ("r3/z1/", 3, 0, 0),
+    ]);
+    assert_eq!(of("{ host: a }", SHARES), shared);
+    assert_eq!(of("{ host: a }", &SHARES.replace("r1/*", "r9")), alike);
+    assert_eq!(
+        of("{ host: a }", &format!("enabled: false, {SHARES}")),
+        alike
+    );
+    let own = |setting: &str| {
+        format!(
+            "{{ host: a, trafficPolicy: {{ loadBalancer: {{ localityLbSetting: {setting} }} }} }}"
+        )
+    };
+    assert_eq!(of(&own("{ enabled: false }"), SHARES), alike);
+    let to_r3 = of(
+        &own("{ distribute: [ { from: '*', to: { r3: 100 } } ] }"),
+        SHARES,
+    );
+    let called: Vec<_> = to_r3.iter().filter(|place| place.3 > 0).collect();
+    assert_eq!(called, [&("r3/z1/".to_owned(), 100, 0, 1)]);
+}
+
 #[test]
 fn several_rules_for_one_host() {
     let first = rule(

@@ -233,3 +233,50 @@ fn rules_of_the_root_namespace_and_their_default_visibility() {
         LbPolicy::LeastRequest
     );
 }
+
+/// Of rules that say nothing of it; of Gateway API's as well.
+#[test]
+fn the_default_visibility_of_virtual_services() {
+    let rule = |spec: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: a, namespace: default }}\nspec: {{ hosts: [reviews], {spec}http: [ {{ name: ours, route: [ {{ destination: {{ host: reviews }} }} ] }} ] }}\n"
+        )
+    };
+    let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: { name: a, namespace: default }\nspec: { parentRefs: [ { group: '', kind: Service, name: reviews } ], rules: [ { name: ours, backendRefs: [ { name: reviews, port: 9080 } ] } ] }\n";
+    let private = mesh_config("{ defaultVirtualServiceExportTo: ['.'] }");
+    let known_in = |rule: &str, mesh: &str| {
+        let config = parse(&format!("{REVIEWS}{rule}{mesh}"))
+            .expect("accepted")
+            .config;
+        ["default", "other"].map(|namespace| {
+            let resources = config.resources(&Node::sidecar("a", namespace));
+            let any = &resources.routes["9080"];
+            let table = RouteConfiguration::decode(&*any.value).expect("a table");
+            table.virtual_hosts[0].routes[0].name == "ours"
+        })
+    };
+    for own in [&*rule(""), route] {
+        assert_eq!(known_in(own, ""), [true, true], "{own}");
+        assert_eq!(known_in(own, &private), [true, false], "{own}");
+    }
+    // What the rule itself says comes first.
+    assert_eq!(known_in(&rule("exportTo: ['*'], "), &private), [true, true]);
+}
+
+#[test]
+fn how_long_a_looked_up_name_counts() {
+    let service = REVIEWS
+        .replace("resolution: STATIC", "resolution: DNS")
+        .replace("address: 127.0.0.1", "address: reviews.example.com");
+    #[allow(deprecated, reason = "it is what istiod sends")]
+    let rate = |mesh: &str| {
+        let resources = resources(&format!("{service}{mesh}"));
+        let name = "outbound|9080||reviews.default.svc.cluster.local";
+        let cluster = Cluster::decode(&*resources.clusters[name].value).expect("a cluster");
+        let rate = cluster.dns_refresh_rate.expect("a rate");
+        (rate.seconds, rate.nanos)
+    };
+    assert_eq!(rate(""), (60, 0));
+    let said = mesh_config("{ dnsRefreshRate: 1.5s }");
+    assert_eq!(rate(&said), (1, 500_000_000));
+}

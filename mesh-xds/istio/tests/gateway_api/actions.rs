@@ -1,7 +1,9 @@
 //! What rules do: backends, filters, timeouts, retries.
 
 use super::*;
-use envoy_types::pb::envoy::config::route::v3::redirect_action::PathRewriteSpecifier;
+use envoy_types::pb::envoy::config::route::v3::redirect_action::{
+    PathRewriteSpecifier, SchemeRewriteSpecifier,
+};
 use envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier;
 use envoy_types::pb::envoy::extensions::filters::http::cors::v3::CorsPolicy;
 use prost::Message;
@@ -144,9 +146,12 @@ fn redirects() {
         ),
         ("x.example", 8443, 0)
     );
+    let https = SchemeRewriteSpecifier::SchemeRedirect("https".to_owned());
+    assert_eq!(all.scheme_rewrite_specifier, Some(https));
     // Of the default status, and to the port of the request.
     let plain = redirect("{ hostname: x.example }");
     assert_eq!((plain.port_redirect, plain.response_code), (9080, 1));
+    assert!(plain.scheme_rewrite_specifier.is_none());
     assert_eq!(redirect("{ scheme: https }").port_redirect, 0);
     let path = |what: &str| {
         redirect(&format!("{{ path: {what} }}"))
@@ -188,6 +193,48 @@ fn mirrors() {
     );
     assert_eq!(copies.len(), 3, "none of 0 percent");
     assert_eq!(copies[0].cluster, RATINGS);
+}
+
+/// A mirror is named as a backend is; but what is no service gets no copies.
+#[test]
+fn mirrors_by_other_names() {
+    let copies = |to: &str| {
+        let text = text(&format!(
+            "  - filters: [ {{ type: RequestMirror, requestMirror: {{ backendRef: {{ {to} }} }} }} ]\n    backendRefs: [ {{ name: ratings, port: 7000 }} ]\n"
+        ));
+        let policies = action(&compiled(&text)[0]).request_mirror_policies;
+        let clusters: Vec<_> = policies.into_iter().map(|to| to.cluster).collect();
+        let mut notes = load(&text).notes.into_iter();
+        (
+            clusters,
+            notes.any(|note| note.message.contains("is not served")),
+        )
+    };
+    let other = "outbound|7000||ratings.other.svc.cluster.local";
+    for (to, expected) in [
+        ("name: ratings, port: 7000", RATINGS),
+        (
+            "group: '', kind: Service, name: ratings, port: 7000",
+            RATINGS,
+        ),
+        ("name: ratings, namespace: other, port: 7000", other),
+        (
+            "group: multicluster.x-k8s.io, kind: ServiceImport, name: ratings, namespace: other, port: 7000",
+            other,
+        ),
+        (
+            "group: networking.istio.io, kind: Hostname, name: ratings.other.svc.cluster.local, port: 7000",
+            other,
+        ),
+    ] {
+        assert_eq!(copies(to), (vec![expected.to_owned()], false), "{to}");
+    }
+    for to in [
+        "group: x, kind: Service, name: ratings, port: 7000",
+        "kind: Lake, name: ratings, port: 7000",
+    ] {
+        assert_eq!(copies(to), (Vec::new(), true), "{to}");
+    }
 }
 
 #[test]

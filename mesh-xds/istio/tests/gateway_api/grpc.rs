@@ -1,6 +1,7 @@
 //! `GRPCRoute`, and both kinds in the dialect of gRPC's clients.
 
 use super::*;
+use envoy_types::pb::envoy::config::core::v3::HeaderValueOption;
 
 fn routes_of(matches: &str) -> Vec<Route> {
     let rules =
@@ -53,6 +54,53 @@ fn longer_services_and_methods_come_first_and_before_http() {
             "prefix /"
         ]
     );
+}
+
+#[test]
+fn names_of_rules() {
+    let rules = "  - matches: [ { method: { service: a } } ]\n  - name: ours\n";
+    let routes = compiled(&(services() + &object("GRPCRoute", "g", rules)));
+    let names: Vec<&str> = routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(names, ["default.g.0", "ours"]);
+}
+
+#[test]
+fn filters_of_either_way_and_mirrors() {
+    let filtered = |filters: &str| {
+        let rules = format!(
+            "  - filters: {filters}\n    backendRefs: [ {{ name: ratings, port: 7000 }} ]\n"
+        );
+        compiled(&(services() + &object("GRPCRoute", "g", &rules)))[0].clone()
+    };
+    // Names of what is added and removed, to a request and to an answer, and who gets copies.
+    let changes = |route: &Route| {
+        let names = |added: &[HeaderValueOption], removed: &[String]| {
+            let added = added.iter().filter_map(|add| add.header.as_ref());
+            let added = added.map(|header| format!("{}={}", header.key, header.value));
+            let removed = removed.iter().map(|name| format!("-{name}"));
+            added.chain(removed).collect::<Vec<_>>().join(" ")
+        };
+        let mirrors = action(route).request_mirror_policies.into_iter();
+        [
+            names(
+                &route.request_headers_to_add,
+                &route.request_headers_to_remove,
+            ),
+            names(
+                &route.response_headers_to_add,
+                &route.response_headers_to_remove,
+            ),
+            mirrors.map(|to| to.cluster).collect(),
+        ]
+    };
+    assert_eq!(changes(&filtered("[]")), ["", "", ""]);
+    let all = filtered(
+        "[ { type: RequestHeaderModifier, requestHeaderModifier: { set: [ { name: x-a, value: a } ], remove: [ x-b ] } }, \
+         { type: ResponseHeaderModifier, responseHeaderModifier: { add: [ { name: x-c, value: c } ], remove: [ x-d ] } }, \
+         { type: RequestMirror, requestMirror: { backendRef: { name: reviews, port: 9080 } } } ]",
+    );
+    let mirror = format!("outbound|9080||{HOST}");
+    assert_eq!(changes(&all), ["x-a=a -x-b", "x-c=c -x-d", &mirror]);
 }
 
 #[test]
