@@ -9,6 +9,7 @@ pub(crate) fn reason(case: &str) -> Option<&'static str> {
 
 const LAXER: &str = "about a field that is not supported: ours does not look into it";
 const LENGTH: &str = "ours does not limit the length of names";
+const OTHERS: &str = "what is not known is ignored, and told";
 const FILES: &str = "ours reads no files for a control plane; such an answer has no body";
 const RE2: &str = "ours has the dialect of Rust's regular expressions, Envoy that of RE2";
 
@@ -16,6 +17,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("cluster_header empty", LAXER),
     ("cluster_specifier_plugin unknown", LAXER),
     ("direct body of a nameless file", LAXER),
+    ("fault in the place of another message", OTHERS),
+    ("fault of no type", OTHERS),
     ("query of 1025", LENGTH),
     ("direct body of a file", FILES),
     (r#"regex "\\é""#, RE2),
