@@ -393,7 +393,11 @@ fn an_endpoint_is_passed_over_exactly_if_it_gets_nothing() {
     let reasons = Cell::new([0_u32; 4]);
     property::holds(93, 3000, &(config, endpoints()), |(config, endpoints)| {
         let expected = spread::probabilities(&config, &endpoints, spread::Mistake::None);
-        let seen = cluster(&"c".into(), Some(&model("c", config, &endpoints)));
+        let seen = cluster(
+            &"c".into(),
+            Some(&model("c", config, &endpoints)),
+            StatusCode::NOT_FOUND,
+        );
         let used = seen.endpoints.iter().map(|it| it.passed_over.is_none());
         let used: Vec<_> = used.collect();
         let gets: Vec<_> = expected.iter().map(|share| *share > 0.0).collect();
