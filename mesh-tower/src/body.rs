@@ -154,7 +154,7 @@ impl Body {
                 (bytes.len() <= tee::MOST).then_some(Inner::Once { bytes, told })?
             }
             // Nobody will ask it for a frame.
-            ended if ended.is_end_stream() || ended.size_hint().exact().or(length) == Some(0) => {
+            ended if ended.is_end_stream() => {
                 self.inner = ended;
                 Inner::Empty
             }

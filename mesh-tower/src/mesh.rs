@@ -129,7 +129,7 @@ impl Mesh {
     /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says. A variable that is
     /// empty counts as one that is not set.
     ///
-    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]).
+    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]). [`Builder::from_env`] is the same where more is to be set.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
@@ -145,10 +145,7 @@ impl Mesh {
     /// # Errors
     /// When the bootstrap cannot be used.
     pub async fn from_env_or_direct() -> Result<Self, StartError> {
-        match Builder::from_env() {
-            Err(StartError::NoBootstrap) => Builder::new().direct().build(),
-            builder => builder?.build(),
-        }
+        Builder::from_env_or_direct()?.build()
     }
 
     /// A client of this mesh: a workload's routes.

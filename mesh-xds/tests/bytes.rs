@@ -138,7 +138,10 @@ fn damaged_resources_lose_nothing_when_they_are_refused() {
                 let is_renamed = [CDS, LDS].contains(&of);
                 let same = rig.snapshot.generation == generation
                     || of == CDS && rig.ports("a") == [Some(1)] && rig.ports("b") == [Some(2)]
-                    || of == LDS && error.message.contains("twice");
+                    || of == LDS && error.message.contains("twice") && {
+                        let (unharmed, port) = [("b", 2), ("a", 1)][at];
+                        rig.ports(unharmed) == [Some(port)]
+                    };
                 assert!(same, "{dialect:?}, round {round}: {error:?}");
                 if is_renamed {
                     heals_in(dialect, &mut rig, round);

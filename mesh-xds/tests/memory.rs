@@ -3,6 +3,7 @@
 use allocation_counter::measure;
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::Metadata;
+use envoy_types::pb::envoy::service::discovery::v3::DiscoveryRequest;
 use envoy_types::pb::google::protobuf::{Any, Struct, Value, value::Kind};
 use rig::Rig;
 use wire::{CDS, EDS, RDS};
@@ -72,7 +73,11 @@ fn cost(rig: &mut Rig, version: usize, faulty: bool) -> Cost {
     let mut resources = Vec::new();
     let built = measure(|| resources = push(version, faulty));
     assert!(built.bytes_current > PUSH, "it is no push of 50 MB");
-    let taken = measure(|| drop(rig.deliver(CDS, &version.to_string(), resources)));
+    let mut sent = Vec::new();
+    let taken = measure(|| sent = rig.deliver(CDS, &version.to_string(), resources));
+    let of_clusters = |it: &&DiscoveryRequest| it.type_url == CDS.type_url();
+    let answer = sent.iter().find(of_clusters).expect("an answer");
+    assert_eq!(answer.error_detail.is_some(), faulty, "push {version}");
     let cost = Cost {
         peak: taken.bytes_max,
         stays: taken.bytes_current + built.bytes_current,

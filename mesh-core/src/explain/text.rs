@@ -46,7 +46,7 @@ impl Display for Explanation {
         match self.is_passed_through() {
             true => writeln!(
                 f,
-                "=> {} of such requests leave the mesh: DNS has to know the host",
+                "=> {} of such requests leave the mesh for the host that they ask for",
                 Percent(reaches)
             ),
             false => writeln!(f, "=> {} of such requests get somewhere", Percent(reaches)),

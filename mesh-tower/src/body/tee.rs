@@ -102,6 +102,15 @@ impl Teed {
     }
 }
 
+/// Over HTTP/1.1 nobody asks a body for a frame that has no bytes: it is whole all the same.
+impl Drop for Teed {
+    fn drop(&mut self) {
+        if self.left == Some(0) {
+            self.give(Part::End);
+        }
+    }
+}
+
 impl HttpBody for Teed {
     type Data = Bytes;
     type Error = BoxError;

@@ -75,13 +75,33 @@ impl RulesFrom {
 }
 
 impl Builder {
-    pub(crate) fn from_env() -> Result<Self, StartError> {
-        let builder = Self::rules_from_env()?;
-        let admin = variable("MESH_ADMIN").and_then(|address| address.into_string().ok());
-        Ok(match admin {
-            Some(address) => builder.admin(address),
-            None => builder,
-        })
+    /// A builder with the rules and the admin port that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
+    /// has them, to set more: an access log, traces. A bootstrap says who we are, and [`Self::node`] would replace all of
+    /// that; a folder does not.
+    ///
+    /// # Errors
+    /// When the environment names neither a control plane nor a folder, or the bootstrap cannot be used.
+    pub fn from_env() -> Result<Self, StartError> {
+        Ok(Self::rules_from_env()?.admin_from_env())
+    }
+
+    /// The same, but [`direct`](Self::direct) where the environment names no rules.
+    ///
+    /// # Errors
+    /// When the bootstrap cannot be used.
+    pub fn from_env_or_direct() -> Result<Self, StartError> {
+        let builder = match Self::rules_from_env() {
+            Err(StartError::NoBootstrap) => Self::new().direct(),
+            builder => builder?,
+        };
+        Ok(builder.admin_from_env())
+    }
+
+    fn admin_from_env(self) -> Self {
+        match variable("MESH_ADMIN").and_then(|address| address.into_string().ok()) {
+            Some(address) => self.admin(address),
+            None => self,
+        }
     }
 
     fn rules_from_env() -> Result<Self, StartError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Request, StatusCode, Version};
 use mesh_tower::client::CallInfo;
-use mesh_tower::{Body, Mesh, MeshClient, Sent};
+use mesh_tower::{Body, Builder, Mesh, MeshClient, Node, Sent};
 
 use super::policy::policy;
 use crate::support::Folder;
@@ -313,6 +313,10 @@ fn the_environment_opens_an_admin_port() {
     for none in [&[off][..], &[off, ("MESH_ADMIN", "")]] {
         assert!(!with_environment(child, none));
     }
+    // Where no rules are named, too.
+    let child = "child_has_an_admin_port_without_rules";
+    assert!(with_environment(child, &[("MESH_ADMIN", "0")]));
+    assert!(!with_environment(child, &[]));
     let broken = [off, ("MESH_ADMIN", "nowhere")];
     assert!(!with_environment("child_calls_from_env", &broken));
 }
@@ -320,7 +324,19 @@ fn the_environment_opens_an_admin_port() {
 #[tokio::test]
 #[ignore = "run by a test above, in an environment of its own"]
 async fn child_has_an_admin_port() {
-    let mesh = Mesh::from_env().await.unwrap();
+    // More may be set than the environment says.
+    let builder = Builder::from_env().unwrap();
+    let node = Node::sidecar("shop-v1", "default");
+    admin_answers(&builder.node(node).build().unwrap()).await;
+}
+
+#[tokio::test]
+#[ignore = "run by a test above, in an environment of its own"]
+async fn child_has_an_admin_port_without_rules() {
+    admin_answers(&Mesh::from_env_or_direct().await.unwrap()).await;
+}
+
+async fn admin_answers(mesh: &Mesh) {
     let page = format!("http://{}/ready", mesh.admin_addr().unwrap());
     let response = mesh.client().get(&page).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);

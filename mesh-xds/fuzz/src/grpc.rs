@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::cluster::v3::{
 use envoy_types::pb::envoy::config::core::v3::Locality;
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::Listener;
-use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, route_match::PathSpecifier};
 use envoy_types::pb::google::protobuf::{Any, UInt32Value};
 use mesh_xds::{Dialect, ResourceType};
 use prost::Message;
@@ -123,6 +123,7 @@ fn is_route(configuration: &RouteConfiguration) -> bool {
         let has_tests = matches.all(|it| {
             // gRPC looks no further into a route that it skips.
             !it.query_parameters.is_empty()
+                || !is_of_calls(it.path_specifier.as_ref())
                 || it
                     .headers
                     .iter()
@@ -130,6 +131,23 @@ fn is_route(configuration: &RouteConfiguration) -> bool {
         });
         has_tests && host.domains.iter().all(|domain| !domain.is_empty())
     })
+}
+
+/// Whether a path of two parts can match.
+fn is_of_calls(path: Option<&PathSpecifier>) -> bool {
+    let parts = |text: &str| text.matches('/').count();
+    match path {
+        Some(PathSpecifier::Prefix(text)) => {
+            text.is_empty() || text.starts_with('/') && !text.starts_with("//") && parts(text) <= 2
+        }
+        Some(PathSpecifier::Path(text)) => {
+            text.starts_with('/')
+                && !text.starts_with("//")
+                && parts(text) == 2
+                && !text.ends_with('/')
+        }
+        _ => true,
+    }
 }
 
 /// What the corpus is written from.

@@ -45,10 +45,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         xds,
         rules,
     } = args;
-    let alike = match &xds {
-        Some(_) => Vec::new(),
-        None => rules.services_like(url.host().unwrap_or_default())?,
-    };
+    let host = url.host().unwrap_or_default().to_owned();
+    let folder = rules.clone();
+    let is_of_folder = xds.is_none();
     let mesh: Mesh = match xds {
         Some(address) => rules.mesh_of(&address)?,
         None => rules.mesh().await?,
@@ -65,8 +64,11 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Output::Json => writeln!(out, "{}", json::of(&explanation))?,
         Output::Text => {
             write!(out, "{explanation}")?;
-            if is_unknown(&explanation) && !alike.is_empty() {
-                writeln!(out, "the rules have {}", alike.join(", "))?;
+            if is_of_folder && is_unknown(&explanation) {
+                let alike = folder.services_like(&host)?;
+                if !alike.is_empty() {
+                    writeln!(out, "the rules have {}", alike.join(", "))?;
+                }
             }
         }
     }

@@ -26,7 +26,7 @@ const LONG: [&str; 12] = [
     "httproute",
     "grpcroute",
     "service",
-    "endpoint", // as `singular` makes it of Endpoints
+    "endpoints",
     "endpointslice",
 ];
 
@@ -44,6 +44,9 @@ pub(crate) fn singular(kind: &str) -> String {
         if kind == short || kind == long {
             return long.to_owned();
         }
+    }
+    if kind == "endpoints" {
+        return kind.to_owned(); // Kubernetes calls one of them so
     }
     if let Some(stem) = kind.strip_suffix("ies") {
         return format!("{stem}y");
@@ -78,6 +81,7 @@ mod tests {
             ("AuthorizationPolicies", "authorizationpolicy"),
             ("telemetries", "telemetry"),
             ("sidecar", "sidecar"),
+            ("Endpoints", "endpoints"),
         ] {
             assert_eq!(singular(text), kind, "{text}");
         }

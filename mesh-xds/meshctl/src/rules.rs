@@ -8,7 +8,7 @@ use mesh_tower::{Builder, Mesh, Node, RulesFrom};
 use crate::failure::{Failure, readable};
 
 /// Who the command is, and by which rules it goes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[group(skip)] // flattened beside the command's own arguments
 pub(crate) struct Args {
     /// A folder of rules, used without a control plane. Without it: GRPC_XDS_BOOTSTRAP (a file) or
@@ -50,20 +50,18 @@ impl Args {
         self.built(Mesh::builder().yaml(dir), "--config")
     }
 
-    /// The services of the folder, as `host:port`, whose host begins as this one does: the usual slip is in the port or
-    /// the namespace. None where there is no folder.
+    /// The services of the folder, as `host:port`, that a host may have meant: itself, what it is short for, or its
+    /// namesake in another namespace. None where there is no folder.
     pub(crate) fn services_like(&self, host: &str) -> Result<Vec<String>, Failure> {
         let Some(dir) = self.folder()? else {
             return Ok(Vec::new());
         };
         readable(&dir)?;
-        let namespace = self.namespace.as_deref().unwrap_or("default");
-        let node = Node::sidecar("meshctl", namespace);
-        let resources = mesh_istio::Config::load(&dir)?.config.resources(&node);
-        let first = |host: &str| host.split('.').next().map(str::to_ascii_lowercase);
+        let loaded = mesh_istio::Config::load(&dir)?;
+        let resources = loaded.config.resources(&self.node());
         let alike = resources.clusters.keys().filter_map(|name| {
             let name = IstioName::parse(name).filter(|name| name.subset.is_none())?;
-            (first(name.host) == first(host)).then(|| format!("{}:{}", name.host, name.port))
+            is_alike(name.host, host).then(|| format!("{}:{}", name.host, name.port))
         });
         Ok(alike.collect())
     }
@@ -75,15 +73,18 @@ impl Args {
 
     /// A mesh whose rules are named by a flag.
     fn built(self, builder: Builder, flag: &str) -> Result<Mesh, Failure> {
-        let namespace = self.namespace.as_deref().unwrap_or("default");
-        let node = Node::sidecar("meshctl", namespace).with_labels(self.labels);
-        let mut builder = builder.node(node);
+        let mut builder = builder.node(self.node());
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
         builder
             .build()
             .map_err(|error| Failure::Setup(format!("{error} (the rules are named by {flag})")))
+    }
+
+    fn node(&self) -> Node {
+        let namespace = self.namespace.as_deref().unwrap_or("default");
+        Node::sidecar("meshctl", namespace).with_labels(self.labels.clone())
     }
 
     /// The folder to use, if any: the flag, else the environment's folder unless there is a bootstrap.
@@ -104,4 +105,12 @@ impl Args {
         }
         Ok(None)
     }
+}
+
+/// Whether who called `host` may have meant the service `known`.
+fn is_alike(known: &str, host: &str) -> bool {
+    let first = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
+    let is_one_label = !host.contains('.');
+    known.eq_ignore_ascii_case(host)
+        || first(known) == first(host) && (is_one_label || known.contains(".svc."))
 }

@@ -1,7 +1,8 @@
 //! `envoy.config.endpoint.v3.ClusterLoadAssignment`.
 
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, Locality, Pipe, SocketAddress, address::Address as Kind, socket_address::PortSpecifier,
+    Address, HealthStatus, Locality, Pipe, SocketAddress, address::Address as Kind,
+    socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints,
@@ -165,6 +166,27 @@ fn of_addresses() -> Vec<Row> {
             let again = e.endpoints[0].lb_endpoints[0].clone();
             e.endpoints[0].lb_endpoints.push(again);
         })
+        .grpc(Refused(
+            "endpoints[0].lb_endpoints[2].endpoint.address: 127.0.0.1:1 is there twice",
+        )),
+        Row::new(
+            "A27: the same address twice, once out of use",
+            Taken("A27"),
+            |e| {
+                let mut again = e.endpoints[0].lb_endpoints[0].clone();
+                again.health_status = HealthStatus::Unhealthy.into();
+                e.endpoints[0].lb_endpoints.push(again);
+            },
+        ),
+        Row::new(
+            "A27: the same address twice, once draining",
+            Taken("A27"),
+            |e| {
+                let mut again = e.endpoints[0].lb_endpoints[0].clone();
+                again.health_status = HealthStatus::Draining.into();
+                e.endpoints[0].lb_endpoints.push(again);
+            },
+        )
         .grpc(Refused(
             "endpoints[0].lb_endpoints[2].endpoint.address: 127.0.0.1:1 is there twice",
         )),

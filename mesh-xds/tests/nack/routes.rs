@@ -195,6 +195,14 @@ pub(crate) fn rows() -> Vec<Row> {
     rows
 }
 
+fn no_retries(r: &mut RouteConfiguration) {
+    let policy = RetryPolicy {
+        num_retries: Some(UInt32Value { value: 0 }),
+        ..RetryPolicy::default()
+    };
+    retry(r, policy);
+}
+
 fn of_hosts_and_matches() -> Vec<Row> {
     use string_matcher::MatchPattern;
     vec![
@@ -247,6 +255,29 @@ fn of_hosts_and_matches() -> Vec<Row> {
                     Some(PathSpecifier::ConnectMatcher(ConnectMatcher::default()));
             },
         ),
+        Row::new(
+            "A28: nothing of a route whose prefix is of no method",
+            Taken("A28"),
+            |r| {
+                matched(r).path_specifier = Some(PathSpecifier::Prefix("/a/b/c".to_owned()));
+                no_retries(r);
+            },
+        ),
+        Row::new(
+            "A28: nothing of a route whose path is of no method",
+            Taken("A28"),
+            |r| {
+                matched(r).path_specifier = Some(PathSpecifier::Path("/a".to_owned()));
+                no_retries(r);
+            },
+        ),
+        Row::new("A28: a method", Taken("A28"), |r| {
+            matched(r).path_specifier = Some(PathSpecifier::Path("/a/b".to_owned()));
+            no_retries(r);
+        })
+        .grpc(Refused(
+            "virtual_hosts[0].routes[0].route.retry_policy.num_retries: must be at least 1",
+        )),
         Row::new("A28: path_separated_prefix", Taken("A28"), |r| {
             matched(r).path_specifier = Some(PathSpecifier::PathSeparatedPrefix("/a".to_owned()));
         })
@@ -371,13 +402,7 @@ fn of_actions() -> Vec<Row> {
                 }];
             },
         ),
-        Row::new("A44: num_retries of 0", Taken("A44"), |r| {
-            let policy = RetryPolicy {
-                num_retries: Some(UInt32Value { value: 0 }),
-                ..RetryPolicy::default()
-            };
-            retry(r, policy);
-        }).grpc(Refused("virtual_hosts[0].routes[0].route.retry_policy.num_retries: must be at least 1")),
+        Row::new("A44: num_retries of 0", Taken("A44"), no_retries).grpc(Refused("virtual_hosts[0].routes[0].route.retry_policy.num_retries: must be at least 1")),
         Row::new("A44: num_retries of 0 in a virtual host", Taken("A44"), |r| {
             r.virtual_hosts[0].retry_policy = Some(RetryPolicy {
                 num_retries: Some(UInt32Value { value: 0 }),

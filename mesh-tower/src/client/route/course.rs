@@ -19,6 +19,7 @@ use crate::mesh::Shared;
 use crate::telemetry::{Account, Begun, Edge, Toward};
 
 /// Envoy's flag for a request that a fault makes wait, or made.
+/// A delay on a route whose cluster is not there is not waited for, where Envoy waits and then tells `DI,NC`.
 const DELAYED: &str = "DI";
 
 /// What is known of a call before its route is.

@@ -5,11 +5,18 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 
-use envoy_types::pb::envoy::config::core::v3::{Address, Locality, address};
+use envoy_types::pb::envoy::config::core::v3::{Address, HealthStatus, Locality, address};
 use envoy_types::pb::envoy::config::endpoint::v3::{self as pb, lb_endpoint::HostIdentifier};
 
 use super::Invalid;
 use crate::decode::Faults;
+
+/// What gRPC does not read as "not there".
+const READ: [HealthStatus; 3] = [
+    HealthStatus::Unknown,
+    HealthStatus::Healthy,
+    HealthStatus::Draining,
+];
 
 pub(super) fn check(assignment: &pb::ClusterLoadAssignment) -> Result<(), Invalid> {
     let weighted = |group: &pb::LocalityLbEndpoints| {
@@ -41,13 +48,17 @@ fn key(locality: &Locality) -> (&str, &str, &str) {
     (&locality.region, &locality.zone, &locality.sub_zone)
 }
 
-/// No address stands twice anywhere in a load assignment.
+/// No address stands twice anywhere in a load assignment, among those that gRPC reads: endpoints of another health
+/// are left out before.
 fn unique(group: &pb::LocalityLbEndpoints, seen: &mut HashSet<SocketAddr>) -> Result<(), Invalid> {
     let mut faults = Faults::default();
     for (at, endpoint) in group.lb_endpoints.iter().enumerate() {
         let Some(HostIdentifier::Endpoint(host)) = &endpoint.host_identifier else {
             continue;
         };
+        if !READ.map(i32::from).contains(&endpoint.health_status) {
+            continue;
+        }
         // What is no address is told elsewhere.
         if let Some(address) = host.address.as_ref().and_then(socket)
             && !seen.insert(address)

@@ -67,8 +67,7 @@ fn virtual_host(host: &pb::VirtualHost, plugins: &Plugins<'_>) -> Result<(), Inv
 fn one(route: &pb::Route, plugins: &Plugins<'_>) -> Result<(), Invalid> {
     let mut faults = Faults::default();
     if let Some(wanted) = &route.r#match {
-        // gRPC looks no further into a route that it skips.
-        if !wanted.query_parameters.is_empty() {
+        if is_skipped(wanted) {
             return Ok(());
         }
         faults.take(matched(wanted).map_err(|e| e.within("match")));
@@ -77,6 +76,34 @@ fn one(route: &pb::Route, plugins: &Plugins<'_>) -> Result<(), Invalid> {
         faults.take(self::action(action, plugins).map_err(|e| e.within("route")));
     }
     faults.or(Some(()))
+}
+
+/// Whether gRPC looks no further into a route: no path of a call, `/service/method`, can match it. Here such a route is
+/// served, and its retries are not looked into either.
+fn is_skipped(wanted: &pb::RouteMatch) -> bool {
+    !wanted.query_parameters.is_empty()
+        || match &wanted.path_specifier {
+            Some(PathSpecifier::Prefix(text)) => !text.is_empty() && !begins_a_call(text),
+            Some(PathSpecifier::Path(text)) => !is_call(text),
+            _ => false,
+        }
+}
+
+fn begins_a_call(prefix: &str) -> bool {
+    let Some(rest) = prefix.strip_prefix('/') else {
+        return false;
+    };
+    match rest.split_once('/') {
+        None => true,
+        Some((service, method)) => !service.is_empty() && !method.contains('/'),
+    }
+}
+
+fn is_call(path: &str) -> bool {
+    let parts = path.strip_prefix('/').and_then(|rest| rest.split_once('/'));
+    parts.is_some_and(|(service, method)| {
+        !service.is_empty() && !method.is_empty() && !method.contains('/')
+    })
 }
 
 fn matched(wanted: &pb::RouteMatch) -> Result<(), Invalid> {
