@@ -8,6 +8,7 @@ use envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route_action::RequestMirrorPolicy;
 use http::{Request, Version};
+use http_body_util::BodyExt;
 use mesh_tower::{Body, EdgeStats, Mesh};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -160,6 +161,37 @@ async fn a_stream_that_has_ended_is_copied_to_its_end() {
             let copy = std::mem::take(&mut arrival.request);
             assert_eq!(length(copy).await, Some(0), "{protocol}");
         }
+    }
+}
+
+/// A stream without bytes has not ended: over HTTP/1.1 nobody asks it for more, over HTTP/2 it may have trailers.
+#[tokio::test]
+async fn a_stream_without_bytes_is_copied_to_its_end() {
+    for protocol in ["HTTP", "HTTP2"] {
+        let mut v2 = Stage::start().await;
+        let scene = scene(protocol, v2.backend.address, |_| {}).await;
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-end", "here".parse().unwrap());
+        let empty = http_body_util::Empty::<Bytes>::new();
+        let body = Body::new(empty.with_trailers(std::future::ready(Some(Ok(trailers)))));
+        let response = scene.mesh.client().post(URL, body).await.unwrap();
+        assert_eq!(text_of(response).await.1, "v1 0");
+        let mut arrival = v2.arrival().await;
+        let copy = std::mem::take(&mut arrival.request).into_body();
+        let copy = copy.collect().await.unwrap();
+        let end = copy.trailers().and_then(|all| all.get("x-end"));
+        assert_eq!(end.is_some(), protocol == "HTTP2", "{protocol}");
+        assert_eq!(copy.to_bytes(), "", "{protocol}");
+
+        let stream = http_body_util::StreamBody::new(tokio_stream::empty::<
+            Result<http_body::Frame<Bytes>, std::io::Error>,
+        >());
+        let request = Request::post(URL).header("content-length", "0");
+        let request = request.body(Body::new(stream)).unwrap();
+        let response = scene.mesh.client().send(request).await.unwrap();
+        assert_eq!(text_of(response).await.1, "v1 0");
+        let copy = std::mem::take(&mut v2.arrival().await.request);
+        assert_eq!(length(copy).await, Some(0), "{protocol}");
     }
 }
 
