@@ -47,7 +47,7 @@ limit=()
 if command -v timeout >/dev/null; then limit=(timeout -k 20 900); fi
 
 note "FAILED (the differential test against $name)"
-cargo build -p differential
+cargo build -p oracle -p differential # as the stage `oracle` has built them
 "${limit[@]}" "$TARGET/debug/differential"
 # The control: what is made wrong must be seen.
 "${limit[@]}" "$TARGET/debug/differential" --control --cases weights,bookinfo
@@ -63,5 +63,5 @@ tour=("$TARGET/release/bookinfo" tour --control-plane "http://$address" --config
 note "FAILED (the tour under $name)"
 "${limit[@]}" "${tour[@]}"
 note "FAILED (gRPC's dialect under $name)"
-"${limit[@]}" cargo test -p mesh-tower --features yaml --test calls -- --ignored dialect::
+"${limit[@]}" cargo test --workspace --test calls -- --ignored dialect::
 say "passed (the differential test, the tour and gRPC's dialect under $name)"
