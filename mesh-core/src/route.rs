@@ -16,7 +16,6 @@ mod template;
 mod timeout;
 mod virtual_host;
 
-pub use crate::request::is_grpc;
 pub use action::{Action, ClusterIndex, DirectResponse};
 pub use domain::{Domain, DomainTable, InvalidDomain};
 pub use fault::{ABORT_BODY, Abort, AbortBy, AbortStatus, Delay, DelayBy, Fault, Injected};

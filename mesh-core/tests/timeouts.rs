@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use mesh_core::request::is_grpc;
 use mesh_core::route::{
-    Choice, ClusterIndex, Forward, GrpcTimeout, Limits, MaxStream, Requested, Timeouts, is_grpc,
+    Choice, ClusterIndex, Forward, GrpcTimeout, Limits, MaxStream, Requested, Timeouts,
 };
 use parts::{headers, parts, values};
 

@@ -98,8 +98,9 @@ impl Builder {
     }
 
     fn admin_from_env(self) -> Self {
-        match variable("MESH_ADMIN").and_then(|address| address.into_string().ok()) {
-            Some(address) => self.admin(address),
+        match variable("MESH_ADMIN") {
+            // One that is no text is no address either, and is refused by that name.
+            Some(address) => self.admin(address.to_string_lossy()),
             None => self,
         }
     }

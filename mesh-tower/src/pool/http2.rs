@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Request;
 use http_body::Body as _;
-use mesh_core::route::is_grpc;
+use mesh_core::request::is_grpc;
 
 use self::answering::Rest;
 use self::connection::{Reserved, Shared, introduced};

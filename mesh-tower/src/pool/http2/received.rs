@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use mesh_core::request::content_length;
 
 /// Dropping it before its end resets the stream, unless an upload goes on.
 pub(crate) struct Received {
@@ -22,7 +22,7 @@ impl Received {
     pub(super) fn new(stream: RecvStream, headers: &HeaderMap) -> Self {
         let left = match stream.is_end_stream() {
             true => Some(0),
-            false => told_length(headers),
+            false => content_length(headers),
         };
         Self {
             stream,
@@ -66,19 +66,6 @@ impl Received {
         self.left
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
-}
-
-/// The length that the peer has told, if all that it has told is one number.
-fn told_length(headers: &HeaderMap) -> Option<u64> {
-    let number = |value: &HeaderValue| {
-        let text = value.to_str().ok()?;
-        // What `parse` admits beyond digits is a sign.
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        digits.then(|| text.parse::<u64>().ok())?
-    };
-    let mut told = headers.get_all(CONTENT_LENGTH).iter().map(number);
-    let first = told.next()??;
-    told.all(|other| other == Some(first)).then_some(first)
 }
 
 impl fmt::Debug for Received {
