@@ -11,6 +11,7 @@
 pub mod cluster;
 pub mod cow_map;
 pub mod explain;
+pub mod identity;
 pub mod lb;
 pub mod matcher;
 pub mod registry;
