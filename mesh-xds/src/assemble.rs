@@ -251,9 +251,10 @@ impl Assembler {
         self.clusters.set_endpoints(name, Assignment::Absent);
     }
 
-    /// Records that a load assignment was sent and cannot be used. What is known of it stays.
+    /// Records that a load assignment was sent and cannot be used. What is known of it stays; that it did not exist is
+    /// over, and of several faults the last one is told.
     pub(crate) fn endpoints_refused(&mut self, name: &Arc<str>, fault: Arc<str>) {
-        if !self.clusters.has_endpoints(name) {
+        if !self.clusters.knows_assignment(name) {
             self.clusters
                 .set_endpoints(Arc::clone(name), Assignment::Refused(fault));
         }
@@ -286,8 +287,10 @@ impl Assembler {
     pub(crate) fn ignored(&self) -> Vec<Arc<str>> {
         let tables = self.ignored.values().flatten().cloned();
         let listeners = self.listeners.iter().flat_map(Listeners::ignored);
-        let tables = tables.chain(listeners.map(Into::into));
-        tables.chain(self.clusters.ignored()).collect()
+        tables
+            .chain(listeners)
+            .chain(self.clusters.ignored())
+            .collect()
     }
 
     /// Whether that may differ, for a cluster or a load assignment, from when this was asked last.

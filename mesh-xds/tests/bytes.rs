@@ -422,8 +422,12 @@ fn errors_do_not_pile_up() {
             type_url: EDS.type_url().to_owned(),
             value: vec![0xff],
         };
-        let answer = rig.answer(EDS, &round.to_string(), vec![bad; 3]);
-        lengths.push(rig::error(&answer).len());
+        // A name that came back is left out of the first answer, and the second asks for it again.
+        let sent = rig.deliver(EDS, &round.to_string(), vec![bad; 3]);
+        let answer = sent
+            .iter()
+            .find(|request| request.type_url == EDS.type_url());
+        lengths.push(rig::error(answer.expect("an answer")).len());
         assert_eq!(rig.machine.status().rejected.len(), 3);
         // A faulty cluster that routes name, let go and name again, with no CDS in between.
         let to = |cluster| vec![wire::routes("9080", vec![wire::host("a", &[cluster])])];

@@ -7,10 +7,11 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
 };
 use envoy_types::pb::google::protobuf::Any;
-use histories::{difference, machine};
+use histories::{Defect, Kind, Seen, compared, machine};
+use mesh_core::cluster::Cluster;
 use mesh_core::snapshot::{Missing, Snapshot, TableKey};
-use mesh_xds::ResourceType;
 use mesh_xds::ads::{Machine, Variant};
+use mesh_xds::{Dialect, ResourceType};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wire::{CDS, EDS, RDS};
@@ -34,7 +35,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let mut machine = machine(Variant::Delta);
+        let mut machine = machine(Variant::Delta, Dialect::Sidecar);
         machine.want(TableKey::Port(9080));
         machine.connected();
         Self {
@@ -80,10 +81,18 @@ impl Rig {
         self.sent()
     }
 
-    fn port(&self) -> Option<u16> {
+    fn cluster(&self) -> Option<&Cluster> {
         let target = self.snapshot.tables.get(&TableKey::Port(9080))?.find("a")?;
-        let cluster = target.clusters.first()?.as_ref()?;
-        Some(cluster.endpoints.first().map_or(0, |e| e.address.port()))
+        target.clusters.first()?.as_deref()
+    }
+
+    fn port(&self) -> Option<u16> {
+        let first = self.cluster()?.endpoints.first();
+        Some(first.map_or(0, |e| e.address.port()))
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.cluster()?.fault.as_ref().map(ToString::to_string)
     }
 }
 
@@ -243,6 +252,36 @@ fn a_resource_under_another_name_or_without_content_is_refused() {
     assert_eq!(rig.port(), Some(1));
 }
 
+/// A server may first say that there is none, and then send one that cannot be used: calls are told why. What it
+/// said before decides nothing, as a state-of-the-world server says nothing of what does not exist.
+#[test]
+fn an_assignment_is_refused_though_it_did_not_exist_before_and_the_last_fault_is_told() {
+    let mut rig = Rig::new();
+    rig.sent();
+    rig.deliver(CDS, &[("one", wire::cluster("one"))], &[]);
+    rig.deliver(RDS, &[("9080", to_one())], &[]);
+    rig.deliver(EDS, &[], &["one"]);
+    assert_eq!((rig.port(), rig.fault()), (Some(0), None));
+    let bad = |priority| {
+        let mut message = wire::assignment("one", &[wire::addr(1)]);
+        message.endpoints[0].priority = priority;
+        [("one", wire::any(EDS, &message))]
+    };
+    rig.deliver(EDS, &bad(129), &[]);
+    let first = rig.fault().expect("a fault");
+    assert!(first.contains("129"), "{first}");
+    rig.deliver(EDS, &bad(130), &[]);
+    let last = rig.fault().expect("a fault");
+    assert!(last.contains("130"), "{last}");
+    // It is answered, by what is worth more than that there is none.
+    rig.deliver(EDS, &[], &["one"]);
+    assert_eq!(rig.fault(), Some(last));
+    rig.deliver(EDS, &[("one", wire::endpoints("one", 5))], &[]);
+    assert_eq!((rig.port(), rig.fault()), (Some(5), None));
+    rig.deliver(EDS, &bad(131), &[]);
+    assert_eq!((rig.port(), rig.fault()), (Some(5), None));
+}
+
 fn seed() -> u64 {
     let seed = std::env::var("MESH_XDS_SEED").map_or(0x6465_6c74, |text| {
         text.parse().expect("MESH_XDS_SEED is a number")
@@ -251,31 +290,78 @@ fn seed() -> u64 {
     seed
 }
 
-fn of_seed(seed: u64, hides_removals: bool) -> (Option<String>, usize) {
-    difference(&mut StdRng::seed_from_u64(seed), hides_removals, 0.1)
+fn of_seed(seed: u64, dialect: Dialect, kind: Kind, defect: Defect) -> Seen {
+    compared(&mut StdRng::seed_from_u64(seed), dialect, kind, defect)
 }
 
 const CASES: u64 = 400;
+const FAULTY: Kind = Kind::Faulty(0.2);
+
+/// All histories of a kind, which must end alike.
+fn equal(dialect: Dialect, kind: Kind) -> Vec<Seen> {
+    let first = seed();
+    let play = |seed| {
+        let seen = of_seed(seed, dialect, kind, Defect::None);
+        if let Some(text) = &seen.difference {
+            panic!("MESH_XDS_SEED={seed}: {text}");
+        }
+        seen
+    };
+    (first..first + CASES).map(play).collect()
+}
+
+/// How many of 200 histories show a defect.
+fn found(dialect: Dialect, kind: Kind, defect: Defect) -> usize {
+    let first = seed();
+    let seen = (first..first + 200)
+        .filter(|seed| of_seed(*seed, dialect, kind, defect).difference.is_some());
+    seen.count()
+}
 
 #[test]
 fn state_of_the_world_and_delta_are_equal() {
-    let first = seed();
-    let mut refused = 0;
-    for seed in first..first + CASES {
-        let (difference, nacks) = of_seed(seed, false);
-        if let Some(text) = difference {
-            panic!("MESH_XDS_SEED={seed}: {text}");
-        }
-        refused += usize::from(nacks > 0);
-    }
+    let refused = equal(Dialect::Sidecar, FAULTY)
+        .iter()
+        .filter(|seen| seen.nacks > 0)
+        .count();
     assert!(refused > 40, "the histories are too tame: {refused}");
+}
+
+#[test]
+fn they_are_equal_though_a_server_ignores_what_its_responses_have_crossed() {
+    let crossed = equal(Dialect::Sidecar, Kind::Crossed);
+    let crossed = crossed.iter().filter(|seen| seen.crossed > 0).count();
+    assert!(crossed > 40, "the histories are too tame: {crossed}");
 }
 
 /// The control: a server that does not say what it has removed is told apart.
 #[test]
 fn a_delta_server_that_hides_removals_is_seen() {
-    let first = seed();
-    let seen = (first..first + 200).filter(|seed| of_seed(*seed, true).0.is_some());
-    let seen = seen.count();
+    let seen = found(Dialect::Sidecar, FAULTY, Defect::HidesRemovals);
     assert!(seen > 100, "{seen} of 200");
+}
+
+/// The control: one that misses a request for good is told apart.
+#[test]
+fn a_server_that_never_reads_what_was_crossed_is_seen() {
+    let seen = found(Dialect::Sidecar, Kind::Crossed, Defect::IsDeaf);
+    assert!(seen > 10, "{seen} of 200");
+}
+
+#[test]
+fn they_are_equal_in_the_dialect_of_grpc() {
+    let refused = equal(Dialect::Grpc, FAULTY);
+    let refused = refused.iter().filter(|seen| seen.nacks > 0).count();
+    assert!(refused > 40, "the histories are too tame: {refused}");
+    let crossed = equal(Dialect::Grpc, Kind::Crossed);
+    let crossed = crossed.iter().filter(|seen| seen.crossed > 0).count();
+    assert!(crossed > 40, "the histories are too tame: {crossed}");
+}
+
+#[test]
+fn the_defects_of_servers_are_seen_in_the_dialect_of_grpc() {
+    let hidden = found(Dialect::Grpc, FAULTY, Defect::HidesRemovals);
+    assert!(hidden > 40, "{hidden} of 200");
+    let deaf = found(Dialect::Grpc, Kind::Crossed, Defect::IsDeaf);
+    assert!(deaf > 20, "{deaf} of 200");
 }

@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use envoy_types::pb::envoy::admin::v3::ClientResourceStatus;
-use envoy_types::pb::envoy::config::core::v3::{
-    AggregatedConfigSource, ConfigSource, HttpProtocolOptions, config_source::ConfigSourceSpecifier,
-};
-use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
+use envoy_types::pb::envoy::config::core::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::{
     RouteAction, RouteConfiguration, VirtualHost, route, route_action::MaxStreamDuration,
 };
@@ -25,7 +23,7 @@ use mesh_xds::{DOES_NOT_EXIST_AFTER, Dialect, ListenerName, Node, ResourceType, 
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use wire::{CDS, EDS, LDS, RDS};
+use wire::{CDS, EDS, LDS, RDS, ads, listener, listener_of, manager, router, typed};
 
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/wire.rs"]
@@ -255,58 +253,16 @@ fn asked(of: ResourceType, names: &[&str]) -> Asked {
     )
 }
 
-fn typed(name: &str, kind: &str) -> http::HttpFilter {
-    http::HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(ConfigType::TypedConfig(Any {
-            type_url: format!("type.googleapis.com/{kind}"),
-            value: Vec::new(),
-        })),
-        ..http::HttpFilter::default()
+const FAULT: &str = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+
+/// A filter whose configuration is not empty.
+fn set(name: &str, kind: &str) -> http::HttpFilter {
+    let mut filter = typed(name, kind);
+    if let Some(ConfigType::TypedConfig(config)) = &mut filter.config_type {
+        let headers = "x".to_owned();
+        prost::encoding::string::encode(3, &headers, &mut config.value);
     }
-}
-
-fn router() -> http::HttpFilter {
-    typed("router", "envoy.extensions.filters.http.router.v3.Router")
-}
-
-fn ads() -> Option<ConfigSource> {
-    let specifier = ConfigSourceSpecifier::Ads(AggregatedConfigSource::default());
-    Some(ConfigSource {
-        config_source_specifier: Some(specifier),
-        ..ConfigSource::default()
-    })
-}
-
-fn manager(routes: &str) -> http::HttpConnectionManager {
-    http::HttpConnectionManager {
-        route_specifier: Some(RouteSpecifier::Rds(http::Rds {
-            config_source: ads(),
-            route_config_name: routes.to_owned(),
-        })),
-        http_filters: vec![router()],
-        ..http::HttpConnectionManager::default()
-    }
-}
-
-fn listener_of(name: &str, manager: &http::HttpConnectionManager) -> Any {
-    const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let api = Any {
-        type_url: MANAGER.to_owned(),
-        value: manager.encode_to_vec(),
-    };
-    let listener = Listener {
-        name: name.to_owned(),
-        api_listener: Some(ApiListener {
-            api_listener: Some(api),
-        }),
-        ..Listener::default()
-    };
-    wire::any(LDS, &listener)
-}
-
-fn listener(name: &str, routes: &str) -> Any {
-    listener_of(name, &manager(routes))
+    filter
 }
 
 fn configuration(name: &str, hosts: Vec<VirtualHost>) -> RouteConfiguration {
@@ -615,6 +571,74 @@ fn a_listener_that_cannot_be_used_is_refused_with_its_place() {
             rig.deliver(LDS, vec![bad]);
             assert_eq!(rig.ports(), [1], "the last good one stays");
         }
+    }
+}
+
+/// A message with a field of a newer protocol.
+fn newer(message: &impl Message) -> Vec<u8> {
+    const NUMBER: u32 = 5000;
+    let mut bytes = message.encode_to_vec();
+    prost::encoding::uint32::encode(NUMBER, &1, &mut bytes);
+    bytes
+}
+
+#[test]
+fn what_listeners_ask_for_in_vain_is_counted_and_told() {
+    const UNKNOWN: &str = "fields that this version does not know have no effect";
+    for variant in BOTH {
+        let mut rig = Rig::configured(variant);
+        assert_eq!(rig.machine.status().ignored.join("\n"), "");
+        rig.machine.want(target("ratings:9080"));
+        rig.sent();
+        let mut with = http::HttpConnectionManager {
+            stream_idle_timeout: Some(PbDuration::default()),
+            ..manager(ROUTES)
+        };
+        with.http_filters.insert(0, set("fault", FAULT));
+        with.common_http_protocol_options = Some(HttpProtocolOptions {
+            idle_timeout: Some(PbDuration::default()),
+            ..HttpProtocolOptions::default()
+        });
+        let plain = listener_of("ratings:9080", &with);
+        let both = vec![
+            listener_of(TARGET, &with),
+            Any {
+                value: newer(&Listener::decode(&*plain.value).expect("a listener")),
+                ..plain
+            },
+        ];
+        assert_eq!(rig.deliver(LDS, both)[0].2, None, "an ACK");
+        let fault = format!("what HTTP filter \"fault\" ({FAULT:?}) is set to has no effect yet");
+        let several = |what| format!("listener \"ratings:9080\" and 1 other listeners: {what}");
+        let expected = [
+            several("common_http_protocol_options.idle_timeout has no effect yet"),
+            format!("listener \"ratings:9080\": {UNKNOWN}"),
+            several("stream_idle_timeout has no effect yet"),
+            several(&fault),
+        ];
+        assert_eq!(rig.machine.status().ignored[..], expected.map(Into::into));
+
+        let mut api = Listener::decode(&*listener(TARGET, ROUTES).value).expect("a listener");
+        if let Some(api) = api
+            .api_listener
+            .as_mut()
+            .and_then(|it| it.api_listener.as_mut())
+        {
+            api.value = newer(&manager(ROUTES));
+        }
+        let mended = listener("ratings:9080", ROUTES);
+        rig.deliver(LDS, vec![wire::any(LDS, &api), mended]);
+        let expected = format!("listener {TARGET:?}: {UNKNOWN}");
+        assert_eq!(rig.machine.status().ignored.join("\n"), expected);
+        rig.deliver(
+            LDS,
+            vec![listener(TARGET, ROUTES), listener("ratings:9080", ROUTES)],
+        );
+        assert_eq!(
+            rig.machine.status().ignored.join("\n"),
+            "",
+            "they are mended"
+        );
     }
 }
 

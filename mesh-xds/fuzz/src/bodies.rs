@@ -11,11 +11,11 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 };
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, route_match::PathSpecifier};
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Bootstrap, ResourceType};
+use mesh_xds::{Bootstrap, Dialect, ResourceType};
 use prost::Message;
 use rand::TryRng;
 
-use crate::histories::difference;
+use crate::histories::{Defect, Kind, compared};
 use crate::rig::Rig;
 use crate::wire::{self, CDS, EDS, RDS};
 
@@ -211,18 +211,26 @@ fn bootstrap_by(input: &[u8], used: fn(usize) -> usize) -> Result<(), String> {
     }
 }
 
-/// A history, chosen by the input, ends alike in both variants of the protocol.
+/// A history, chosen by the input, with load assignments that are refused, ends alike in both variants of the protocol.
 pub fn ads(input: &[u8]) -> Result<(), String> {
-    difference(&mut Bytes(input), false, 0.0)
-        .0
-        .map_or(Ok(()), Err)
+    let seen = compared(
+        &mut Bytes(input),
+        Dialect::Sidecar,
+        Kind::Faulty(0.1),
+        Defect::None,
+    );
+    seen.difference.map_or(Ok(()), Err)
 }
 
 /// The control: a delta server that does not say what it has removed.
 pub fn ads_broken(input: &[u8]) -> Result<(), String> {
-    difference(&mut Bytes(input), true, 0.0)
-        .0
-        .map_or(Ok(()), Err)
+    let seen = compared(
+        &mut Bytes(input),
+        Dialect::Sidecar,
+        Kind::Faulty(0.1),
+        Defect::HidesRemovals,
+    );
+    seen.difference.map_or(Ok(()), Err)
 }
 
 /// Chances by the bytes of an input, then zeros.

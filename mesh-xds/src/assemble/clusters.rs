@@ -19,7 +19,7 @@ use crate::decode::{Invalid, Rejected};
 use crate::dns::{Answer, Lookup};
 use build::{cluster_of, passing_through};
 use by_name::ByName;
-use ignored::Tally;
+pub(super) use ignored::Tally;
 use names::LookedUp;
 
 /// What a route finds behind a cluster's name.
@@ -109,6 +109,11 @@ impl Clusters {
 
     pub(super) fn has_endpoints(&self, name: &str) -> bool {
         self.endpoints.contains_key(name)
+    }
+
+    /// Whether a load assignment is there that can be used.
+    pub(super) fn knows_assignment(&self, name: &str) -> bool {
+        matches!(self.endpoints.get(name), Some(Assignment::Known(_)))
     }
 
     /// The load assignments that hold endpoints.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mesh_core::snapshot::Missing;
 
+use super::clusters::Tally;
 use crate::decode::listener::{ListenerResource, Routes};
 use crate::decode::route::RouteResource;
 use crate::listener_name::ListenerName;
@@ -256,27 +257,25 @@ impl Listeners {
         ports.map(|port| self.compose(port)).collect()
     }
 
-    /// What is in the resources in force and has no effect here.
-    pub(super) fn ignored(&self) -> impl Iterator<Item = String> {
-        let listeners =
-            self.listeners().filter_map(|(name, state)| {
-                let known = state.known()?;
-                let own = known.ignored.iter();
-                let own = own.map(move |what| format!("listener {name:?}: {what}"));
-                let inline: &[String] = match &known.routes {
-                    Routes::Inline(inline) => &inline.ignored,
-                    Routes::Named(_) => &[],
-                };
-                let inline = inline.iter();
-                Some(own.chain(
-                    inline.map(move |what| format!("listener {name:?}: route_config: {what}")),
-                ))
-            });
+    /// What is in the resources in force and has no effect here; of listeners each kind once, since there may be
+    /// thousands of them.
+    pub(super) fn ignored(&self) -> impl Iterator<Item = Arc<str>> {
+        let mut tally = Tally::default();
+        let mut inline = Vec::new();
+        for (name, state) in self.listeners() {
+            let Some(known) = state.known() else { continue };
+            tally.set(name, &known.ignored);
+            if let Routes::Inline(routes) = &known.routes {
+                let told = |what| format!("listener {name:?}: route_config: {what}").into();
+                inline.extend(routes.ignored.iter().map(told));
+            }
+        }
         let routes = self.routes().filter_map(|(name, state)| {
             let ignored = state.known()?.resource.ignored.iter();
-            Some(ignored.map(move |what| format!("route configuration {name:?}: {what}")))
+            Some(ignored.map(move |what| format!("route configuration {name:?}: {what}").into()))
         });
-        listeners.flatten().chain(routes.flatten())
+        let told: Vec<Arc<str>> = tally.told(["listener", "listeners"]).collect();
+        told.into_iter().chain(inline).chain(routes.flatten())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `envoy.config.listener.v3.Listener` of a client: the `api_listener` of gRPC A27, with the HTTP filters of gRPC A39.
 
+mod ignored;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +10,12 @@ use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifi
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
-use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{Any, Struct};
 use http::http_connection_manager::RouteSpecifier;
 use http::http_filter::ConfigType;
 use prost::Message;
 
+use super::ignored::Ignored;
 use super::route::{self, RouteResource, Timing};
 use super::{Faults, Invalid, message};
 
@@ -29,8 +32,8 @@ pub(crate) struct ListenerResource {
     pub(crate) routes: Routes,
     /// `common_http_protocol_options.max_stream_duration`, for routes that have none (gRPC A31).
     pub(crate) max_stream: Option<Duration>,
-    /// Optional filters that are not known here, in words.
-    pub(crate) ignored: Vec<String>,
+    /// What is in it and has no effect here, in words, each kind once.
+    pub(crate) ignored: Vec<Box<str>>,
 }
 
 /// The routes behind a listener.
@@ -49,20 +52,26 @@ pub(crate) fn name(bytes: &[u8]) -> Result<Arc<str>, Invalid> {
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<ListenerResource, Invalid> {
     let listener: Listener = message(bytes)?;
+    let mut ignored = Ignored::default();
+    ignored.unknown_fields(&listener, bytes);
+    ignored.listener(&listener);
     let api = listener.api_listener.and_then(|api| api.api_listener);
     let api = api.ok_or_else(|| {
         let reason = "is missing; a client needs one, the listener of a server is of no use to it";
         Invalid::new("api_listener.api_listener", reason)
     })?;
-    manager(&api, &listener.name).map_err(|error| error.within("api_listener.api_listener"))
+    manager(&api, &listener.name, ignored)
+        .map_err(|error| error.within("api_listener.api_listener"))
 }
 
-fn manager(api: &Any, listener: &str) -> Result<ListenerResource, Invalid> {
+fn manager(api: &Any, listener: &str, mut ignored: Ignored) -> Result<ListenerResource, Invalid> {
     if type_of(&api.type_url) != MANAGER {
         let reason = format_args!("{:?} is not {MANAGER}", api.type_url);
         return Err(Invalid::new("type_url", reason));
     }
     let manager: http::HttpConnectionManager = message(&api.value)?;
+    ignored.unknown_fields(&manager, &api.value);
+    ignored.manager(&manager);
     let mut faults = Faults::default();
     // gRPC A41: a client in a mesh believes no one's word for where a request came from.
     if manager.xff_num_trusted_hops != 0 {
@@ -72,18 +81,16 @@ fn manager(api: &Any, listener: &str) -> Result<ListenerResource, Invalid> {
         let field = "original_ip_detection_extensions";
         faults.add(Invalid::new(field, "is not empty"));
     }
-    let ignored = faults.take(filters(&manager.http_filters));
+    faults.take(filters(&manager.http_filters, &mut ignored));
     let options = manager.common_http_protocol_options.as_ref();
     let max_stream = options.and_then(|options| options.max_stream_duration);
     let max_stream = faults.take(max_stream.map(limit).transpose()).flatten();
     let routes = faults.take(routes(manager.route_specifier, listener, max_stream));
-    let decoded = ignored
-        .zip(routes)
-        .map(|(ignored, routes)| ListenerResource {
-            routes,
-            max_stream,
-            ignored,
-        });
+    let decoded = routes.map(|routes| ListenerResource {
+        routes,
+        max_stream,
+        ignored: ignored.kinds(),
+    });
     faults.or(decoded)
 }
 
@@ -145,10 +152,8 @@ fn inline(
 }
 
 /// gRPC A39: names that differ, the router at the end and nowhere else, and nothing unknown that is not optional.
-/// Returns what is left out.
-fn filters(filters: &[http::HttpFilter]) -> Result<Vec<String>, Invalid> {
+fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<(), Invalid> {
     let mut faults = Faults::default();
-    let mut ignored = Vec::new();
     let mut names = BTreeSet::new();
     if filters.is_empty() {
         faults.add(Invalid::new(
@@ -164,7 +169,9 @@ fn filters(filters: &[http::HttpFilter]) -> Result<Vec<String>, Invalid> {
         }
         let is_last = at + 1 == filters.len();
         let kind = faults.take(kind(filter).map_err(|error| error.within(path(""))));
-        let Some(kind) = kind else { continue };
+        let Some(Filter { kind, is_empty }) = kind else {
+            continue;
+        };
         match (kind == ROUTER, is_last) {
             (true, true) => {}
             (true, false) => {
@@ -177,12 +184,22 @@ fn filters(filters: &[http::HttpFilter]) -> Result<Vec<String>, Invalid> {
             }
             (false, false) => {}
         }
+        let name = &filter.name;
         if kind == ROUTER || KNOWN.contains(&&*kind) {
+            if !is_empty {
+                ignored.add(format!(
+                    "what HTTP filter {name:?} ({kind:?}) is set to has no effect yet"
+                ));
+            }
+            if filter.disabled {
+                ignored.add(format!(
+                    "disabled of HTTP filter {name:?} has no effect yet"
+                ));
+            }
             continue;
         }
-        let name = &filter.name;
         if filter.is_optional {
-            ignored.push(format!("the optional HTTP filter {name:?} ({kind:?})"));
+            ignored.add(format!("the optional HTTP filter {name:?} ({kind:?})"));
         } else {
             let reason = format_args!(
                 "{name:?} is of type {kind:?}, which is not known here; set is_optional if calls may go without it"
@@ -190,35 +207,52 @@ fn filters(filters: &[http::HttpFilter]) -> Result<Vec<String>, Invalid> {
             faults.add(Invalid::new(path(".typed_config"), reason));
         }
     }
-    faults.or(Some(ignored))
+    faults.or(Some(()))
+}
+
+/// What is known of a filter: the type of its configuration, and whether that sets anything.
+struct Filter {
+    kind: String,
+    is_empty: bool,
 }
 
 /// A filter is known by the type of its configuration, not by its name.
-fn kind(filter: &http::HttpFilter) -> Result<String, Invalid> {
+fn kind(filter: &http::HttpFilter) -> Result<Filter, Invalid> {
     let config = match &filter.config_type {
         Some(ConfigType::TypedConfig(config)) => config,
         Some(ConfigType::ConfigDiscovery(_)) => {
             // Of no type that is known, so only an optional one goes through.
-            return Ok("config_discovery".to_owned());
+            return Ok(Filter {
+                kind: "config_discovery".to_owned(),
+                is_empty: true,
+            });
         }
         None => return Err(Invalid::new("typed_config", "is missing")),
     };
     let outer = type_of(&config.type_url);
     if TYPED_STRUCTS.contains(&outer) {
-        let TypedStruct { type_url } =
+        let TypedStruct { type_url, value } =
             message(&config.value).map_err(|error| error.within("typed_config"))?;
-        return Ok(type_of(&type_url).to_owned());
+        return Ok(Filter {
+            kind: type_of(&type_url).to_owned(),
+            is_empty: value.is_none_or(|value| value.fields.is_empty()),
+        });
     }
-    Ok(outer.to_owned())
+    Ok(Filter {
+        kind: outer.to_owned(),
+        is_empty: config.value.is_empty(),
+    })
 }
 
 fn type_of(url: &str) -> &str {
     url.rsplit_once('/').map_or(url, |(_, name)| name)
 }
 
-/// `xds.type.v3.TypedStruct`, as much of it as names the type.
+/// `xds.type.v3.TypedStruct`; `udpa.type.v1.TypedStruct` has the same form.
 #[derive(Clone, PartialEq, prost::Message)]
 struct TypedStruct {
     #[prost(string, tag = "1")]
     type_url: String,
+    #[prost(message, optional, tag = "2")]
+    value: Option<Struct>,
 }

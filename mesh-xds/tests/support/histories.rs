@@ -6,42 +6,89 @@ use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 use envoy_types::pb::google::protobuf;
-use mesh_core::snapshot::{Snapshot, TableKey};
+use mesh_core::snapshot::{Snapshot, TableKey, Unserved};
 use mesh_xds::ads::{Machine, Peer, Variant};
-use mesh_xds::{Node, ResourceType};
+use mesh_xds::{Dialect, ListenerName, Node, ResourceType, Wanted};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::model::{Model, Response, State};
-use crate::wire::{self, CDS, EDS, RDS};
+use crate::wire::{self, CDS, EDS, LDS, RDS};
 
 const TABLES: [&str; 3] = ["9080", "9081", "http.80"];
+/// The targets of gRPC's dialect. The routes of each are named anew in each configuration.
+const TARGETS: [&str; 4] = ["h0:9080", "h1:9080", "h2:9080", "h1:80"];
+const NAMED: [&str; 2] = ["r0", "r1"];
 
-pub(crate) fn machine(variant: Variant) -> Machine {
+pub(crate) fn machine(variant: Variant, dialect: Dialect) -> Machine {
     let peer = Peer {
         variant,
         ..Peer::from("plane:15010")
     };
-    Machine::new(Node::sidecar("reviews", "default"), peer)
+    let node = Node::sidecar("reviews", "default").with_dialect(dialect);
+    Machine::new(node, peer)
+}
+
+/// The types of a dialect.
+fn types(dialect: Dialect) -> Vec<ResourceType> {
+    match dialect {
+        Dialect::Sidecar => wire::SIDECAR.to_vec(),
+        Dialect::Grpc => ResourceType::ALL.to_vec(),
+    }
+}
+
+/// What is in a history.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// Named resources are missing now and then, and so many of the load assignments are refused. Whoever holds the
+    /// last good one keeps it, so both variants have to be told of each at the same time.
+    Faulty(f64),
+    /// Nothing named is missing or refused. Responses of some types stay on the wire while requests go out, which a
+    /// state-of-the-world server then ignores: so one variant is told later than the other.
+    Crossed,
+}
+
+/// What is wrong with a server: the control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Defect {
+    None,
+    /// Of delta: it does not say what it has taken away.
+    HidesRemovals,
+    /// Of the state of the world: it does not read the request after one that was crossed.
+    IsDeaf,
+}
+
+/// What was seen of a history.
+pub(crate) struct Seen {
+    /// The first difference between the variants.
+    pub(crate) difference: Option<String>,
+    /// How many responses were refused.
+    pub(crate) nacks: usize,
+    /// How many requests were crossed by a response.
+    pub(crate) crossed: usize,
 }
 
 /// What both variants are told, in the same order.
 #[derive(Debug, Clone)]
 enum Step {
     Become(Box<State>),
-    Want(TableKey),
+    Want(Wanted),
     Break,
-    /// Requests go out, and responses come in by type in this order.
-    Round([ResourceType; 3]),
+    /// Requests go out, and responses of these types come in, in this order.
+    Round(Vec<ResourceType>),
     /// Rounds until nothing moves and all clocks have run out.
     Settle,
 }
 
 /// No cluster is bad here: what a bad one leaves in force depends on whether the server repeats it while
 /// nobody refers to it, and only a state-of-the-world server does.
-fn state(rng: &mut impl Rng, bad: f64) -> State {
+fn state(rng: &mut impl Rng, dialect: Dialect, kind: Kind) -> State {
     let mut state = State::default();
+    let (present, bad) = match kind {
+        Kind::Faulty(bad) => (0.8, bad),
+        Kind::Crossed => (1.0, 0.0),
+    };
     for at in 0..5 {
         let name = format!("c{at}");
         if rng.random_bool(0.7) {
@@ -58,7 +105,7 @@ fn state(rng: &mut impl Rng, bad: f64) -> State {
         }
     }
     for name in ["c2", "c3", "c4", "s0", "s1"] {
-        if rng.random_bool(0.8) {
+        if rng.random_bool(present) {
             let mut message = wire::assignment(name, &[wire::addr(rng.random_range(1..5))]);
             if rng.random_bool(bad) {
                 // An endpoint without an address is refused.
@@ -67,11 +114,23 @@ fn state(rng: &mut impl Rng, bad: f64) -> State {
             state[EDS as usize].insert(name.to_owned(), wire::any(EDS, &message));
         }
     }
-    for name in TABLES {
-        if rng.random_bool(0.8) {
+    let tables = match dialect {
+        Dialect::Sidecar => &TABLES[..],
+        Dialect::Grpc => &NAMED,
+    };
+    for &name in tables {
+        if rng.random_bool(present) {
             let hosts = (0..rng.random_range(0..4)).map(|at| host(at, rng));
             let any = wire::routes(name, hosts.collect());
             state[RDS as usize].insert(name.to_owned(), any);
+        }
+    }
+    if dialect == Dialect::Grpc {
+        for name in TARGETS {
+            if rng.random_bool(present) {
+                let any = wire::listener(name, NAMED[rng.random_range(0..NAMED.len())]);
+                state[LDS as usize].insert(name.to_owned(), any);
+            }
         }
     }
     state
@@ -85,21 +144,38 @@ fn host(at: u8, rng: &mut impl Rng) -> VirtualHost {
     wire::host(&format!("h{at}"), &clusters)
 }
 
-fn script(rng: &mut impl Rng, bad: f64) -> Vec<Step> {
-    let mut steps = vec![Step::Want(TableKey::Port(9080))];
+fn wanted(dialect: Dialect, rng: &mut impl Rng) -> Wanted {
+    match dialect {
+        Dialect::Sidecar => {
+            let table = TABLES[rng.random_range(0..TABLES.len())];
+            table.parse::<TableKey>().expect("a table").into()
+        }
+        Dialect::Grpc => {
+            let target = TARGETS[rng.random_range(0..TARGETS.len())];
+            target.parse::<ListenerName>().expect("host:port").into()
+        }
+    }
+}
+
+fn script(rng: &mut impl Rng, dialect: Dialect, kind: Kind) -> Vec<Step> {
+    let mut steps = vec![Step::Want(match dialect {
+        Dialect::Sidecar => TableKey::Port(9080).into(),
+        Dialect::Grpc => wanted(dialect, rng),
+    })];
     for _ in 0..rng.random_range(3..8) {
-        steps.push(Step::Become(Box::new(state(rng, bad))));
+        steps.push(Step::Become(Box::new(state(rng, dialect, kind))));
         for _ in 0..rng.random_range(0..4) {
             steps.push(match rng.random_range(0..6) {
                 0 => Step::Break,
-                1 => {
-                    let table = TABLES[rng.random_range(0..TABLES.len())];
-                    Step::Want(table.parse().expect("a table"))
-                }
+                1 => Step::Want(wanted(dialect, rng)),
                 _ => {
-                    let mut order = wire::SIDECAR;
+                    let mut order = types(dialect);
                     order.shuffle(rng);
-                    Step::Round(order)
+                    let count = match kind {
+                        Kind::Faulty(_) => order.len(),
+                        Kind::Crossed => rng.random_range(1..=order.len()),
+                    };
+                    Step::Round(order[..count].to_vec())
                 }
             });
         }
@@ -109,6 +185,14 @@ fn script(rng: &mut impl Rng, bad: f64) -> Vec<Step> {
     }
     steps.push(Step::Settle);
     steps
+}
+
+/// What a round has brought.
+#[derive(Default)]
+struct Heard {
+    anything: bool,
+    /// That something does not exist.
+    absence: bool,
 }
 
 /// One client and its server.
@@ -122,11 +206,12 @@ struct Side {
 }
 
 impl Side {
-    fn new(variant: Variant, hides_removals: bool) -> Self {
-        let mut machine = machine(variant);
+    fn new(variant: Variant, dialect: Dialect, defect: Defect) -> Self {
+        let mut machine = machine(variant, dialect);
         machine.connected();
-        let mut model = Model::default();
-        model.hides_removals = hides_removals;
+        let mut model = Model::new(dialect);
+        model.hides_removals = defect == Defect::HidesRemovals;
+        model.is_deaf = defect == Defect::IsDeaf;
         Self {
             variant,
             machine,
@@ -151,22 +236,23 @@ impl Side {
         self.model.push(self.is_delta());
     }
 
-    /// Returns whether anything arrived.
-    fn round(&mut self, order: [ResourceType; 3]) -> bool {
+    fn round(&mut self, order: &[ResourceType]) -> Heard {
         self.write();
-        let mut arrived = false;
-        for of in order {
+        let mut heard = Heard::default();
+        for &of in order {
             while let Some(response) = self.model.pending(of) {
-                arrived = true;
+                heard.anything = true;
                 match response {
                     Response::StateOfTheWorld(response) => self.machine.received(response),
-                    Response::Delta(response) => self.machine.at(0).received_delta(response),
+                    Response::Delta(response) => {
+                        heard.absence |= !response.removed_resources.is_empty();
+                        self.machine.at(0).received_delta(response);
+                    }
                 }
                 self.assemble();
             }
         }
-        self.write();
-        arrived
+        heard
     }
 
     fn assemble(&mut self) {
@@ -175,34 +261,22 @@ impl Side {
         }
     }
 
-    fn play(&mut self, step: &Step) -> Option<String> {
-        match step {
-            Step::Become(state) => self.model.state = (**state).clone(),
-            Step::Want(table) => drop(self.machine.want(*table)),
-            Step::Break => {
-                self.model.break_off();
-                self.machine.disconnected("gone", self.now, &mut self.rng);
-                self.machine.connected();
-            }
-            Step::Round(order) => drop(self.round(*order)),
-            Step::Settle => {
-                // Twice: what the clocks let go of may need something new.
-                for _ in 0..3 {
-                    while self.round(wire::SIDECAR) {}
-                    self.now += Duration::from_secs(20);
-                    self.assemble();
-                }
-                assert!(!self.model.has_unanswered(), "each response is answered");
-                return Some(self.described());
-            }
-        }
-        None
+    /// All clocks run out.
+    fn pass(&mut self) {
+        self.now += Duration::from_secs(20);
+        self.assemble();
+    }
+
+    fn break_off(&mut self) {
+        self.model.break_off();
+        self.machine.disconnected("gone", self.now, &mut self.rng);
+        self.machine.connected();
     }
 
     /// What is published and what is subscribed, but for texts and versions.
     fn described(&self) -> String {
         let mut text = format!("{:?}\n", self.model.names());
-        for name in TABLES {
+        for name in TABLES.into_iter().chain(["80"]) {
             let key: TableKey = name.parse().expect("a table");
             let Some(table) = self.snapshot.tables.get(&key) else {
                 continue;
@@ -229,6 +303,12 @@ impl Side {
                     format!("  {name} waits {:?}: {clusters:?}\n", target.waiting_for)
                 })
                 .collect();
+            // It is said why, which differs: one variant says at once what does not exist.
+            let unserved = table.unserved.iter().map(|(host, why)| {
+                let waits = matches!(why, Unserved::Waiting(_));
+                format!("  {host} unserved, waits: {waits}\n")
+            });
+            hosts.extend(unserved);
             hosts.sort();
             text.extend(hosts);
         }
@@ -236,27 +316,75 @@ impl Side {
     }
 }
 
-/// The first difference between the variants over one script, and how many resources were refused. `bad` is how many
-/// load assignments are refused: one that is, while nobody refers to its cluster or a stream begins, is sent again by a
-/// server of one variant only, and then may stand for an error in one and for no endpoints in the other.
-pub(crate) fn difference(
-    rng: &mut impl Rng,
-    hides_removals: bool,
-    bad: f64,
-) -> (Option<String>, usize) {
-    let steps = script(rng, bad);
-    let mut world = Side::new(Variant::StateOfTheWorld, false);
-    let mut delta = Side::new(Variant::Delta, hides_removals);
-    for (at, step) in steps.iter().enumerate() {
-        let (one, other) = (world.play(step), delta.play(step));
-        if one != other {
-            let text = format!(
-                "at step {at}\nstate of the world: {}\ndelta: {}",
-                one.unwrap_or_default(),
-                other.unwrap_or_default()
-            );
-            return (Some(text), 0);
+/// Both variants, which are told the same at the same time.
+struct Sides([Side; 2]);
+
+impl Sides {
+    /// Returns whether anything arrived.
+    fn round(&mut self, order: &[ResourceType]) -> bool {
+        let heard = self.0.each_mut().map(|side| side.round(order));
+        // One variant says at once what does not exist, and in the other only time tells it. A host that was let go
+        // meanwhile has let go of its endpoints, which may be the last good ones.
+        if heard.iter().any(|heard| heard.absence) {
+            self.0.iter_mut().for_each(Side::pass);
         }
+        self.0.iter_mut().for_each(Side::write);
+        heard.iter().any(|heard| heard.anything)
     }
-    (None, delta.model.nacks)
+
+    fn settle(&mut self) {
+        // Several times: what the clocks let go of may need something new.
+        for _ in 0..3 {
+            while self.round(&ResourceType::ALL) {}
+            self.0.iter_mut().for_each(Side::pass);
+        }
+        let has_unanswered = |side: &Side| side.model.has_unanswered();
+        assert!(
+            !self.0.iter().any(has_unanswered),
+            "each response is answered"
+        );
+    }
+
+    /// Returns in what they differ, where they must not.
+    fn play(&mut self, step: &Step) -> Option<String> {
+        match step {
+            Step::Become(state) => {
+                for side in &mut self.0 {
+                    side.model.state = (**state).clone();
+                }
+            }
+            Step::Want(wanted) => {
+                for side in &mut self.0 {
+                    side.machine.want(wanted.clone());
+                }
+            }
+            Step::Break => self.0.iter_mut().for_each(Side::break_off),
+            Step::Round(order) => drop(self.round(order)),
+            Step::Settle => {
+                self.settle();
+                let [world, delta] = self.0.each_ref().map(Side::described);
+                return (world != delta)
+                    .then(|| format!("state of the world: {world}\ndelta: {delta}"));
+            }
+        }
+        None
+    }
+}
+
+/// Plays one script in both variants.
+pub(crate) fn compared(rng: &mut impl Rng, dialect: Dialect, kind: Kind, defect: Defect) -> Seen {
+    let steps = script(rng, dialect, kind);
+    let variants = [Variant::StateOfTheWorld, Variant::Delta];
+    let mut sides = Sides(variants.map(|variant| Side::new(variant, dialect, defect)));
+    let mut steps = steps.iter().enumerate();
+    let difference = steps.find_map(|(at, step)| {
+        let text = sides.play(step)?;
+        Some(format!("at step {at}\n{text}"))
+    });
+    let [world, delta] = &sides.0;
+    Seen {
+        difference,
+        nacks: delta.model.nacks,
+        crossed: world.model.crossed,
+    }
 }

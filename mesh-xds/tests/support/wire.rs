@@ -7,17 +7,22 @@ use envoy_types::pb::envoy::config::cluster::v3::{
     cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
 };
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, SocketAddress, address, socket_address::PortSpecifier,
+    Address, AggregatedConfigSource, ConfigSource, SocketAddress, address,
+    config_source::ConfigSourceSpecifier, socket_address::PortSpecifier,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint::HostIdentifier,
 };
+use envoy_types::pb::envoy::config::listener::v3::{ApiListener, Listener};
 use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, WeightedCluster, route,
     route_action::ClusterSpecifier, route_match::PathSpecifier, weighted_cluster::ClusterWeight,
 };
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse;
 use envoy_types::pb::google::protobuf::{Any, UInt32Value};
+use http::http_connection_manager::RouteSpecifier;
+use http::http_filter::ConfigType;
 use mesh_xds::ResourceType;
 use prost::Message;
 
@@ -153,6 +158,62 @@ pub(crate) fn routes(name: &str, hosts: Vec<VirtualHost>) -> Any {
         ..RouteConfiguration::default()
     };
     any(RDS, &message)
+}
+
+/// A filter whose configuration is empty.
+pub(crate) fn typed(name: &str, kind: &str) -> http::HttpFilter {
+    http::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(Any {
+            type_url: format!("type.googleapis.com/{kind}"),
+            value: Vec::new(),
+        })),
+        ..http::HttpFilter::default()
+    }
+}
+
+pub(crate) fn router() -> http::HttpFilter {
+    typed("router", "envoy.extensions.filters.http.router.v3.Router")
+}
+
+pub(crate) fn ads() -> Option<ConfigSource> {
+    let specifier = ConfigSourceSpecifier::Ads(AggregatedConfigSource::default());
+    Some(ConfigSource {
+        config_source_specifier: Some(specifier),
+        ..ConfigSource::default()
+    })
+}
+
+/// One that leads to these routes.
+pub(crate) fn manager(routes: &str) -> http::HttpConnectionManager {
+    http::HttpConnectionManager {
+        route_specifier: Some(RouteSpecifier::Rds(http::Rds {
+            config_source: ads(),
+            route_config_name: routes.to_owned(),
+        })),
+        http_filters: vec![router()],
+        ..http::HttpConnectionManager::default()
+    }
+}
+
+pub(crate) fn listener_of(name: &str, manager: &http::HttpConnectionManager) -> Any {
+    const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let api = Any {
+        type_url: MANAGER.to_owned(),
+        value: manager.encode_to_vec(),
+    };
+    let listener = Listener {
+        name: name.to_owned(),
+        api_listener: Some(ApiListener {
+            api_listener: Some(api),
+        }),
+        ..Listener::default()
+    };
+    any(LDS, &listener)
+}
+
+pub(crate) fn listener(name: &str, routes: &str) -> Any {
+    listener_of(name, &manager(routes))
 }
 
 pub(crate) fn response(

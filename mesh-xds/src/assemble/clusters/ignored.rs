@@ -1,4 +1,4 @@
-//! What the clusters and load assignments in use ask for and do not get: counted as they come and go, since there
+//! What the resources in use ask for and do not get: counted as they come and go, since there
 //! may be ten thousand of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Which resources of one type hold something that has no effect, kind by kind.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(in super::super) struct Tally {
     kinds: BTreeMap<Box<str>, BTreeSet<Arc<str>>>,
     of: HashMap<Arc<str>, Vec<Box<str>>>,
     changed: bool,
@@ -14,7 +14,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// This is what a resource holds now.
-    pub(super) fn set(&mut self, name: &Arc<str>, kinds: &[Box<str>]) {
+    pub(in super::super) fn set(&mut self, name: &Arc<str>, kinds: &[Box<str>]) {
         if self.of.get(name).map_or(&[][..], Vec::as_slice) == kinds {
             return;
         }
@@ -28,7 +28,7 @@ impl Tally {
     }
 
     /// The resource is gone, or nobody uses it.
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(in super::super) fn remove(&mut self, name: &str) {
         let Some((name, kinds)) = self.of.remove_entry(name) else {
             return;
         };
@@ -44,12 +44,12 @@ impl Tally {
     }
 
     /// Whether [`Self::told`] differs from when this was asked last.
-    pub(super) fn take_changed(&mut self) -> bool {
+    pub(in super::super) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
 
     /// Each kind once: in how many resources, and in which first. `what` they are in singular and plural.
-    pub(super) fn told(&self, [one, many]: [&str; 2]) -> impl Iterator<Item = Arc<str>> {
+    pub(in super::super) fn told(&self, [one, many]: [&str; 2]) -> impl Iterator<Item = Arc<str>> {
         self.kinds.iter().filter_map(move |(kind, names)| {
             let first = names.first()?;
             let text = match names.len() {
