@@ -96,6 +96,9 @@ pub enum SanFault {
     /// More than one: which of them would be asked is a matter of taste (SPIFFE, X.509-SVID 2).
     #[error("the certificate has {0} URI names; a workload's has one")]
     SeveralUris(usize),
+    /// There is one, and it is no text.
+    #[error("the certificate's URI name cannot be read, so it is no workload's")]
+    Unreadable,
     /// The URI name is no id.
     #[error("the certificate's URI name {0:?} is no SPIFFE id of a workload")]
     NotSpiffe(Box<str>),
@@ -118,6 +121,7 @@ impl Sans {
     pub fn workload(&self) -> Result<SpiffeId, SanFault> {
         match (&*self.uri, self.unreadable) {
             ([], 0) => Err(SanFault::NoUri),
+            ([], 1) => Err(SanFault::Unreadable),
             ([one], 0) => one.parse().map_err(|_| SanFault::NotSpiffe(one.clone())),
             (all, unreadable) => Err(SanFault::SeveralUris(all.len() + unreadable)),
         }
@@ -179,10 +183,11 @@ impl PeerRule {
                 let host = host.ok_or(SanFault::NoHost)?;
                 let wanted = match host.parse() {
                     Ok(address) => SanMatcher::Ip(address),
-                    Err(_) => {
-                        let name: Result<DnsPattern, _> = host.parse();
-                        SanMatcher::Dns(name.map_err(|_| SanFault::NoHost)?)
-                    }
+                    // A name that was called is one name: a wildcard in it would meet what others are called.
+                    Err(_) => match host.parse::<DnsPattern>() {
+                        Ok(name) if !name.is_wild() => SanMatcher::Dns(name),
+                        _ => return Err(SanFault::NoHost),
+                    },
                 };
                 match wanted.meets(sans) {
                     true => Ok(()),

@@ -61,24 +61,33 @@ impl SanMatcher {
 }
 
 impl DnsPattern {
-    /// Whether a name of a certificate is this one. A wildcard of the certificate stands for one label here.
+    /// Whether a name of a certificate is this one. A wildcard of the certificate stands for one label here, and one of the
+    /// pattern for one there; a pattern with a wildcard also meets the same text.
     pub fn meets(&self, name: &str) -> bool {
-        if let Some(rest) = name.strip_prefix("*.") {
-            let own = self.0.split_once('.');
-            return own.is_some_and(|(label, own)| label != "*" && same(own, rest));
+        match (self.0.strip_prefix("*."), name.strip_prefix("*.")) {
+            (None, None) => self.0.eq_ignore_ascii_case(name),
+            (None, Some(rest)) => is_below(&self.0, rest),
+            (Some(rest), None) => is_below(name, rest),
+            (Some(wanted), Some(rest)) => wanted.eq_ignore_ascii_case(rest),
         }
-        match self.0.strip_prefix("*.") {
-            Some(rest) => name
-                .split_once('.')
-                .is_some_and(|(label, name)| !label.is_empty() && same(rest, name)),
-            None => same(&self.0, name),
-        }
+    }
+
+    /// Whether it is more than one name.
+    pub fn is_wild(&self) -> bool {
+        self.0.starts_with("*.")
     }
 }
 
-/// A wildcard needs two labels behind it to stand before: `*.com` meets nothing.
-fn same(wanted: &str, name: &str) -> bool {
-    wanted.eq_ignore_ascii_case(name)
+/// Whether a name is one label before a parent. A parent of one label has no wildcard before it: `*.com` is nobody's.
+fn is_below(name: &str, parent: &str) -> bool {
+    let cut = name.split_once('.');
+    parent.contains('.')
+        && cut.is_some_and(|(label, rest)| is_label(label) && parent.eq_ignore_ascii_case(rest))
+}
+
+fn is_label(label: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=63).contains(&label.len()) && label.bytes().all(allowed)
 }
 
 impl FromStr for DnsPattern {
@@ -86,10 +95,6 @@ impl FromStr for DnsPattern {
 
     fn from_str(text: &str) -> Result<Self, NotOneName> {
         let name = text.strip_prefix("*.").unwrap_or(text);
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-        let is_label = |label: &str| {
-            (1..=63).contains(&label.len()) && label.bytes().all(allowed)
-        };
         let wild = name.len() < text.len();
         let labels = name.split('.').count();
         let is_name = name.len() <= 253 && name.split('.').all(is_label) && (!wild || labels > 1);
