@@ -8,9 +8,11 @@
 //! [`VirtualHost`](route::VirtualHost) the first matching [`Route`](route::Route), the route a
 //! cluster by weight, and the cluster's [`Balancer`](lb::Balancer) the index of an endpoint.
 
+pub mod authz;
 pub mod cluster;
 pub mod cow_map;
 pub mod explain;
+pub mod identity;
 pub mod istiod;
 pub mod lb;
 pub mod matcher;
