@@ -117,7 +117,7 @@ impl Files {
 }
 
 /// Reads the folder; what was read is known again by its fingerprint.
-fn look(folder: &Path, crypto: &Crypto) -> ([u8; 32], Result<Material, FilesError>) {
+pub(super) fn look(folder: &Path, crypto: &Crypto) -> ([u8; 32], Result<Material, FilesError>) {
     match consistent(folder) {
         Ok(texts) => {
             let all = [&*texts.chain, &texts.key, &texts.roots];

@@ -142,6 +142,11 @@ impl Server {
         }
     }
 
+    #[cfg(test)]
+    pub(super) const fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
     /// rustls says that there is no protocol in common, and not which there were.
     fn failed(&self, offered: &[Box<[u8]>], error: std::io::Error) -> TlsError {
         let accepted = &self.config.alpn_protocols;
