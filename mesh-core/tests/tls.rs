@@ -28,7 +28,7 @@ fn terms(peer: PeerRule) -> ClientTerms {
 fn rules() -> Vec<PeerRule> {
     let string = |matcher| one_of(&[SanMatcher::Uri(matcher)]);
     let text = || b"spiffe://a/b"[..].into();
-    let domain = |name: &str| name.parse().unwrap();
+    let domain = |name: &str| name.parse().expect("a trust domain");
     vec![
         PeerRule::InMesh,
         PeerRule::Host,
@@ -38,13 +38,13 @@ fn rules() -> Vec<PeerRule> {
         string(StringMatcher::Suffix(text())),
         string(StringMatcher::Contains(text())),
         string(StringMatcher::Regex(
-            FullRegex::new("spiffe://a/b").unwrap(),
+            FullRegex::new("spiffe://a/b").expect("a pattern"),
         )),
         string(StringMatcher::Exact(text()).ignoring_case()),
-        one_of(&["a.b".parse().map(SanMatcher::Dns).unwrap()]),
+        one_of(&["a.b".parse().map(SanMatcher::Dns).expect("a name")]),
         one_of(&[exact("a.b")]),
-        one_of(&["10.0.0.1".parse().map(SanMatcher::Ip).unwrap()]),
-        one_of(&["10.0.0.1".parse().map(SanMatcher::Dns).unwrap()]),
+        one_of(&["10.0.0.1".parse().map(SanMatcher::Ip).expect("a name")]),
+        one_of(&["10.0.0.1".parse().map(SanMatcher::Dns).expect("a name")]),
         one_of(&[exact("a"), exact("b")]),
         // One name that is written like two.
         one_of(&[exact("a\", URI \"b")]),

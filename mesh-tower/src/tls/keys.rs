@@ -18,7 +18,13 @@ use super::crypto::Crypto;
 /// ```
 /// let pem = b"no key";
 /// assert!(mesh_tower::PrivateKey::from_pem(pem).is_err());
-/// fn takes(key: mesh_tower::PrivateKey) { drop(key) }
+/// fn taken(key: mesh_tower::PrivateKey) { drop(key); }
+/// // What follows compiles for a type that has these traits.
+/// fn all(one: String, other: String) -> bool {
+///     format!("{one:?} {one}");
+///     drop(serde_json::to_string(&one));
+///     one.clone() == other
+/// }
 /// ```
 /// ```compile_fail,E0277
 /// fn shown(key: mesh_tower::PrivateKey) { format!("{key:?}"); }

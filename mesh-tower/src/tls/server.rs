@@ -150,8 +150,9 @@ impl Server {
     /// rustls says that there is no protocol in common, and not which there were.
     fn failed(&self, offered: &[Box<[u8]>], error: std::io::Error) -> TlsError {
         let accepted = &self.config.alpn_protocols;
-        let common = |name: &Box<[u8]>| accepted.iter().any(|ours| ours[..] == name[..]);
-        match offered.is_empty() || accepted.is_empty() || offered.iter().any(common) {
+        let mut offers = offered.iter();
+        let common = offers.any(|name| accepted.iter().any(|ours| ours[..] == name[..]));
+        match offered.is_empty() || accepted.is_empty() || common {
             true => TlsError::of(&self.who, error),
             false => TlsError::NoProtocol(
                 Arc::clone(&self.who),
