@@ -50,7 +50,6 @@ impl Client {
             .map_err(|error| TlsError::Cryptography(Arc::clone(&terms.who), error))?;
         let offering = |protocol| {
             let mut config = base.clone();
-            config.enable_sni = sni.is_some();
             config.alpn_protocols = terms.alpn.offered(protocol);
             Arc::new(config)
         };
@@ -76,7 +75,7 @@ impl Client {
         let failed = |error| TlsError::of(&self.who, error);
         let name = match &self.sni {
             Some(name) => name.clone(),
-            // Not sent; rustls wants one.
+            // rustls wants one, and does not send an address.
             None => tcp.peer_addr().map_err(failed)?.ip().into(),
         };
         let connecting = TlsConnector::from(self.config(protocol, host)).connect(name, tcp);

@@ -130,11 +130,23 @@ pub(super) fn look(folder: &Path, crypto: &Crypto) -> ([u8; 32], Result<Material
     }
 }
 
-/// The files as they were at one moment: the same when they are read a second time.
+/// The files as they were at one moment: behind a link that is the same after they were read, or the same when they are
+/// read a second time.
 fn consistent(folder: &Path) -> Result<Texts, FilesError> {
+    let link = || std::fs::read_link(folder.join(DATA)).ok();
     for _ in 0..ATTEMPTS {
-        let first = texts(folder)?;
-        if texts(folder)? == first {
+        let target = link();
+        // Read through the link, a file could be of before a swap and the next one of after it.
+        let place = target
+            .as_ref()
+            .map_or_else(|| folder.to_owned(), |target| folder.join(target));
+        let read = texts(&place);
+        if link() != target {
+            // What was behind it may be half gone.
+            continue;
+        }
+        let first = read?;
+        if target.is_some() || texts(&place)? == first {
             return Ok(first);
         }
     }
@@ -142,9 +154,6 @@ fn consistent(folder: &Path) -> Result<Texts, FilesError> {
 }
 
 fn texts(folder: &Path) -> Result<Texts, FilesError> {
-    // Read through the link, a file could be of before a swap and the next one of after it.
-    let target = std::fs::read_link(folder.join(DATA));
-    let folder = target.map_or_else(|_| folder.to_owned(), |target| folder.join(target));
     let has = |layout: &Layout| layout.iter().any(|name| folder.join(name).exists());
     let layout = match !has(&ISTIO) && has(&KUBERNETES) {
         true => KUBERNETES,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::pki::{Authority, Leaf, REVIEWS, crypto, named};
 use super::scene::{Clock, empty_store};
-use crate::tls::files::{EVERY, Files};
+use crate::tls::files::{EVERY, Files, FilesError, look};
 use crate::tls::store::Store;
 
 const ISTIO: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
@@ -162,7 +162,8 @@ async fn a_secret_of_kubernetes_is_swapped_by_its_link() {
     assert_eq!(store.refusal(), None);
 }
 
-/// A writer that swaps as fast as it can: never a pair that is torn, not even for a moment.
+/// A writer that swaps as fast as it can, as the kubelet does: a new folder, the link, and the old one away. Whatever is
+/// read is whole.
 #[cfg(unix)]
 #[test]
 fn a_swap_while_it_is_read_tears_nothing() {
@@ -172,35 +173,34 @@ fn a_swap_while_it_is_read_tears_nothing() {
     let root = Authority::new("the mesh");
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for name in ["..1", "..2"] {
-        std::fs::create_dir(at(name)).unwrap();
-        write(&at(name), ISTIO, &root.workload(REVIEWS), &root);
-    }
-    symlink("..1", at("..data")).unwrap();
+    let leaves = [(); 2].map(|()| root.workload(REVIEWS));
+    let put = |turn: usize| {
+        let name = format!("..{turn}");
+        std::fs::create_dir(at(&name)).unwrap();
+        write(&at(&name), ISTIO, &leaves[turn % 2], &root);
+        symlink(name, at("..new")).unwrap();
+        std::fs::rename(at("..new"), at("..data")).unwrap();
+    };
+    put(0);
     let over = AtomicBool::new(false);
     let (taken, torn) = std::thread::scope(|scope| {
         scope.spawn(|| {
-            for name in ["..2", "..1"].into_iter().cycle() {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-                symlink(name, at("..new")).unwrap();
-                std::fs::rename(at("..new"), at("..data")).unwrap();
+            let swapping = (1..).take_while(|_| !over.load(Ordering::Relaxed));
+            for turn in swapping {
+                put(turn);
+                std::fs::remove_dir_all(at(&format!("..{}", turn - 1))).unwrap();
             }
         });
-        let read = scope.spawn(|| {
-            let (mut taken, mut torn) = (0, Vec::new());
-            for _ in 0..200 {
-                match crate::tls::files::look(folder.path(), &crypto()).1 {
-                    Ok(_) => taken += 1,
-                    Err(crate::tls::files::FilesError::Moving(_)) => {}
-                    Err(error) => torn.push(error.to_string()),
-                }
+        let (mut taken, mut torn) = (0, Vec::new());
+        for _ in 0..500 {
+            match look(folder.path(), &crypto()).1 {
+                Ok(_) => taken += 1,
+                Err(FilesError::Moving(_)) => {}
+                Err(error) => torn.push(error.to_string()),
             }
-            over.store(true, Ordering::Relaxed);
-            (taken, torn)
-        });
-        read.join().unwrap()
+        }
+        over.store(true, Ordering::Relaxed);
+        (taken, torn)
     });
     assert_eq!(torn, [""; 0]);
     assert!(taken > 0, "nothing was read between two swaps");

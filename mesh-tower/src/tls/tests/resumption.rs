@@ -127,6 +127,9 @@ async fn a_server_gives_neither_tickets_nor_early_data() {
     assert!(tickets(&control).await > 0);
     let config = server.config();
     assert_eq!(tickets(config).await, 0);
-    assert_eq!(config.max_early_data_size, 0);
+    assert_eq!(
+        (config.send_tls13_tickets, config.max_early_data_size),
+        (0, 0)
+    );
     assert!(!config.send_half_rtt_data);
 }
