@@ -20,6 +20,7 @@ pub mod registry;
 pub mod request;
 pub mod route;
 pub mod snapshot;
+pub mod tls;
 
 pub use cow_map::CowMap;
 pub use registry::Registry;

@@ -61,4 +61,4 @@ pub use server::{
 pub use telemetry::MetricsBridge;
 pub use telemetry::{AccessLog, Accounted, EdgeStats, FaultStats, MirrorStats, Propagation, Stats};
 #[cfg(feature = "tls")]
-pub use tls::CryptoProvider;
+pub use tls::{CryptoProvider, Identity, InvalidPem, Material, PrivateKey, Roots};

@@ -116,11 +116,7 @@ impl Configs {
             provider,
             roots: own,
         } = settings;
-        let provider = provider.or_else(|| CryptoProvider::get_default().cloned());
-        let provider = provider.or_else(compiled_in).ok_or(
-            "there is no cryptography for TLS: switch on the feature `aws-lc-rs` or `ring` of mesh-tower, or give the builder a `crypto_provider`",
-        )?;
-        let base = ClientConfig::builder_with_provider(provider)
+        let base = ClientConfig::builder_with_provider(self::provider(provider)?)
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("the cryptography cannot do TLS: {error}"))?
             .with_root_certificates(trusted(own)?)
@@ -153,6 +149,16 @@ fn trusted(own: Vec<CertificateDer<'static>>) -> Result<RootCertStore, String> {
         reason.push_str(&format!(": {error}"));
     }
     Err(reason)
+}
+
+/// The cryptography that is given, else the process's, else the one compiled in.
+pub(super) fn provider(
+    given: Option<Arc<CryptoProvider>>,
+) -> Result<Arc<CryptoProvider>, &'static str> {
+    let provider = given.or_else(|| CryptoProvider::get_default().cloned());
+    provider.or_else(compiled_in).ok_or(
+        "there is no cryptography for TLS: switch on the feature `aws-lc-rs` or `ring` of mesh-tower, or give the builder a `crypto_provider`",
+    )
 }
 
 fn compiled_in() -> Option<Arc<CryptoProvider>> {

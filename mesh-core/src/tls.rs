@@ -1,0 +1,211 @@
+//! TLS between workloads, as data: what a connection has to be, and whom it is for. Nothing here opens one.
+//!
+//! Two terms are equal when they would lead to the same connection, so that pools can be keyed by them. They are compared
+//! by a text that is made once: matchers hold compiled expressions, which cannot be compared.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::cluster::Protocol;
+use crate::identity::{PeerRule, SanMatcher};
+use crate::matcher::StringMatcher;
+
+/// The terms of a connection that we open (`UpstreamTlsContext`).
+#[derive(Debug, Clone)]
+pub struct ClientTerms {
+    /// Whose terms they are, for errors. It decides nothing and is not compared.
+    pub who: Arc<str>,
+    /// Whether we show our own certificate (Istio's `MUTUAL` and `ISTIO_MUTUAL`).
+    pub identity: bool,
+    /// Whom the server's certificate must name.
+    pub peer: PeerRule,
+    /// The server name that is sent; none is sent without one.
+    pub sni: Option<Arc<str>>,
+    /// The protocols that are offered.
+    pub alpn: Alpn,
+}
+
+/// The terms of a connection that comes in (`DownstreamTlsContext`).
+#[derive(Debug, Clone)]
+pub struct ServerTerms {
+    /// Whose terms they are, for errors. It decides nothing and is not compared.
+    pub who: Arc<str>,
+    /// What the client must show.
+    pub client: ClientAuth,
+    /// The protocols that are accepted, the dearest first.
+    pub alpn: Box<[Box<[u8]>]>,
+}
+
+/// What a client must show. There is nothing between: a certificate that is asked for and may be left out proves nothing.
+#[derive(Debug, Clone)]
+pub enum ClientAuth {
+    /// A certificate that the rule takes (`require_client_certificate`).
+    Required(PeerRule),
+    /// None, and none is asked for: the client stays anonymous.
+    None,
+}
+
+/// What a client offers by ALPN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alpn {
+    /// Istio's names for the protocol, by which its PERMISSIVE listeners know a peer of the mesh, then the common one.
+    Istio,
+    /// The protocol's common name alone.
+    OfProtocol,
+    /// This list, whatever the protocol is (`alpn_protocols`).
+    Exactly(Box<[Box<[u8]>]>),
+}
+
+impl Alpn {
+    /// The names for a connection in this protocol, the dearest first.
+    pub fn offered(&self, protocol: Protocol) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match (self, protocol) {
+            (Self::Istio, Protocol::Http1) => &[b"istio-http/1.1", b"istio", b"http/1.1"],
+            (Self::Istio, Protocol::Http2) => &[b"istio-h2", b"istio", b"h2"],
+            (Self::OfProtocol, Protocol::Http1) => &[b"http/1.1"],
+            (Self::OfProtocol, Protocol::Http2) => &[b"h2"],
+            (Self::Exactly(names), _) => return names.iter().map(|name| name.to_vec()).collect(),
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+
+    /// What a server of the mesh accepts. `istio` is there for Envoys that offer their own names alone: rustls ends a
+    /// handshake when no offered name is known.
+    pub fn accepted() -> Box<[Box<[u8]>]> {
+        [&b"h2"[..], b"http/1.1", b"istio"].map(Into::into).into()
+    }
+
+    fn key(&self) -> String {
+        match self {
+            Self::Istio => "istio".to_owned(),
+            Self::OfProtocol => "of the protocol".to_owned(),
+            Self::Exactly(names) => list(names),
+        }
+    }
+}
+
+/// Terms with the text that they are compared by.
+#[derive(Clone)]
+pub struct Keyed<T> {
+    terms: T,
+    key: Arc<str>,
+}
+
+/// The terms of connections that we open; a pool can be keyed by them.
+pub type ClientTls = Keyed<ClientTerms>;
+
+/// The terms of connections that come in.
+pub type ServerTls = Keyed<ServerTerms>;
+
+impl<T> Keyed<T> {
+    /// What was agreed.
+    pub const fn terms(&self) -> &T {
+        &self.terms
+    }
+}
+
+impl From<ClientTerms> for ClientTls {
+    fn from(terms: ClientTerms) -> Self {
+        let ClientTerms {
+            who: _,
+            identity,
+            peer,
+            sni,
+            alpn,
+        } = &terms;
+        let key = format!("{identity} | {} | {sni:?} | {}", wanted(peer), alpn.key());
+        Self {
+            key: key.into(),
+            terms,
+        }
+    }
+}
+
+impl From<ServerTerms> for ServerTls {
+    fn from(terms: ServerTerms) -> Self {
+        let ServerTerms {
+            who: _,
+            client,
+            alpn,
+        } = &terms;
+        let client = match client {
+            ClientAuth::Required(rule) => wanted(rule),
+            ClientAuth::None => "anonymous".to_owned(),
+        };
+        Self {
+            key: format!("{client} | {}", list(alpn)).into(),
+            terms,
+        }
+    }
+}
+
+impl<T> PartialEq for Keyed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<T> Eq for Keyed<T> {}
+
+impl<T> Hash for Keyed<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Keyed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.terms.fmt(f)
+    }
+}
+
+/// A rule as text: the same for two rules that take the same peers for the same reasons. Names are quoted and escaped, so
+/// that none can look like two.
+pub fn wanted(rule: &PeerRule) -> String {
+    match rule {
+        PeerRule::OneOf(matchers) => {
+            let mut all: Vec<String> = matchers.iter().map(one).collect();
+            // Any of them will do: order and repeats say nothing.
+            all.sort_unstable();
+            all.dedup();
+            format!("one of [{}]", all.join(", "))
+        }
+        PeerRule::Domains(domains) => {
+            let mut all: Vec<&str> = domains.iter().map(|domain| domain.as_str()).collect();
+            all.sort_unstable();
+            all.dedup();
+            format!("a workload of one of the trust domains {all:?}")
+        }
+        PeerRule::InMesh => "a workload of our own trust domain".to_owned(),
+        PeerRule::Host => "the host that was called".to_owned(),
+    }
+}
+
+fn one(matcher: &SanMatcher) -> String {
+    match matcher {
+        SanMatcher::Uri(matcher) => format!("URI {}", string(matcher)),
+        SanMatcher::Dns(pattern) => format!("DNS {pattern:?}"),
+        SanMatcher::Ip(address) => format!("IP {address}"),
+    }
+}
+
+fn string(matcher: &StringMatcher) -> String {
+    match matcher {
+        StringMatcher::Exact(text) => quoted(text),
+        StringMatcher::Prefix(text) => format!("from {}", quoted(text)),
+        StringMatcher::Suffix(text) => format!("to {}", quoted(text)),
+        StringMatcher::Contains(text) => format!("around {}", quoted(text)),
+        StringMatcher::Regex(regex) => format!("by {}", quoted(regex.pattern().as_bytes())),
+        StringMatcher::IgnoreCase(inner) => format!("in any case {}", string(inner)),
+    }
+}
+
+fn list(names: &[Box<[u8]>]) -> String {
+    let all: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+    format!("[{}]", all.join(", "))
+}
+
+fn quoted(text: &[u8]) -> String {
+    format!("\"{}\"", text.escape_ascii())
+}

@@ -1,0 +1,151 @@
+//! What is read of a certificate. All of its names are counted, also those that cannot be read: a second URI name that one
+//! reader skips and another one believes would make two workloads of one certificate.
+
+use std::net::IpAddr;
+
+use mesh_core::identity::{PeerCertificate, Sans};
+use rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use super::crypto::Crypto;
+
+/// The tag of `uniformResourceIdentifier` in a `GeneralName` (RFC 5280, 4.2.1.6).
+const URI: u32 = 6;
+/// How many names of a certificate an error shows, and how many characters of each.
+const SHOWN: usize = 4;
+const LONGEST: usize = 200;
+
+/// A certificate that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the certificate cannot be read: {0}")]
+pub(super) struct Unreadable(Box<str>);
+
+/// Reads a certificate; whether its chain is good is for others to say.
+pub(super) fn read(
+    der: &CertificateDer<'_>,
+    crypto: &Crypto,
+) -> Result<PeerCertificate, Unreadable> {
+    let wrong = |what: &str| Unreadable(what.into());
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|error| wrong(&error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(wrong("bytes follow it"));
+    }
+    // A second extension of this kind is an error, and so is one that is broken.
+    let names = certificate
+        .subject_alternative_name()
+        .map_err(|error| wrong(&format!("its alternative names: {error}")))?;
+    let names = names.map_or(&[][..], |extension| &extension.value.general_names);
+    let sans = sans(names);
+    let not_after = certificate.validity().not_after.timestamp();
+    Ok(PeerCertificate {
+        spiffe: sans.workload().ok(),
+        sans,
+        subject: subject(certificate.subject()).into(),
+        sha256: crypto.sha256(der),
+        not_after: u64::try_from(not_after).unwrap_or(0),
+    })
+}
+
+fn sans(names: &[GeneralName<'_>]) -> Sans {
+    let (mut uri, mut dns, mut ip) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unreadable = 0;
+    for name in names {
+        match name {
+            GeneralName::URI(text) => uri.push((*text).into()),
+            GeneralName::DNSName(text) => dns.push((*text).into()),
+            GeneralName::IPAddress(bytes) => ip.extend(address(bytes)),
+            GeneralName::Invalid(tag, _) if tag.0 == URI => unreadable += 1,
+            _ => {}
+        }
+    }
+    Sans {
+        uri: uri.into(),
+        dns: dns.into(),
+        ip: ip.into(),
+        unreadable,
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+/// The names of a certificate for an error. They are the peer's text: escaped, and not more of it than a line holds.
+pub(super) fn seen(sans: &Sans) -> String {
+    let short = |name: &str| {
+        let mut text: String = name
+            .chars()
+            .take(LONGEST)
+            .flat_map(char::escape_debug)
+            .collect();
+        if name.chars().nth(LONGEST).is_some() {
+            text.push_str("...");
+        }
+        text
+    };
+    let uri = sans.uri.iter().map(|name| format!("URI:{}", short(name)));
+    let dns = sans.dns.iter().map(|name| format!("DNS:{}", short(name)));
+    let ip = sans.ip.iter().map(|address| format!("IP:{address}"));
+    let mut all: Vec<String> = uri.chain(dns).chain(ip).take(SHOWN).collect();
+    let more = (sans.uri.len() + sans.dns.len() + sans.ip.len()).saturating_sub(SHOWN);
+    if more > 0 {
+        all.push(format!("{more} more"));
+    }
+    if sans.unreadable > 0 {
+        all.push(format!("{} unreadable URI", sans.unreadable));
+    }
+    match all.is_empty() {
+        true => "no names".to_owned(),
+        false => all.join(", "),
+    }
+}
+
+/// The name by RFC 2253: the last part first, as OpenSSL prints it for `x-forwarded-client-cert`.
+fn subject(name: &X509Name<'_>) -> String {
+    let mut parts = Vec::new();
+    for part in name.iter() {
+        let all: Vec<String> = part.iter().map(attribute).collect();
+        parts.push(all.join("+"));
+    }
+    parts.reverse();
+    parts.join(",")
+}
+
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let oid = attribute.attr_type().to_id_string();
+    let known = match &*oid {
+        "2.5.4.3" => "CN",
+        "2.5.4.6" => "C",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.9" => "street",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        other => other,
+    };
+    format!("{known}={}", escaped(attribute.as_slice()))
+}
+
+/// RFC 2253, 2.4; bytes that are no printable ASCII by their hexadecimal form.
+fn escaped(value: &[u8]) -> String {
+    let mut text = String::with_capacity(value.len());
+    for (at, &byte) in value.iter().enumerate() {
+        let edge = at == 0 || at + 1 == value.len();
+        match byte {
+            b',' | b'+' | b'"' | b'\\' | b'<' | b'>' | b';' => text.extend(['\\', byte.into()]),
+            b'#' if at == 0 => text.push_str("\\#"),
+            b' ' if edge => text.push_str("\\ "),
+            b' '..=b'~' => text.push(byte.into()),
+            other => text.push_str(&format!("\\{other:02X}")),
+        }
+    }
+    text
+}

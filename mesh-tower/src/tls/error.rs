@@ -1,0 +1,71 @@
+//! Why there is no TLS with a workload. Every text has whose terms they were, and what was seen and wanted.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{AlertDescription, CertificateError, Error as RustlsError};
+
+use super::verify::Refused;
+
+/// A handshake that did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("{0}: no TLS without a certificate of our own: {1}")]
+    NoIdentity(Arc<str>, Arc<str>),
+    #[error("{0}: we refused the peer: {1}")]
+    Refused(Arc<str>, Refused),
+    #[error("{0}: we refused the peer: it shows no certificate, and one is required")]
+    NoCertificate(Arc<str>),
+    #[error(
+        "{0}: the peer refused us by the TLS alert {1:?}: its log says why; our certificate, its chain and the names that it wants are what to look at"
+    )]
+    RefusedByPeer(Arc<str>, AlertDescription),
+    #[error("{0}: no protocol in common: the client offered {1}, we accept {2}")]
+    NoProtocol(Arc<str>, String, String),
+    #[error("{0}: no TLS: {1}")]
+    Failed(Arc<str>, #[source] io::Error),
+    #[error("{0}: the session was resumed, which proves nobody; nothing here resumes sessions")]
+    Resumed(Arc<str>),
+    #[error("{0}: the server name {1:?} is none that TLS can send")]
+    ServerName(Arc<str>, Arc<str>),
+    #[error("{0}: the cryptography cannot do TLS: {1}")]
+    Cryptography(Arc<str>, RustlsError),
+    #[error("the connection ended before its first byte")]
+    Silent,
+    #[error("the first bytes are TLS's, and no ClientHello: {0}")]
+    NoHello(#[source] io::Error),
+    #[error("the connection was not opened within {0:?}")]
+    Late(Duration),
+}
+
+impl TlsError {
+    /// What rustls says, which comes as an error of the stream.
+    pub(super) fn of(who: &Arc<str>, error: io::Error) -> Self {
+        let who = Arc::clone(who);
+        match tls(&error) {
+            Some(RustlsError::NoCertificatesPresented) => Self::NoCertificate(who),
+            Some(RustlsError::AlertReceived(alert)) => Self::RefusedByPeer(who, *alert),
+            Some(RustlsError::InvalidCertificate(CertificateError::Other(other))) => {
+                match other.0.downcast_ref::<Refused>() {
+                    Some(refused) => Self::Refused(who, refused.clone()),
+                    None => Self::Failed(who, error),
+                }
+            }
+            _ => Self::Failed(who, error),
+        }
+    }
+}
+
+/// The alert by which the peer ended a connection. In TLS 1.3 a client hears only after its handshake that its certificate
+/// was refused: whatever it reads or writes next fails with this.
+pub(crate) fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match tls(error) {
+        Some(RustlsError::AlertReceived(alert)) => Some(*alert),
+        _ => None,
+    }
+}
+
+fn tls(error: &io::Error) -> Option<&RustlsError> {
+    error.get_ref()?.downcast_ref()
+}

@@ -1,0 +1,170 @@
+//! What a workload proves itself by, and whom it believes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error as RustlsError, InconsistentKeys, RootCertStore};
+use zeroize::Zeroize;
+
+use super::crypto::Crypto;
+
+/// A private key. It is overwritten when it is dropped, and nothing can show, copy, compare or write it.
+///
+/// The cryptography makes its own key of it and keeps that one as it sees fit; so does whoever has read the PEM text.
+///
+/// ```
+/// let pem = b"no key";
+/// assert!(mesh_tower::PrivateKey::from_pem(pem).is_err());
+/// fn taken(key: mesh_tower::PrivateKey) { drop(key); }
+/// // What follows compiles for a type that has these traits.
+/// fn all(one: String, other: String) -> bool {
+///     format!("{one:?} {one}");
+///     drop(serde_json::to_string(&one));
+///     one.clone() == other
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// fn shown(key: mesh_tower::PrivateKey) { format!("{key:?}"); }
+/// ```
+/// ```compile_fail,E0277
+/// fn shown(key: mesh_tower::PrivateKey) { format!("{key}"); }
+/// ```
+/// ```compile_fail,E0599
+/// fn copied(key: mesh_tower::PrivateKey) { drop(key.clone()); }
+/// ```
+/// ```compile_fail,E0369
+/// fn compared(one: mesh_tower::PrivateKey, other: mesh_tower::PrivateKey) -> bool { one == other }
+/// ```
+/// ```compile_fail,E0277
+/// fn written(key: mesh_tower::PrivateKey) { drop(serde_json::to_string(&key)); }
+/// ```
+#[expect(missing_debug_implementations, reason = "it must not be shown")]
+pub struct PrivateKey(PrivateKeyDer<'static>);
+
+/// A certificate with the chain that leads to a root, and its key.
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKey,
+}
+
+/// The certificates of the authorities that are believed; at least one.
+#[derive(Debug, Clone)]
+pub struct Roots(Vec<CertificateDer<'static>>);
+
+/// All that a workload has at one moment: what it proves itself by, and whom it believes. They travel together, so that
+/// no connection sees the one of today with the other of yesterday.
+#[derive(Debug)]
+pub struct Material {
+    /// What the workload shows.
+    pub identity: Identity,
+    /// By what it judges others.
+    pub roots: Roots,
+    /// Where both come from, for errors: `files in /etc/certs`.
+    pub whence: Arc<str>,
+}
+
+/// A PEM text that does not hold what it should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidPem(String);
+
+impl PrivateKey {
+    /// The first key of a PEM text (PKCS#8, PKCS#1 or SEC1, not encrypted).
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, InvalidPem> {
+        // The reason of the reader may quote the text.
+        PrivateKeyDer::from_pem_slice(pem).map(Self).map_err(|_| {
+            InvalidPem(
+                "the text holds no PRIVATE KEY block that can be read; encrypted ones cannot"
+                    .to_owned(),
+            )
+        })
+    }
+}
+
+impl Drop for PrivateKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Identity {
+    /// The certificates of a PEM text, the workload's own first, with its key. Whether they belong together is judged when
+    /// they are taken.
+    ///
+    /// # Errors
+    /// When the text holds no certificate.
+    pub fn from_pem(chain: &[u8], key: PrivateKey) -> Result<Self, InvalidPem> {
+        Ok(Self {
+            chain: certificates(chain)?,
+            key,
+        })
+    }
+
+    /// What rustls shows, if the key belongs to the certificate.
+    pub(super) fn certified(&self, crypto: &Crypto) -> Result<CertifiedKey, KeyFault> {
+        let copy = self.key.0.clone_key();
+        let key = crypto.provider.key_provider.load_private_key(copy);
+        let key = key.map_err(|error| KeyFault::Unusable(error.to_string().into()))?;
+        let certified = CertifiedKey::new(self.chain.clone(), key);
+        match certified.keys_match() {
+            Ok(()) => Ok(certified),
+            Err(RustlsError::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                Err(KeyFault::NotOfCertificate)
+            }
+            Err(error) => Err(KeyFault::Unusable(error.to_string().into())),
+        }
+    }
+}
+
+/// Why a key is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyFault {
+    #[error("the private key is not the key of the certificate")]
+    NotOfCertificate,
+    #[error("the private key or its certificate cannot be used: {0}")]
+    Unusable(Box<str>),
+}
+
+impl Roots {
+    /// The certificates of a PEM text.
+    ///
+    /// # Errors
+    /// When the text holds none: that would be to believe nobody, which no one means.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, InvalidPem> {
+        certificates(pem).map(Self)
+    }
+
+    /// What rustls verifies chains by; says which of them cannot be used.
+    pub(super) fn store(&self) -> Result<RootCertStore, String> {
+        let mut store = RootCertStore::empty();
+        for (at, root) in self.0.iter().enumerate() {
+            store
+                .add(root.clone())
+                .map_err(|error| format!("root certificate {}: {error}", at + 1))?;
+        }
+        Ok(store)
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = parsed.map_err(|error| InvalidPem(format!("the text is not valid PEM: {error}")))?;
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(InvalidPem("the text holds no CERTIFICATE block".to_owned())),
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,12 @@
+//! Handshakes over real sockets, with a workload of ours at one end and rustls, told what to show, at the other.
+
+mod arrival;
+mod cases;
+mod files;
+mod matrix;
+mod pki;
+mod resumption;
+mod rotation;
+mod scene;
+mod store;
+mod terms;

@@ -1,0 +1,130 @@
+//! What a store takes, and what it keeps when it does not.
+
+use mesh_core::identity::SpiffeId;
+use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+
+use super::pki::{Authority, Leaf, REVIEWS, changed, dns, named};
+use super::scene::{empty_store, store};
+
+#[test]
+fn what_is_not_good_leaves_the_last_good() {
+    let root = Authority::new("the mesh");
+    let other = Authority::new("another mesh");
+    let good = || root.workload(REVIEWS);
+    let with = |change: fn(&mut rcgen::CertificateParams)| root.issue(&changed(change));
+    let cases: Vec<(Leaf, &str)> = vec![
+        (good().with_key_of(good()), "not the key of the certificate"),
+        (other.workload(REVIEWS), "leads to none"),
+        (
+            with(|params| params.not_after = date_time_ymd(2001, 1, 1)),
+            "expired",
+        ),
+        (
+            with(|params| params.not_before = date_time_ymd(4000, 1, 1)),
+            "valid only in",
+        ),
+        (
+            with(|params| params.subject_alt_names = vec![dns("reviews")]),
+            "no URI name",
+        ),
+        (root.issue(&named(&[REVIEWS, REVIEWS])), "2 URI names"),
+        (root.workload("spiffe://Cluster.Local/x"), "no SPIFFE id"),
+        (
+            with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+            "as a client's",
+        ),
+        (
+            with(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
+            "as a server's",
+        ),
+    ];
+    let store = store(&root);
+    let before = store.own().unwrap();
+    assert_eq!((before.generation, store.refusal()), (1, None));
+    let mut changes = store.changes();
+    for (leaf, says) in cases {
+        let rejected = store
+            .offer(&leaf.material(&[&root]))
+            .unwrap_err()
+            .to_string();
+        assert!(rejected.contains(says), "{says:?} is not in {rejected:?}");
+        assert!(rejected.contains("the test's files"), "{rejected}");
+        assert_eq!(*store.refusal().unwrap(), rejected);
+        let now = store.own().unwrap();
+        assert_eq!(
+            (now.generation, now.certificate.sha256),
+            (1, before.certificate.sha256)
+        );
+        assert!(!changes.has_changed().unwrap());
+    }
+    assert_eq!(store.offer(&good().material(&[&root])).unwrap(), 2);
+    assert_eq!(store.refusal(), None);
+    assert_eq!(*changes.borrow_and_update(), 2);
+    assert_ne!(
+        store.own().unwrap().certificate.sha256,
+        before.certificate.sha256
+    );
+}
+
+#[test]
+fn our_own_domain_is_that_of_our_certificate() {
+    let root = Authority::new("the mesh");
+    let store = empty_store();
+    store
+        .offer(
+            &root
+                .workload("spiffe://td.example/ns/a/sa/b")
+                .material(&[&root]),
+        )
+        .unwrap();
+    let own = store.own().unwrap();
+    let id = |text: &str| -> SpiffeId { text.parse().unwrap() };
+    assert!(own.domains.hold(&id("spiffe://td.example/ns/c/sa/d")));
+    assert!(!own.domains.hold(&id("spiffe://td.example.evil/ns/c/sa/d")));
+}
+
+#[test]
+fn a_certificate_is_read_as_others_show_it() {
+    let root = Authority::new("the mesh");
+    let mut params = changed(|params| {
+        params.subject_alt_names.push(dns("reviews"));
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::IpAddress([10, 0, 0, 1].into()));
+    });
+    params.not_after = date_time_ymd(2040, 1, 1);
+    let names = &mut params.distinguished_name;
+    names.push(rcgen::DnType::OrganizationName, "Böses, \"Inc\"");
+    names.push(rcgen::DnType::CommonName, "#reviews ");
+    let store = empty_store();
+    store
+        .offer(&root.issue(&params).material(&[&root]))
+        .unwrap();
+    let own = store.own().unwrap();
+    let read = &own.certificate;
+    assert_eq!(
+        &*read.subject,
+        "CN=\\#reviews\\ ,O=B\\C3\\B6ses\\, \\\"Inc\\\""
+    );
+    assert_eq!(read.not_after, 2_208_988_800);
+    assert_eq!(read.spiffe.as_ref().unwrap().as_str(), REVIEWS);
+    assert_eq!(&*read.sans.dns, ["reviews".into()]);
+    assert_eq!(&*read.sans.ip, [std::net::IpAddr::from([10, 0, 0, 1])]);
+}
+
+#[test]
+fn nothing_of_it_shows_the_key() {
+    let root = Authority::new("the mesh");
+    let leaf = root.workload(REVIEWS);
+    let material = leaf.material(&[&root]);
+    let store = empty_store();
+    store.offer(&material).unwrap();
+    let shown = format!("{material:?} {store:?} {:?}", store.own());
+    assert!(shown.contains("reviews"));
+    // The key as numbers, or the scalar in it.
+    let der = leaf.key.serialize_der();
+    for part in der.windows(8) {
+        let numbers = format!("{part:?}");
+        assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
+    }
+}

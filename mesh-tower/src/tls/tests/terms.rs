@@ -1,0 +1,111 @@
+//! What the terms of a connection say is what is on the wire.
+
+use std::sync::Arc;
+
+use mesh_core::cluster::Protocol;
+use mesh_core::identity::PeerRule;
+use mesh_core::tls::Alpn;
+
+use super::pki::{Authority, REVIEWS, changed, dns};
+use super::scene::{
+    BOTH, calls, client, client_terms, hello, server, sockets, store, their_server,
+};
+use crate::tls::client::Client;
+use crate::tls::error::TlsError;
+
+#[tokio::test]
+async fn peers_of_the_mesh_offer_istios_names_and_agree_on_the_common_one() {
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let client = client(&store, PeerRule::InMesh);
+    let server = server(&store, PeerRule::InMesh);
+    for (protocol, offered, agreed) in [
+        (
+            Protocol::Http1,
+            ["istio-http/1.1", "istio", "http/1.1"],
+            "http/1.1",
+        ),
+        (Protocol::Http2, ["istio-h2", "istio", "h2"], "h2"),
+    ] {
+        let (ours, theirs) = sockets().await;
+        let accepting = async {
+            let hello = hello(theirs).await;
+            let names: Vec<_> = hello.alpn().iter().map(|name| name.to_vec()).collect();
+            assert_eq!(names, offered.map(|name| name.as_bytes().to_vec()));
+            assert_eq!(
+                hello.sni(),
+                Some("outbound_.9080_._.reviews.default.svc.cluster.local")
+            );
+            server.accept(hello).await.unwrap()
+        };
+        let (called, (accepted, _)) = tokio::join!(client.connect(ours, protocol, None), accepting);
+        let (stream, _) = called.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(agreed.as_bytes()));
+        assert_eq!(
+            accepted.get_ref().1.alpn_protocol(),
+            Some(agreed.as_bytes())
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_server_name_none_is_sent() {
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let mut terms = client_terms(PeerRule::InMesh);
+    terms.sni = None;
+    terms.alpn = Alpn::OfProtocol;
+    let client = Client::new(&terms.clone().into(), &store).unwrap();
+    let server = server(&store, PeerRule::InMesh);
+    let (ours, theirs) = sockets().await;
+    let accepting = async {
+        let hello = hello(theirs).await;
+        assert_eq!(hello.sni(), None);
+        assert_eq!(hello.alpn(), [b"h2"[..].into()]);
+        server.accept(hello).await.unwrap()
+    };
+    let (called, _) = tokio::join!(client.connect(ours, Protocol::Http2, None), accepting);
+    called.unwrap();
+    for bad in ["10.0.0.1", "a b", ""] {
+        terms.sni = Some(bad.into());
+        let refused = Client::new(&terms.clone().into(), &store).unwrap_err();
+        assert!(matches!(refused, TlsError::ServerName(..)), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_judged_by_the_name_that_was_called() {
+    let root = Authority::new("the mesh");
+    let client = client(&store(&root), PeerRule::Host);
+    let params = changed(|params| params.subject_alt_names = vec![dns("api.example.com")]);
+    let leaf = root.issue(&params);
+    for version in BOTH {
+        let theirs = Arc::new(their_server(&leaf, &root, version));
+        let called = |host| calls(&client, &theirs, Protocol::Http1, host);
+        let met = called(Some("api.example.com")).await.unwrap();
+        client
+            .still_takes(&met.proof, Some("api.example.com"))
+            .unwrap();
+        client
+            .still_takes(&met.proof, Some("other.example.com"))
+            .unwrap_err();
+        for (host, says) in [
+            (Some("other.example.com"), "none of the names"),
+            (Some("example.com"), "none of the names"),
+            // What is sent as SNI is no name that was called.
+            (None, "has no name to check"),
+        ] {
+            let text = called(host).await.unwrap_err().to_string();
+            assert!(
+                text.contains(says) && text.contains("DNS:api.example.com"),
+                "{text}"
+            );
+        }
+    }
+    // A rule of names asks for names, whatever the host is.
+    let other = self::client(&store(&root), super::scene::exactly(REVIEWS));
+    let theirs = Arc::new(their_server(&leaf, &root, BOTH[0]));
+    calls(&other, &theirs, Protocol::Http1, Some("api.example.com"))
+        .await
+        .unwrap_err();
+}
