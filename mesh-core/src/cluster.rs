@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::lb::locality::Locality;
 use crate::lb::{Balancer, LbConfig, LbPolicy};
+use crate::tls::ClientTls;
 
 pub use name::IstioName;
 pub use workload::{Service, Workload};
@@ -184,8 +185,11 @@ impl fmt::Display for Health {
 pub enum Transport {
     /// No TLS.
     Plaintext,
-    /// TLS, which is not served yet: calls fail and never fall back to plaintext. The text says who demands it.
-    TlsDemanded(Arc<str>),
+    /// TLS on these terms.
+    Tls(Arc<ClientTls>),
+    /// Something is demanded that cannot be served: calls fail and never fall back to plaintext. The text says who demands
+    /// what.
+    Refused(Arc<str>),
 }
 
 impl Transport {
@@ -193,7 +197,11 @@ impl Transport {
     pub fn no_plaintext(&self) -> Option<String> {
         match self {
             Self::Plaintext => None,
-            Self::TlsDemanded(who) => Some(format!(
+            Self::Tls(tls) => Some(format!(
+                "TLS is demanded by the {} and is not served yet; plaintext is never used in its place",
+                tls.terms().who
+            )),
+            Self::Refused(who) => Some(format!(
                 "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
             )),
         }

@@ -19,6 +19,7 @@ pub mod matcher;
 pub mod registry;
 pub mod request;
 pub mod route;
+pub mod server;
 pub mod snapshot;
 pub mod tls;
 

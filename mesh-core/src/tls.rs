@@ -16,14 +16,53 @@ use crate::matcher::StringMatcher;
 pub struct ClientTerms {
     /// Whose terms they are, for errors. It decides nothing and is not compared.
     pub who: Arc<str>,
-    /// Whether we show our own certificate (Istio's `MUTUAL` and `ISTIO_MUTUAL`).
-    pub identity: bool,
+    /// The certificate that we show (Istio's `MUTUAL` and `ISTIO_MUTUAL`); none under `SIMPLE`.
+    pub identity: Option<CertName>,
+    /// By what the server's chain is judged.
+    pub roots: RootName,
     /// Whom the server's certificate must name.
     pub peer: PeerRule,
     /// The server name that is sent; none is sent without one.
     pub sni: Option<Arc<str>>,
     /// The protocols that are offered.
     pub alpn: Alpn,
+    /// The oldest version that will do.
+    pub min: TlsVersion,
+}
+
+/// Which certificate is shown, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertName {
+    /// The workload's own (SDS secret `default`, provider instance `default`).
+    Workload,
+    /// A pair of PEM files (SDS secret `file-cert:<chain>~<key>`).
+    Files {
+        /// The certificate, its chain after it.
+        chain: Arc<str>,
+        /// Its key.
+        key: Arc<str>,
+    },
+}
+
+/// Which authorities are believed, by their name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RootName {
+    /// The mesh's own (SDS secret `ROOTCA`, provider instance `ROOTCA`).
+    Workload,
+    /// A PEM file (SDS secret `file-root:<path>`).
+    File(Arc<str>),
+    /// Those of the platform (`file-root:system`, `system_root_certs`).
+    System,
+}
+
+/// The versions of TLS that are spoken (`TlsParameters`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    /// TLS 1.2, Istio's least.
+    #[default]
+    V1_2,
+    /// TLS 1.3
+    V1_3,
 }
 
 /// The terms of a connection that comes in (`DownstreamTlsContext`).
@@ -31,17 +70,26 @@ pub struct ClientTerms {
 pub struct ServerTerms {
     /// Whose terms they are, for errors. It decides nothing and is not compared.
     pub who: Arc<str>,
+    /// The certificate that we show.
+    pub identity: CertName,
     /// What the client must show.
     pub client: ClientAuth,
     /// The protocols that are accepted, the dearest first.
     pub alpn: Box<[Box<[u8]>]>,
+    /// The oldest version that will do.
+    pub min: TlsVersion,
 }
 
 /// What a client must show. There is nothing between: a certificate that is asked for and may be left out proves nothing.
 #[derive(Debug, Clone)]
 pub enum ClientAuth {
-    /// A certificate that the rule takes (`require_client_certificate`).
-    Required(PeerRule),
+    /// A certificate that chains to one of the roots and that the rule takes (`require_client_certificate`).
+    Required {
+        /// By what its chain is judged.
+        roots: RootName,
+        /// Whom it must name.
+        peer: PeerRule,
+    },
     /// None, and none is asked for: the client stays anonymous.
     None,
 }
@@ -110,11 +158,14 @@ impl From<ClientTerms> for ClientTls {
         let ClientTerms {
             who: _,
             identity,
+            roots,
             peer,
             sni,
             alpn,
+            min,
         } = &terms;
-        let key = format!("{identity} | {} | {sni:?} | {}", wanted(peer), alpn.key());
+        let (peer, alpn) = (wanted(peer), alpn.key());
+        let key = format!("{identity:?} | {roots:?} | {peer} | {sni:?} | {alpn} | {min:?}");
         Self {
             key: key.into(),
             terms,
@@ -126,15 +177,17 @@ impl From<ServerTerms> for ServerTls {
     fn from(terms: ServerTerms) -> Self {
         let ServerTerms {
             who: _,
+            identity,
             client,
             alpn,
+            min,
         } = &terms;
         let client = match client {
-            ClientAuth::Required(rule) => wanted(rule),
+            ClientAuth::Required { roots, peer } => format!("{} by {roots:?}", wanted(peer)),
             ClientAuth::None => "anonymous".to_owned(),
         };
         Self {
-            key: format!("{client} | {}", list(alpn)).into(),
+            key: format!("{identity:?} | {client} | {} | {min:?}", list(alpn)).into(),
             terms,
         }
     }
@@ -178,7 +231,7 @@ pub fn wanted(rule: &PeerRule) -> String {
             format!("a workload of one of the trust domains {all:?}")
         }
         PeerRule::InMesh => "a workload of our own trust domain".to_owned(),
-        PeerRule::Host => "the host that was called".to_owned(),
+        PeerRule::Host(host) => format!("the host {host:?}"),
     }
 }
 

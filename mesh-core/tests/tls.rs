@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use mesh_core::cluster::Protocol;
 use mesh_core::identity::{PeerRule, SanMatcher};
 use mesh_core::matcher::{FullRegex, StringMatcher};
-use mesh_core::tls::{Alpn, ClientAuth, ClientTerms, ClientTls, ServerTerms, ServerTls};
+use mesh_core::tls::{
+    Alpn, CertName, ClientAuth, ClientTerms, ClientTls, RootName, ServerTerms, ServerTls,
+    TlsVersion,
+};
 
 fn exact(text: &str) -> SanMatcher {
     SanMatcher::Uri(StringMatcher::Exact(text.as_bytes().into()))
@@ -18,7 +21,9 @@ fn one_of(all: &[SanMatcher]) -> PeerRule {
 fn terms(peer: PeerRule) -> ClientTerms {
     ClientTerms {
         who: "cluster a".into(),
-        identity: true,
+        identity: Some(CertName::Workload),
+        roots: RootName::Workload,
+        min: TlsVersion::V1_2,
         peer,
         sni: Some("a.b".into()),
         alpn: Alpn::Istio,
@@ -31,7 +36,8 @@ fn rules() -> Vec<PeerRule> {
     let domain = |name: &str| name.parse().expect("a trust domain");
     vec![
         PeerRule::InMesh,
-        PeerRule::Host,
+        PeerRule::Host("a.b".into()),
+        PeerRule::Host("b".into()),
         one_of(&[]),
         string(StringMatcher::Exact(text())),
         string(StringMatcher::Prefix(text())),
@@ -64,7 +70,7 @@ fn what_differs_is_not_equal() {
     let sni = |name: &str| Some(name.into());
     all.push(
         ClientTerms {
-            identity: false,
+            identity: None,
             ..base()
         }
         .into(),
@@ -90,6 +96,22 @@ fn what_differs_is_not_equal() {
         }
         .into(),
     );
+    let pair = |chain: &str| {
+        let (chain, key) = (chain.into(), "key".into());
+        Some(CertName::Files { chain, key })
+    };
+    for identity in [pair("a"), pair("b")] {
+        all.push(ClientTerms { identity, ..base() }.into());
+    }
+    for roots in [
+        RootName::System,
+        RootName::File("a".into()),
+        RootName::File("b".into()),
+    ] {
+        all.push(ClientTerms { roots, ..base() }.into());
+    }
+    let min = TlsVersion::V1_3;
+    all.push(ClientTerms { min, ..base() }.into());
     for alpn in [
         Alpn::OfProtocol,
         exactly(&[]),
@@ -128,14 +150,20 @@ fn a_server_that_asks_for_nobody_is_another() {
     let server = |client| -> ServerTls {
         let who = "chain".into();
         let alpn = Alpn::accepted();
-        ServerTerms { who, client, alpn }.into()
+        ServerTerms {
+            who,
+            identity: CertName::Workload,
+            client,
+            alpn,
+            min: TlsVersion::V1_2,
+        }
+        .into()
     };
     let mut all = vec![server(ClientAuth::None)];
-    all.extend(
-        rules()
-            .into_iter()
-            .map(|rule| server(ClientAuth::Required(rule))),
-    );
+    all.extend(rules().into_iter().map(|peer| {
+        let roots = RootName::Workload;
+        server(ClientAuth::Required { roots, peer })
+    }));
     let mut other = server(ClientAuth::None).terms().clone();
     other.alpn = [b"h2"[..].into()].into();
     all.push(other.into());

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use mesh_core::Registry;
 use mesh_core::cow_map::CowMap;
+use mesh_core::server::Inbound;
 use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target, Unserved};
 
 use crate::decode::endpoints::EndpointsResource;
@@ -47,6 +48,8 @@ pub struct Assembled {
     pub changes: Vec<Change>,
     /// Tables whose own attributes may differ.
     pub tables: Vec<TableKey>,
+    /// What servers have to know, where it differs from the previous generation.
+    pub inbound: Option<Arc<Inbound>>,
 }
 
 /// One host of one table, before and after.
@@ -119,7 +122,9 @@ impl Assembler {
                 }
                 is_new
             }
-            (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_)) => false,
+            (_, Wanted::Inbound) | (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_)) => {
+                false
+            }
         }
     }
 
@@ -351,6 +356,7 @@ impl Assembler {
             snapshot: self.snapshot.clone(),
             changes,
             tables,
+            inbound: None,
         })
     }
 

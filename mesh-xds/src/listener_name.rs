@@ -86,6 +86,8 @@ pub enum Wanted {
     Table(TableKey),
     /// A listener, and what it leads to.
     Listener(ListenerName),
+    /// How connections that come in are to be treated; asked for by servers alone.
+    Inbound,
 }
 
 impl From<TableKey> for Wanted {
@@ -105,6 +107,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Table(table) => write!(f, "route configuration {:?} (RDS)", table.to_string()),
             Self::Listener(name) => write!(f, "listener {:?} (LDS)", &**name.name()),
+            Self::Inbound => f.write_str("the listener of inbound connections (LDS)"),
         }
     }
 }

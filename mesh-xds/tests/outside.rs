@@ -81,7 +81,7 @@ fn a_cluster_may_lead_to_what_was_asked_for() {
     assert!(matches!(
         discovery(&demanding),
         Discovery::OriginalDestination {
-            transport: Transport::TlsDemanded(_),
+            transport: Transport::Refused(_),
             ..
         }
     ));

@@ -83,8 +83,8 @@ pub enum PeerRule {
     Domains(Box<[TrustDomain]>),
     /// A workload of our own trust domain or one of its aliases.
     InMesh,
-    /// A host outside of the mesh, by the name that was called.
-    Host,
+    /// A host outside of the mesh, by its name or its address.
+    Host(Arc<str>),
 }
 
 /// Why a peer whose chain is good is not the one that was meant.
@@ -146,12 +146,11 @@ impl Sans {
 }
 
 impl PeerRule {
-    /// Whether a certificate whose chain is good is of the peer that is meant. `own` is our side's trust domain; `host` the
-    /// name that was called, for [`Self::Host`].
+    /// Whether a certificate whose chain is good is of the peer that is meant. `own` is our side's trust domain.
     ///
     /// # Errors
     /// Why it is not.
-    pub fn check(&self, sans: &Sans, own: &Domains, host: Option<&str>) -> Result<(), SanFault> {
+    pub fn check(&self, sans: &Sans, own: &Domains) -> Result<(), SanFault> {
         match self {
             Self::OneOf(wanted) => {
                 // A name of a workload counts only in a certificate that names nothing else.
@@ -179,8 +178,7 @@ impl PeerRule {
                     false => Err(SanFault::ForeignDomain(id)),
                 }
             }
-            Self::Host => {
-                let host = host.ok_or(SanFault::NoHost)?;
+            Self::Host(host) => {
                 let wanted = match host.parse() {
                     Ok(address) => SanMatcher::Ip(address),
                     // A name that was called is one name: a wildcard in it would meet what others are called.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use mesh_core::cluster::Protocol;
-use mesh_core::identity::PeerRule;
 use mesh_core::tls::ClientTls;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -33,7 +32,6 @@ impl Client {
         let judge = Judge {
             store: Arc::clone(store),
             rule: terms.peer.clone(),
-            host: None,
         };
         let sni = match &terms.sni {
             None => None,
@@ -46,7 +44,7 @@ impl Client {
                 }
             },
         };
-        let base = base(&judge, terms.identity)
+        let base = base(&judge, terms.identity.is_some())
             .map_err(|error| TlsError::Cryptography(Arc::clone(&terms.who), error))?;
         let offering = |protocol| {
             let mut config = base.clone();
@@ -62,13 +60,12 @@ impl Client {
         })
     }
 
-    /// Puts TLS on a connection that is to speak `protocol`. `host` is the name that was called, for terms that ask for it.
+    /// Puts TLS on a connection that is to speak `protocol`.
     /// The caller bounds the time, as that of the whole connect (`connect_timeout`).
     pub(crate) async fn connect(
         &self,
         tcp: TcpStream,
         protocol: Protocol,
-        host: Option<&str>,
     ) -> Result<(Stream, Proof), TlsError> {
         let no_identity = |reason| TlsError::NoIdentity(Arc::clone(&self.who), reason);
         self.judge.store.usable().map_err(no_identity)?;
@@ -78,7 +75,7 @@ impl Client {
             // rustls wants one, and does not send an address.
             None => tcp.peer_addr().map_err(failed)?.ip().into(),
         };
-        let connecting = TlsConnector::from(self.config(protocol, host)).connect(name, tcp);
+        let connecting = TlsConnector::from(Arc::clone(self.config(protocol))).connect(name, tcp);
         let stream = connecting.await.map_err(failed)?;
         let session = stream.get_ref().1;
         let proof = Proof::of(&self.who, session, true, &self.judge.store.crypto)?;
@@ -86,29 +83,16 @@ impl Client {
     }
 
     /// Whether a connection of before would still come about.
-    pub(crate) fn still_takes(&self, proof: &Proof, host: Option<&str>) -> Result<(), Refused> {
+    pub(crate) fn still_takes(&self, proof: &Proof) -> Result<(), Refused> {
         let now = self.judge.store.now().ok_or(Refused::NoRoots)?;
-        proof.again(&self.asked(host), Role::Server, now)
+        proof.again(&self.judge, Role::Server, now)
     }
 
-    fn config(&self, protocol: Protocol, host: Option<&str>) -> Arc<ClientConfig> {
-        let config = match protocol {
+    const fn config(&self, protocol: Protocol) -> &Arc<ClientConfig> {
+        match protocol {
             Protocol::Http1 => &self.http1,
             Protocol::Http2 => &self.http2,
-        };
-        if !matches!(self.judge.rule, PeerRule::Host) {
-            return Arc::clone(config);
         }
-        let mut config = ClientConfig::clone(config);
-        let verifier = Arc::new(Servers(self.asked(host)));
-        config.dangerous().set_certificate_verifier(verifier);
-        Arc::new(config)
-    }
-
-    fn asked(&self, host: Option<&str>) -> Judge {
-        let mut judge = self.judge.clone();
-        judge.host = host.map(Into::into);
-        judge
     }
 }
 

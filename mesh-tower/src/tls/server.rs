@@ -92,10 +92,9 @@ impl Server {
         let terms = tls.terms();
         let judge = match &terms.client {
             ClientAuth::None => None,
-            ClientAuth::Required(rule) => Some(Judge {
+            ClientAuth::Required { roots: _, peer } => Some(Judge {
                 store: Arc::clone(store),
-                rule: rule.clone(),
-                host: None,
+                rule: peer.clone(),
             }),
         };
         let mut config = base(store, judge.as_ref())

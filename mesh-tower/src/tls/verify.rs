@@ -109,8 +109,6 @@ fn reason(error: &RustlsError) -> String {
 pub(super) struct Judge {
     pub(super) store: Arc<Store>,
     pub(super) rule: PeerRule,
-    /// The host that was called, for [`PeerRule::Host`].
-    pub(super) host: Option<Arc<str>>,
 }
 
 impl Judge {
@@ -125,12 +123,10 @@ impl Judge {
         let seen = || cert::seen(&read.sans).into();
         chain(&own, &self.store.crypto, role, shown, now)
             .map_err(|reason| Refused::Chain(seen(), Arc::clone(&own.whence), reason))?;
-        self.rule
-            .check(&read.sans, &own.domains, self.host.as_deref())
-            .map_err(|fault| {
-                let wanted = wanted(&self.rule).into();
-                Refused::Names(seen(), wanted, fault, Arc::clone(&own.whence))
-            })?;
+        self.rule.check(&read.sans, &own.domains).map_err(|fault| {
+            let wanted = wanted(&self.rule).into();
+            Refused::Names(seen(), wanted, fault, Arc::clone(&own.whence))
+        })?;
         Ok(read)
     }
 

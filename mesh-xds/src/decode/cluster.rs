@@ -249,7 +249,7 @@ fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {
     if is_raw && socket.name == "envoy.transport_sockets.raw_buffer" {
         Transport::Plaintext
     } else {
-        Transport::TlsDemanded(format!("{who} ({})", socket.name).into())
+        Transport::Refused(format!("{who} ({})", socket.name).into())
     }
 }
 

@@ -30,14 +30,14 @@ async fn a_server_with_one_fault_is_refused_for_it() {
             for version in BOTH {
                 let theirs = |leaf| Arc::new(their_server(leaf, &root, version));
                 let faulty = theirs(case.faulty.as_ref().unwrap());
-                let refused = calls(&client, &faulty, Protocol::Http1, None).await;
+                let refused = calls(&client, &faulty, Protocol::Http1).await;
                 let text = refused.expect_err(case.name).to_string();
                 case.is_told_by(&text);
                 assert!(
                     text.starts_with("cluster outbound|9080||reviews: we refused the peer"),
                     "{text}"
                 );
-                let mended = calls(&client, &theirs(&case.mended), Protocol::Http1, None).await;
+                let mended = calls(&client, &theirs(&case.mended), Protocol::Http1).await;
                 is_proven(&mended.expect(case.name));
             }
         }
@@ -76,11 +76,7 @@ async fn a_certificate_without_uses_is_for_all_of_them() {
     for version in BOTH {
         let theirs = Arc::new(their_server(&leaf, &root, version));
         let client = client(&store, is_reviews());
-        is_proven(
-            &calls(&client, &theirs, Protocol::Http2, None)
-                .await
-                .unwrap(),
-        );
+        is_proven(&calls(&client, &theirs, Protocol::Http2).await.unwrap());
         let theirs = Arc::new(their_client(Some(&leaf), version));
         is_proven(
             &is_called(&server(&store, is_reviews()), &theirs)

@@ -79,7 +79,7 @@ async fn our_client_resumes_nothing() {
         // It keeps sessions and gives tickets, as the test above shows.
         let theirs = Arc::new(their_server(&root.workload(REVIEWS), &root, version));
         for _ in 0..3 {
-            let met = calls(&client, &theirs, Http1, None).await.unwrap();
+            let met = calls(&client, &theirs, Http1).await.unwrap();
             assert!(is_full(met.theirs));
         }
     }

@@ -19,7 +19,7 @@ use crate::tls::store::Store;
 async fn fingerprints(client: &Client, server: &Server) -> ([u8; 32], [u8; 32]) {
     let (ours, theirs) = sockets().await;
     let accepting = async { server.accept(hello(theirs).await).await };
-    let (called, accepted) = tokio::join!(client.connect(ours, Http1, None), accepting);
+    let (called, accepted) = tokio::join!(client.connect(ours, Http1), accepting);
     let ((_kept, server), (_held, client)) = (called.unwrap(), accepted.unwrap());
     let fingerprint = |peer: &mesh_core::identity::Peer| peer.certificate().unwrap().sha256;
     (fingerprint(server.peer()), fingerprint(client.peer()))
@@ -55,9 +55,9 @@ async fn a_root_that_is_withdrawn_is_believed_no_longer() {
         store
             .offer(&old.workload(REVIEWS).material(&[&old, &new]))
             .unwrap();
-        let called = calls(&client, &theirs, Http1, None).await.unwrap();
+        let called = calls(&client, &theirs, Http1).await.unwrap();
         let caught = is_called(&server, &caller).await.unwrap();
-        client.still_takes(&called.proof, None).unwrap();
+        client.still_takes(&called.proof).unwrap();
         server.still_takes(&caught.proof).unwrap();
         // Both are believed: the certificate of the new one is judged by both.
         store
@@ -69,11 +69,11 @@ async fn a_root_that_is_withdrawn_is_believed_no_longer() {
         store
             .offer(&new.workload(REVIEWS).material(&[&new]))
             .unwrap();
-        let refused = calls(&client, &theirs, Http1, None).await.unwrap_err();
+        let refused = calls(&client, &theirs, Http1).await.unwrap_err();
         assert!(refused.to_string().contains("leads to none"), "{refused}");
         let (refused, _) = is_called(&server, &caller).await.unwrap_err();
         assert!(refused.to_string().contains("leads to none"), "{refused}");
-        client.still_takes(&called.proof, None).unwrap_err();
+        client.still_takes(&called.proof).unwrap_err();
         server.still_takes(&caught.proof).unwrap_err();
     }
 }
@@ -87,7 +87,7 @@ async fn without_a_certificate_of_our_own_nothing_is_tried() {
     let leaf = root.workload(REVIEWS);
     let theirs = Arc::new(their_server(&leaf, &root, BOTH[0]));
     let caller = Arc::new(their_client(Some(&leaf), BOTH[0]));
-    let none = calls(&client, &theirs, Http1, None).await.unwrap_err();
+    let none = calls(&client, &theirs, Http1).await.unwrap_err();
     assert!(
         none.to_string().contains("no provider has given one yet"),
         "{none}"
@@ -98,7 +98,7 @@ async fn without_a_certificate_of_our_own_nothing_is_tried() {
     store
         .offer(&root.workload(REVIEWS).material(&[&root]))
         .unwrap();
-    calls(&client, &theirs, Http1, None).await.unwrap();
+    calls(&client, &theirs, Http1).await.unwrap();
     is_called(&server, &caller).await.unwrap();
 }
 
@@ -120,10 +120,10 @@ async fn a_certificate_of_our_own_that_expired_is_not_shown() {
     let theirs = Arc::new(their_server(&peer, &root, BOTH[0]));
     let caller = Arc::new(their_client(Some(&peer), BOTH[0]));
     clock.set(end);
-    calls(&client, &theirs, Http1, None).await.unwrap();
+    calls(&client, &theirs, Http1).await.unwrap();
     is_called(&server, &caller).await.unwrap();
     clock.set(end + 5);
-    let late = calls(&client, &theirs, Http1, None)
+    let late = calls(&client, &theirs, Http1)
         .await
         .unwrap_err()
         .to_string();
@@ -140,17 +140,17 @@ async fn a_client_hears_that_its_certificate_was_refused() {
     let store = store(&root);
     let mut terms = client_terms(PeerRule::InMesh);
     let anonymous = {
-        terms.identity = false;
+        terms.identity = None;
         Client::new(&terms.clone().into(), &store).unwrap()
     };
-    terms.identity = true;
+    terms.identity = Some(mesh_core::tls::CertName::Workload);
     let known = Client::new(&terms.into(), &store).unwrap();
     let server = server(&store, PeerRule::InMesh);
     for (client, heard) in [(&anonymous, Some("CertificateRequired")), (&known, None)] {
         let (ours, theirs) = sockets().await;
         let accepting = async { server.accept(hello(theirs).await).await.map(drop) };
         let calling = async {
-            let (mut stream, _) = client.connect(ours, Http1, None).await.unwrap();
+            let (mut stream, _) = client.connect(ours, Http1).await.unwrap();
             stream.read(&mut [0]).await.unwrap_err()
         };
         let (accepted, error) = tokio::join!(accepting, calling);

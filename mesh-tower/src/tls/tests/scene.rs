@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mesh_core::cluster::Protocol;
 use mesh_core::identity::{PeerRule, SanMatcher};
 use mesh_core::matcher::StringMatcher;
-use mesh_core::tls::{Alpn, ClientAuth, ClientTerms, ServerTerms};
+use mesh_core::tls::{Alpn, CertName, ClientAuth, ClientTerms, RootName, ServerTerms, TlsVersion};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -83,7 +83,9 @@ pub(super) fn is_reviews() -> PeerRule {
 pub(super) fn client_terms(peer: PeerRule) -> ClientTerms {
     ClientTerms {
         who: "cluster outbound|9080||reviews".into(),
-        identity: true,
+        identity: Some(CertName::Workload),
+        roots: RootName::Workload,
+        min: TlsVersion::V1_2,
         peer,
         sni: Some("outbound_.9080_._.reviews.default.svc.cluster.local".into()),
         alpn: Alpn::Istio,
@@ -97,13 +99,23 @@ pub(super) fn client(store: &Arc<Store>, peer: PeerRule) -> Client {
 pub(super) fn server_terms(client: ClientAuth) -> ServerTerms {
     ServerTerms {
         who: "chain 0.0.0.0_9080".into(),
+        identity: CertName::Workload,
         client,
         alpn: Alpn::accepted(),
+        min: TlsVersion::V1_2,
     }
 }
 
 pub(super) fn server(store: &Arc<Store>, peer: PeerRule) -> Server {
-    Server::new(&server_terms(ClientAuth::Required(peer)).into(), store).unwrap()
+    Server::new(
+        &server_terms(ClientAuth::Required {
+            roots: RootName::Workload,
+            peer,
+        })
+        .into(),
+        store,
+    )
+    .unwrap()
 }
 
 /// A server that shows this, and takes every client of the root.
@@ -168,7 +180,6 @@ pub(super) async fn calls(
     client: &Client,
     theirs: &Arc<ServerConfig>,
     protocol: Protocol,
-    host: Option<&str>,
 ) -> Result<Met, TlsError> {
     let (tcp, socket) = sockets().await;
     let acceptor = TlsAcceptor::from(Arc::clone(theirs));
@@ -179,7 +190,7 @@ pub(super) async fn calls(
         stream.get_ref().1.handshake_kind()
     };
     let calling = async {
-        let (mut stream, proof) = client.connect(tcp, protocol, host).await?;
+        let (mut stream, proof) = client.connect(tcp, protocol).await?;
         let mut word = Vec::new();
         stream.read_to_end(&mut word).await.unwrap();
         assert_eq!(word, b"word");

@@ -38,7 +38,7 @@ async fn peers_of_the_mesh_offer_istios_names_and_agree_on_the_common_one() {
             );
             server.accept(hello).await.unwrap()
         };
-        let (called, (accepted, _)) = tokio::join!(client.connect(ours, protocol, None), accepting);
+        let (called, (accepted, _)) = tokio::join!(client.connect(ours, protocol), accepting);
         let (stream, _) = called.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(agreed.as_bytes()));
         assert_eq!(
@@ -64,7 +64,7 @@ async fn without_a_server_name_none_is_sent() {
         assert_eq!(hello.alpn(), [b"h2"[..].into()]);
         server.accept(hello).await.unwrap()
     };
-    let (called, _) = tokio::join!(client.connect(ours, Protocol::Http2, None), accepting);
+    let (called, _) = tokio::join!(client.connect(ours, Protocol::Http2), accepting);
     called.unwrap();
     for bad in ["10.0.0.1", "a b", ""] {
         terms.sni = Some(bad.into());
@@ -74,38 +74,29 @@ async fn without_a_server_name_none_is_sent() {
 }
 
 #[tokio::test]
-async fn a_host_is_judged_by_the_name_that_was_called() {
+async fn a_host_is_judged_by_its_name() {
     let root = Authority::new("the mesh");
-    let client = client(&store(&root), PeerRule::Host);
+    let called = |host: &str| client(&store(&root), PeerRule::Host(host.into()));
+    let good = called("api.example.com");
     let params = changed(|params| params.subject_alt_names = vec![dns("api.example.com")]);
     let leaf = root.issue(&params);
     for version in BOTH {
         let theirs = Arc::new(their_server(&leaf, &root, version));
-        let called = |host| calls(&client, &theirs, Protocol::Http1, host);
-        let met = called(Some("api.example.com")).await.unwrap();
-        client
-            .still_takes(&met.proof, Some("api.example.com"))
-            .unwrap();
-        client
-            .still_takes(&met.proof, Some("other.example.com"))
-            .unwrap_err();
-        for (host, says) in [
-            (Some("other.example.com"), "none of the names"),
-            (Some("example.com"), "none of the names"),
-            // What is sent as SNI is no name that was called.
-            (None, "has no name to check"),
-        ] {
-            let text = called(host).await.unwrap_err().to_string();
+        let met = calls(&good, &theirs, Protocol::Http1).await.unwrap();
+        good.still_takes(&met.proof).unwrap();
+        for bad in ["other.example.com", "example.com"] {
+            let bad = called(bad);
+            bad.still_takes(&met.proof).unwrap_err();
+            let refused = calls(&bad, &theirs, Protocol::Http1).await.unwrap_err();
+            let text = refused.to_string();
             assert!(
-                text.contains(says) && text.contains("DNS:api.example.com"),
+                text.contains("none of the names") && text.contains("DNS:api.example.com"),
                 "{text}"
             );
         }
     }
     // A rule of names asks for names, whatever the host is.
-    let other = self::client(&store(&root), super::scene::exactly(REVIEWS));
+    let other = client(&store(&root), super::scene::exactly(REVIEWS));
     let theirs = Arc::new(their_server(&leaf, &root, BOTH[0]));
-    calls(&other, &theirs, Protocol::Http1, Some("api.example.com"))
-        .await
-        .unwrap_err();
+    calls(&other, &theirs, Protocol::Http1).await.unwrap_err();
 }

@@ -1,0 +1,10 @@
+//! What a server does with connections that come in, as data: which of them it takes, on what terms, and what a request has
+//! to pass. Nothing here accepts one.
+
+mod chain;
+mod pipeline;
+mod rules;
+
+pub use chain::{Chain, Demand, Opening};
+pub use pipeline::{Pipeline, Step, Xfcc};
+pub use rules::{Chosen, Inbound, Port, Rules, Why};
