@@ -8,6 +8,12 @@ pub(crate) mod endpoints;
 mod faults;
 mod ignored;
 pub(crate) mod listener;
+mod matcher;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the listeners of servers are not decoded yet")
+)]
+mod rbac;
 pub(crate) mod route;
 
 use std::sync::Arc;
