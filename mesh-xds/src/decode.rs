@@ -6,7 +6,9 @@ pub(crate) mod cluster;
 mod duration;
 pub(crate) mod endpoints;
 mod faults;
+mod http_filter;
 mod ignored;
+pub(crate) mod inbound;
 pub(crate) mod listener;
 mod matcher;
 #[cfg_attr(
@@ -15,6 +17,7 @@ mod matcher;
 )]
 mod rbac;
 pub(crate) mod route;
+mod tls;
 
 use std::sync::Arc;
 
