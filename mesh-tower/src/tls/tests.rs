@@ -6,6 +6,7 @@ mod cases;
 mod files;
 mod matrix;
 mod pki;
+mod pools;
 mod resumption;
 mod rotation;
 mod scene;
