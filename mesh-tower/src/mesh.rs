@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Place};
 use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
 use crate::random::Randomness;
-use crate::server::Drain;
+use crate::server::{Door, Drain};
 use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Observer, Stats};
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     /// Where single calls are told of, if that was asked for.
     pub(crate) observer: Option<Arc<Observer>>,
     pub(crate) drain: Drain,
+    /// By what rules connections come in.
+    pub(crate) door: Arc<Door>,
     /// Asks the control thread for tables or listeners; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<Wanted>,
     pub(crate) status: watch::Receiver<Status>,

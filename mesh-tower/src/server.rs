@@ -1,13 +1,22 @@
 //! The server side: accepts connections, tells the application who calls, and drains.
 
+mod closed;
+mod connection;
+mod door;
 mod drain;
+mod half_open;
 mod inbound;
 mod incoming;
 mod listener;
+mod opening;
 mod serve;
 mod signal;
 mod stream;
+mod unguarded;
+#[cfg(feature = "tls")]
+mod xfcc;
 
+pub(crate) use door::Door;
 pub(crate) use drain::Drain;
 pub use inbound::{Answering, Inbound, InboundLayer};
 pub use incoming::Incoming;

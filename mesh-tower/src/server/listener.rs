@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming as RequestBody;
-use tokio::net::TcpListener;
+use mesh_xds::{Dialect, Wanted};
+use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
+use super::closed::Closing;
 use super::drain::Member;
+use super::half_open::{self, HalfOpen};
 use super::inbound::InboundLayer;
+use super::opening::{Accepted, AtOnce};
 use super::serve;
 use super::stream::MeshStream;
 use crate::error::BoxError;
@@ -69,6 +73,14 @@ struct Open {
     socket: TcpListener,
     /// From the first accept on; a drain does not wait for a listener that nobody asks.
     member: Option<Member>,
+    half_open: HalfOpen,
+}
+
+/// What a listener hears of.
+enum Event {
+    Draining,
+    Opened(MeshStream),
+    Accepted(TcpStream, SocketAddr),
 }
 
 /// An address that could not be bound.
@@ -99,10 +111,14 @@ impl Mesh {
         };
         let socket = TcpListener::bind(address).await.map_err(error)?;
         let bound = socket.local_addr().map_err(error)?;
+        if self.shared.dialect == Dialect::Sidecar {
+            self.shared.want(Wanted::Inbound);
+        }
         Ok(MeshListener {
             open: Some(Open {
                 socket,
                 member: None,
+                half_open: HalfOpen::default(),
             }),
             address: bound,
             shared: Arc::clone(&self.shared),
@@ -163,26 +179,62 @@ impl MeshListener {
         Ok(())
     }
 
-    /// The next connection; none when draining has begun, and then the socket is closed.
+    /// The next connection that is open; none when draining has begun, and then the socket is closed.
     pub(super) async fn next(&mut self) -> Option<MeshStream> {
-        let Open { socket, member } = self.open.as_mut()?;
-        let member = member.get_or_insert_with(|| self.shared.drain.member());
-        let accepted = tokio::select! {
-            biased;
-            () = member.watcher.draining() => None,
-            accepted = accept(socket) => Some(accepted),
+        loop {
+            let Open {
+                socket,
+                member,
+                half_open,
+            } = self.open.as_mut()?;
+            let member = member.get_or_insert_with(|| self.shared.drain.member());
+            let event = tokio::select! {
+                biased;
+                () = member.watcher.draining() => Event::Draining,
+                stream = half_open.next(), if !half_open.is_empty() => Event::Opened(stream),
+                (tcp, peer) = accept(socket) => Event::Accepted(tcp, peer),
+            };
+            match event {
+                Event::Draining => {
+                    self.open = None;
+                    return None;
+                }
+                Event::Opened(stream) => return Some(stream),
+                Event::Accepted(tcp, peer) => {
+                    if let Some(stream) = self.begin(tcp, peer) {
+                        return Some(stream);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a connection: at once, or in a task of its own.
+    fn begin(&mut self, tcp: TcpStream, peer: SocketAddr) -> Option<MeshStream> {
+        let accepted = Accepted {
+            tcp,
+            peer,
+            bound: self.address,
+            member: self.shared.drain.member(),
         };
-        let Some((stream, peer)) = accepted else {
-            self.open = None;
-            return None;
-        };
-        let member = self.shared.drain.member();
-        Some(MeshStream::plain(stream, peer, member))
+        let door = &self.shared.door;
+        match accepted.at_once(door) {
+            AtOnce::Served(stream) => return Some(stream),
+            AtOnce::Closed => {}
+            AtOnce::Later(accepted) => {
+                let half_open = &mut self.open.as_mut()?.half_open;
+                if half_open.open(accepted.open(Arc::clone(door))) {
+                    let crowded = Closing::Crowded(half_open::MOST);
+                    door.closed.note(peer, self.address, &crowded);
+                }
+            }
+        }
+        None
     }
 }
 
 /// A failure to accept is of the machine's, not of the listener's: it passes.
-async fn accept(socket: &TcpListener) -> (tokio::net::TcpStream, SocketAddr) {
+async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match socket.accept().await {
             Ok(accepted) => return accepted,
