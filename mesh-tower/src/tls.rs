@@ -15,12 +15,21 @@ mod files;
 mod keys;
 mod outside;
 mod proof;
+mod provider;
 mod server;
 mod store;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod verify;
 
+pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
+pub(crate) use error::TlsError;
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
+pub(crate) use proof::Proof;
+pub use provider::{CertificateProvider, Certificates, Feeding};
+pub(crate) use server::{Arrived, Hello, Server, arrival};
+pub use store::Rejected;
+pub(crate) use store::Store;

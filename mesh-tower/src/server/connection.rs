@@ -16,6 +16,7 @@ use super::closed::Closing;
 use super::door::{Door, Ways};
 #[cfg(feature = "tls")]
 use super::xfcc;
+use crate::security::Plaintext;
 #[cfg(feature = "tls")]
 use crate::tls::Proof;
 
@@ -37,7 +38,7 @@ pub(super) struct Connection {
 
 /// How it began.
 pub(super) enum Began {
-    Plaintext,
+    Plaintext(Plaintext),
     #[cfg(feature = "tls")]
     Tls(Box<Secured>),
 }
@@ -72,27 +73,15 @@ impl Connection {
         });
         match made.is_leaving() {
             false => Ok(made),
-            true => Err(made.refusal()),
-        }
-    }
-
-    /// Why it would not be let in.
-    fn refusal(&self) -> Closing {
-        match &self.door.ways().inbound {
-            Inbound::Closed(reason) => Closing::NoRules(Arc::clone(reason)),
-            Inbound::Rules(rules) => {
-                match rules.port(self.local.port()).choose(&self.opening()) {
-                    Chosen::Close(why) => why.into(),
-                    _ => Closing::NoRules("the rules changed while it was opened".into()),
-                }
-            }
-            _ => Closing::NoRules("the rules changed while it was opened".into()),
+            true => Err(Closing::NoRules(
+                "the rules changed while it was opened".into(),
+            )),
         }
     }
 
     fn opening(&self) -> Opening<'_> {
         match &self.began {
-            Began::Plaintext => Opening::Plaintext,
+            Began::Plaintext(_) => Opening::Plaintext,
             #[cfg(feature = "tls")]
             Began::Tls(secured) => Opening::Tls {
                 alpn: &secured.alpn,
@@ -111,7 +100,7 @@ impl Connection {
         };
         let chosen = rules.port(self.local.port()).choose(&self.opening());
         match (chosen, &self.began) {
-            (Chosen::Plaintext(pipeline), Began::Plaintext) => {
+            (Chosen::Plaintext(pipeline), Began::Plaintext(_)) => {
                 self.pipeline.store(Some(Arc::clone(pipeline)));
             }
             #[cfg(feature = "tls")]
@@ -171,7 +160,7 @@ impl Connection {
     /// Who is at the other end.
     pub(super) fn peer(&self) -> &Peer {
         match &self.began {
-            Began::Plaintext => &Peer::Plaintext,
+            Began::Plaintext(_) => &Peer::Plaintext,
             #[cfg(feature = "tls")]
             Began::Tls(secured) => secured.proof.peer(),
         }
@@ -188,7 +177,7 @@ impl Connection {
     /// What tells the application of the peer's certificate.
     pub(super) const fn xfcc(&self) -> Option<&HeaderValue> {
         match &self.began {
-            Began::Plaintext => None,
+            Began::Plaintext(_) => None,
             #[cfg(feature = "tls")]
             Began::Tls(secured) => secured.xfcc.as_ref(),
         }

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-#[cfg(feature = "tls")]
-use mesh_core::tls::ServerTls;
+
 use arc_swap::ArcSwap;
 use mesh_core::server::Inbound;
+#[cfg(feature = "tls")]
+use mesh_core::tls::ServerTls;
 use tokio::sync::watch;
 
 use super::closed::Closed;
 use super::connection::Connection;
+use crate::security::Security;
 #[cfg(feature = "tls")]
 use crate::tls::{Server, Store, TlsError};
 
@@ -25,6 +27,7 @@ pub(crate) struct Door {
     pub(super) is_layered: AtomicBool,
     inside: Mutex<Inside>,
     pub(crate) closed: Closed,
+    pub(super) security: Security,
     #[cfg(feature = "tls")]
     pub(super) store: Arc<Store>,
 }
@@ -70,16 +73,17 @@ impl Ways {
 }
 
 impl Door {
-    /// `is_fixed` says that nothing will be published.
+    /// What is open at the beginning is so for good: only a mesh that waits is told of rules.
     pub(crate) fn new(
         inbound: Inbound,
-        is_fixed: bool,
+        security: Security,
         #[cfg(feature = "tls")] store: Arc<Store>,
     ) -> Self {
         Self {
+            is_fixed: !matches!(inbound, Inbound::Waiting),
             ways: ArcSwap::from_pointee(Ways::new(inbound)),
             published: watch::Sender::new(()),
-            is_fixed,
+            security,
             is_layered: AtomicBool::new(false),
             inside: Mutex::default(),
             closed: Closed::default(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::server::{Chosen, Inbound, Opening};
+use mesh_core::server::{Chosen, Inbound, Opening, Why};
 use tokio::net::TcpStream;
 
 use super::closed::Closing;
@@ -12,6 +12,7 @@ use super::connection::{Began, Connection};
 use super::door::{Door, Ways};
 use super::drain::Member;
 use super::stream::{Io, MeshStream};
+use crate::security::Plaintext;
 
 /// How long a connection waits for the first rules: as long as a call waits for its own.
 const RULES_TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,11 +81,27 @@ impl Accepted {
             true => self.bound,
             false => self.local(),
         };
-        let connection = Connection::enter(door, local, Began::Plaintext)?;
+        let began = Began::Plaintext(permit(door, local)?);
+        let connection = Connection::enter(door, local, began)?;
         let Self {
             tcp, peer, member, ..
         } = self;
         Ok(MeshStream::new(Io::Plain(tcp), peer, connection, member))
+    }
+}
+
+/// Whether it may be plaintext, by the rules of this moment.
+fn permit(door: &Door, local: SocketAddr) -> Result<Plaintext, Closing> {
+    let refused = Closing::NoRules;
+    match &door.ways().inbound {
+        Inbound::Open(who) => door.security.inbound(who).map_err(refused),
+        Inbound::Rules(rules) => match rules.port(local.port()).choose(&Opening::Plaintext) {
+            Chosen::Plaintext(pipeline) => door.security.inbound(&pipeline.name).map_err(refused),
+            Chosen::Close(why) => Err(why.into()),
+            Chosen::Tls(..) => Err(Why::PlaintextRefused.into()),
+        },
+        Inbound::Closed(reason) => Err(refused(Arc::clone(reason))),
+        Inbound::Waiting => Err(Closing::NotKnown(RULES_TIMEOUT)),
     }
 }
 
@@ -99,6 +116,7 @@ fn chosen<'a>(ways: &'a Ways, local: SocketAddr, opening: &Opening<'_>) -> Optio
 #[cfg(feature = "tls")]
 mod secured {
     use super::*;
+    use crate::security::Security;
     use crate::server::connection::Secured;
     use crate::tls::{Arrived, Hello, arrival};
 
@@ -110,7 +128,8 @@ mod secured {
             } = self;
             match arrival(tcp).await? {
                 Arrived::Plaintext(tcp) => {
-                    let connection = Connection::enter(door, local, Began::Plaintext)?;
+                    let began = Began::Plaintext(permit(door, local)?);
+                    let connection = Connection::enter(door, local, began)?;
                     Ok(MeshStream::new(Io::Plain(tcp), peer, connection, member))
                 }
                 Arrived::Tls(hello) => tls(*hello, (local, peer), door, member).await,
@@ -130,6 +149,11 @@ mod secured {
             alpn: hello.alpn(),
             sni: hello.sni(),
         };
+        if door.security == Security::Disabled {
+            return Err(Closing::NoRules(
+                "it came with TLS, and Builder::security(Security::Disabled) has none".into(),
+            ));
+        }
         let terms = match chosen(&ways, local, &opening) {
             Some(Chosen::Tls(terms, _)) => terms,
             Some(Chosen::Close(why)) => return Err(why.into()),
