@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::closed::Closed;
 use super::connection::Connection;
+use super::refusal::Refusal;
 use crate::security::Security;
 #[cfg(feature = "tls")]
 use crate::tls::{Server, Store, TlsError};
@@ -25,6 +26,8 @@ pub(crate) struct Door {
     is_fixed: bool,
     /// Whether a layer for requests was asked for, without which a server of others cannot guard anything.
     pub(super) is_layered: AtomicBool,
+    /// Whether it was told that requests come by other ways.
+    has_told: AtomicBool,
     inside: Mutex<Inside>,
     pub(crate) closed: Closed,
     pub(super) security: Security,
@@ -85,6 +88,7 @@ impl Door {
             published: watch::Sender::new(()),
             security,
             is_layered: AtomicBool::new(false),
+            has_told: AtomicBool::new(false),
             inside: Mutex::default(),
             closed: Closed::default(),
             #[cfg(feature = "tls")]
@@ -137,6 +141,16 @@ impl Door {
     pub(super) fn takes_strangers(&self) -> bool {
         let ways = self.ways.load();
         matches!(ways.inbound, Inbound::Open(_) | Inbound::Waiting)
+    }
+
+    /// A request that came by a listener of others.
+    pub(super) fn stranger(&self) -> Refusal {
+        if !self.has_told.swap(true, Relaxed) {
+            tracing::error!(
+                "requests are refused, for the rules for connections cannot be asked about them: they came by no `MeshListener`, or axum was not given `into_make_service_with_connect_info::<PeerIdentity>()`"
+            );
+        }
+        Refusal::stranger()
     }
 
     /// Why a server that has begun to listen is not ready, if it is not.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming as RequestBody;
 use mesh_xds::{Dialect, Wanted};
@@ -144,7 +145,7 @@ impl Mesh {
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
-        B::Data: Send,
+        B::Data: From<Bytes> + Send,
         B::Error: Into<BoxError>,
     {
         self.listen(address).await?.serve(service).await
@@ -171,7 +172,7 @@ impl MeshListener {
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
-        B::Data: Send,
+        B::Data: From<Bytes> + Send,
         B::Error: Into<BoxError>,
     {
         let inbound = InboundLayer::of(&self.shared);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -32,7 +33,7 @@ where
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B::Data: From<Bytes> + Send,
     B::Error: Into<BoxError>,
 {
     let service = inbound.layer(service);
@@ -54,7 +55,7 @@ where
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B::Data: From<Bytes> + Send,
     B::Error: Into<BoxError>,
 {
     let connection = stream.connection();
