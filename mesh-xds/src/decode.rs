@@ -9,6 +9,7 @@ mod faults;
 mod ignored;
 pub(crate) mod listener;
 pub(crate) mod route;
+mod tls;
 
 use std::sync::Arc;
 
