@@ -5,6 +5,7 @@ mod source;
 #[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_core::request::PathNormalization;
@@ -334,6 +335,7 @@ impl Builder {
             edges,
             observer,
             drain: Default::default(),
+            listens: AtomicBool::new(false),
             door,
             wanted,
             status,
@@ -397,8 +399,12 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
     let nobody = match (is_direct, has_source, dialect) {
         (true, _, _) => "mesh without rules (`Builder::direct`, MESH=off)",
         (false, false, _) => "mesh without a source of rules",
-        (false, true, Dialect::Grpc) => "dialect of gRPC, in which no rules for servers are asked for,",
-        (false, true, Dialect::Sidecar) => "control plane that is not asked for rules for servers yet",
+        (false, true, Dialect::Grpc) => {
+            "dialect of gRPC, in which no rules for servers are asked for,"
+        }
+        (false, true, Dialect::Sidecar) => {
+            "control plane that is not asked for rules for servers yet"
+        }
     };
     Entry::Open(nobody.into())
 }

@@ -6,6 +6,7 @@ mod door;
 mod drain;
 mod guard;
 mod half_open;
+mod health;
 mod hygiene;
 mod inbound;
 mod incoming;
@@ -15,6 +16,8 @@ mod refusal;
 mod serve;
 mod signal;
 mod stream;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
 mod unguarded;
 #[cfg(feature = "tls")]
 mod xfcc;

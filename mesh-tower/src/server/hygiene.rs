@@ -29,7 +29,11 @@ pub(super) fn clean(headers: &mut HeaderMap, connection: &Connection, xfcc: Xfcc
         name.as_str().starts_with(RESERVED) && !(is_proven && BELIEVED.contains(&name.as_str()))
     };
     if headers.keys().any(is_refused) {
-        let refused: Vec<HeaderName> = headers.keys().filter(|it| is_refused(it)).cloned().collect();
+        let refused: Vec<HeaderName> = headers
+            .keys()
+            .filter(|it| is_refused(it))
+            .cloned()
+            .collect();
         for name in refused {
             headers.remove(name);
         }
@@ -56,7 +60,8 @@ fn append(headers: &mut HeaderMap, ours: &HeaderValue) {
 pub(super) fn remote(headers: &HeaderMap, direct: IpAddr) -> IpAddr {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back();
     let last = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
-    last.and_then(|text| text.trim().parse().ok()).unwrap_or(direct)
+    last.and_then(|text| text.trim().parse().ok())
+        .unwrap_or(direct)
 }
 
 #[cfg(test)]
@@ -67,13 +72,20 @@ mod tests {
     fn the_last_hop_says_where_a_request_began() {
         let direct = IpAddr::from([127, 0, 0, 1]);
         let of = |lines: &[&'static str]| {
-            let lines = lines.iter().map(|line| (FORWARDED_FOR, HeaderValue::from_static(line)));
+            let lines = lines
+                .iter()
+                .map(|line| (FORWARDED_FOR, HeaderValue::from_static(line)));
             remote(&lines.collect(), direct).to_string()
         };
         assert_eq!(of(&["10.0.0.1, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(of(&["10.0.0.1", " 10.0.0.3 "]), "10.0.0.3");
         assert_eq!(of(&["fd00::1"]), "fd00::1");
-        for no_address in [&[][..], &["10.0.0.1, "], &["10.0.0.1, unknown"], &["10.0.0.1:80"]] {
+        for no_address in [
+            &[][..],
+            &["10.0.0.1, "],
+            &["10.0.0.1, unknown"],
+            &["10.0.0.1:80"],
+        ] {
             assert_eq!(of(no_address), "127.0.0.1", "{no_address:?}");
         }
     }

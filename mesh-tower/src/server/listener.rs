@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming as RequestBody;
-use mesh_xds::{Dialect, Wanted};
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
@@ -106,15 +105,8 @@ impl Mesh {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn listen(&self, address: &str) -> Result<MeshListener, ListenError> {
-        let error = |cause| ListenError {
-            address: address.to_owned(),
-            cause,
-        };
-        let socket = TcpListener::bind(address).await.map_err(error)?;
-        let bound = socket.local_addr().map_err(error)?;
-        if self.shared.dialect == Dialect::Sidecar {
-            self.shared.want(Wanted::Inbound);
-        }
+        let (socket, bound) = bind(address).await?;
+        self.shared.begin_to_listen();
         Ok(MeshListener {
             open: Some(Open {
                 socket,
@@ -234,8 +226,18 @@ impl MeshListener {
     }
 }
 
+pub(super) async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let error = |cause| ListenError {
+        address: address.to_owned(),
+        cause,
+    };
+    let socket = TcpListener::bind(address).await.map_err(error)?;
+    let bound = socket.local_addr().map_err(error)?;
+    Ok((socket, bound))
+}
+
 /// A failure to accept is of the machine's, not of the listener's: it passes.
-async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(super) async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match socket.accept().await {
             Ok(accepted) => return accepted,

@@ -104,6 +104,9 @@ impl Refusal {
 
 /// The access log has words between spaces.
 fn one_word(text: &str) -> Cow<'static, str> {
-    text.replace(|letter: char| letter.is_whitespace() || letter.is_control(), "_")
-        .into()
+    text.replace(
+        |letter: char| letter.is_whitespace() || letter.is_control(),
+        "_",
+    )
+    .into()
 }

@@ -111,7 +111,11 @@ impl Io {
 
 impl MeshStream {
     /// A write before the layer was seen, if it can be no answer to a request.
-    fn poll_write_watched(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write_watched(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let Some(unguarded) = &mut self.unguarded else {
             return self.io.poll_write(cx, bytes);
         };

@@ -29,7 +29,7 @@ use crate::tls::proof::Proof;
 use crate::tls::server::{Arrived, Hello, Server, arrival};
 use crate::tls::store::Store;
 
-pub(super) const BOTH: [&SupportedProtocolVersion; 2] =
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// A clock that the test sets.
@@ -64,14 +64,14 @@ pub(super) fn empty_store() -> Arc<Store> {
 }
 
 /// A workload of ours, `productpage`, which believes the root.
-pub(super) fn store(root: &Authority) -> Arc<Store> {
+pub(crate) fn store(root: &Authority) -> Arc<Store> {
     let store = empty_store();
     let ours = root.workload("spiffe://cluster.local/ns/default/sa/productpage");
     store.offer(&ours.material(&[root])).unwrap();
     store
 }
 
-pub(super) fn exactly(uri: &str) -> PeerRule {
+pub(crate) fn exactly(uri: &str) -> PeerRule {
     let exact = StringMatcher::Exact(uri.as_bytes().into());
     PeerRule::OneOf([SanMatcher::Uri(exact)].into())
 }
@@ -96,7 +96,7 @@ pub(super) fn client(store: &Arc<Store>, peer: PeerRule) -> Client {
     Client::new(&client_terms(peer).into(), store).unwrap()
 }
 
-pub(super) fn server_terms(client: ClientAuth) -> ServerTerms {
+pub(crate) fn server_terms(client: ClientAuth) -> ServerTerms {
     ServerTerms {
         who: "chain 0.0.0.0_9080".into(),
         identity: CertName::Workload,
@@ -136,7 +136,7 @@ pub(super) fn their_server(
 }
 
 /// A client that shows this, or nothing, and takes every server.
-pub(super) fn their_client(
+pub(crate) fn their_client(
     shown: Option<&Leaf>,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {
