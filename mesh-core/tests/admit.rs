@@ -181,6 +181,14 @@ fn the_application_sees_the_path_that_policy_saw() {
 }
 
 #[test]
+fn a_target_is_ascii() {
+    for target in ["/\u{e9}", "/a?\u{e9}"] {
+        let error = base(head("GET", target, &[A])).err();
+        assert_eq!(error, Some(BadHead::NotAscii(target.into())));
+    }
+}
+
+#[test]
 fn the_scheme_is_that_of_the_connection() {
     for (target, scheme, given) in [
         ("/", "http", None),

@@ -40,6 +40,9 @@ pub enum BadHead {
     /// The path has no normal form that a URI can hold.
     #[error("the path cannot be normalised: {0}")]
     Path(Box<str>),
+    /// A target is ASCII (RFC 3986, 2); what else a reader makes of such a byte is its own affair. Envoy refuses it, too.
+    #[error("the target {0:?} has characters that are not ASCII; write them as %XX")]
+    NotAscii(Box<str>),
     /// A request is to somebody (RFC 9112, 3.2); Envoy demands it of HTTP/2, too.
     #[error("it names no authority: there is neither :authority nor Host")]
     NoAuthority,
@@ -233,6 +236,9 @@ fn target(uri: &mut Uri, paths: PathNormalization, scheme: &'static str) -> Resu
     let is_root = whole.starts_with('?') && uri.authority().is_some();
     if !whole.starts_with('/') && !is_root {
         return Err(BadHead::Target(whole.into()));
+    }
+    if !whole.is_ascii() {
+        return Err(BadHead::NotAscii(whole.into()));
     }
     let path = normalized(uri.path(), paths);
     if !is_root && path == uri.path() {
