@@ -222,7 +222,8 @@ impl Secured {
         let (alpn, sni) = hello;
         Self {
             alpn,
-            sni,
+            // As Envoy's inspector hands it on.
+            sni: sni.map(|name| name.to_ascii_lowercase().into()),
             terms,
             proof,
             xfcc,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
-use mesh_core::authz::{Claims, Facts, Verdict};
+use mesh_core::authz::{Action, Claims, Decision, Facts, Rbac, Verdict};
 use mesh_core::identity::Peer;
 use mesh_core::request::admit;
 use mesh_core::server::{Pipeline, Step};
@@ -90,7 +90,7 @@ impl Asked<'_> {
         let seen = head.seen();
         let direct = self.address.ip().to_canonical();
         let facts = Facts {
-            view: seen.view(),
+            seen,
             peer: self.peer,
             local: self.connection.local,
             direct,
@@ -103,7 +103,7 @@ impl Asked<'_> {
                 Step::Authorize(rbac) => {
                     let decision = rbac.decide(&facts);
                     if decision.verdict == Verdict::Deny {
-                        return Err(Refusal::policy(decision.policy));
+                        return Err(Refusal::policy(denier(rbac, &decision)));
                     }
                 }
                 Step::Deny(reason) => return Err(Refusal::filter(reason)),
@@ -111,4 +111,12 @@ impl Asked<'_> {
         }
         Ok(())
     }
+}
+
+/// The policy that denied. One that lets nobody in for want of knowledge did not.
+fn denier<'a>(rbac: &Rbac, decision: &Decision<'a>) -> Option<&'a str> {
+    let outcome = decision.enforced?;
+    let denies = rbac.rules()?.action() == Action::Deny;
+    let unsure = outcome.unsure.filter(|_| denies);
+    outcome.met.or(unsure)
 }

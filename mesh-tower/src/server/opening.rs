@@ -156,7 +156,10 @@ mod secured {
         }
         let terms = match chosen(&ways, local, &opening) {
             Some(Chosen::Tls(terms, _)) => terms,
-            Some(Chosen::Close(why)) => return Err(why.into()),
+            Some(Chosen::Close(why)) => {
+                hello.refuse(&door.store).await;
+                return Err(why.into());
+            }
             Some(Chosen::Plaintext(_)) | None => {
                 return Err(Closing::NoRules(
                     "no rule says on what terms TLS is spoken here".into(),

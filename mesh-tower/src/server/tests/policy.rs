@@ -131,7 +131,7 @@ async fn spoofed_headers_do_not_arrive() {
     assert_eq!(id, "x-request-id: 7");
     let (theirs, ours) = cert.split_once(',').unwrap();
     assert!(theirs.ends_with("/sa/admin"), "{cert}");
-    let reviews = "By=spiffe://cluster.local/ns/default/sa/productpage;Hash=";
+    let reviews = "By=spiffe://cluster.local/ns/default/sa/reviews;Hash=";
     assert!(ours.starts_with(reviews), "{cert}");
     assert!(
         ours.ends_with(&format!(";Subject=\"\";URI={PAGE}")),

@@ -134,13 +134,10 @@ pub(super) fn pipeline(steps: impl Into<Box<[Step]>>) -> Arc<Pipeline> {
 }
 
 pub(super) fn rbac(action: Action, permission: Permission, principal: Principal) -> Step {
-    let policy = Policy {
-        permissions: [permission].into(),
-        principals: [principal].into(),
-    };
+    let policy = Policy::new([permission], [principal]).unwrap();
     let policies = [("ns[default]-policy[test]-rule[0]".into(), policy)];
     Step::Authorize(Rbac {
-        rules: Some(RuleSet::new(action, policies)),
+        rules: Some(RuleSet::new(action, policies).unwrap()),
         shadow: None,
     })
 }
