@@ -53,17 +53,12 @@ mod tests {
 
     fn certificate(subject: &str, uri: &[&str], dns: &[&str]) -> PeerCertificate {
         let boxed = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect();
-        PeerCertificate {
-            sans: Sans {
-                uri: boxed(uri),
-                dns: boxed(dns),
-                ..Sans::default()
-            },
-            spiffe: None,
-            subject: subject.into(),
-            sha256: [0xab; 32],
-            not_after: 0,
-        }
+        let sans = Sans {
+            uri: boxed(uri),
+            dns: boxed(dns),
+            ..Sans::default()
+        };
+        PeerCertificate::new(sans, subject, [0xab; 32], 0)
     }
 
     #[test]

@@ -136,10 +136,8 @@ pub(super) fn pipeline(steps: impl Into<Box<[Step]>>) -> Arc<Pipeline> {
 pub(super) fn rbac(action: Action, permission: Permission, principal: Principal) -> Step {
     let policy = Policy::new([permission], [principal]).unwrap();
     let policies = [("ns[default]-policy[test]-rule[0]".into(), policy)];
-    Step::Authorize(Rbac {
-        rules: Some(RuleSet::new(action, policies).unwrap()),
-        shadow: None,
-    })
+    let rules = RuleSet::new(action, policies).unwrap();
+    Step::Authorize(Rbac::new(Some(rules), None))
 }
 
 pub(super) fn deny_all() -> Step {
