@@ -13,6 +13,10 @@ mod dice;
 mod model;
 #[path = "authz/reference.rs"]
 mod reference;
+#[path = "authz/sound.rs"]
+mod sound;
+#[path = "authz/table.rs"]
+mod table;
 
 const SEED: u64 = 20_261_123;
 const CASES: u64 = 30_000;

@@ -106,7 +106,7 @@ impl Dice {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0.random_range(0..end)
     }
 
@@ -291,7 +291,7 @@ impl Dice {
         }
     }
 
-    fn rules(&mut self) -> Rules {
+    pub(crate) fn rules(&mut self) -> Rules {
         let action = self.of(&[
             Action::Allow,
             Action::Allow,
