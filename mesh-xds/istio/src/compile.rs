@@ -12,6 +12,7 @@ mod proto;
 mod route;
 mod scope;
 mod sidecar;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -78,6 +79,15 @@ impl<'a> View<'a> {
     }
 }
 
+/// The endpoints of a service that a cluster is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    /// Empty for all of them.
+    pub(crate) subset: &'a str,
+    /// Those that they have.
+    pub(crate) labels: Option<&'a Labels>,
+}
+
 /// A cluster's name, and that of its load assignment.
 pub(crate) fn cluster_name(port: u32, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
@@ -118,15 +128,26 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
 /// The clusters of a service, and the endpoints of those that ask for them.
 fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Resources) {
     let rules = view.rules(service);
+    let identities = match view.registry.options.has_certificates() {
+        true => view.registry.identities(service),
+        false => Vec::new(),
+    };
     for port in view.ports(service) {
         for (subset, labels) in subsets(&rules) {
             let name = cluster_name(port.number, subset, &service.host);
             let policy = cluster::effective(port.number, subset, &rules);
+            let part = Part { subset, labels };
             let eds = cluster::discovery(service, policy) == DiscoveryType::Eds;
             let packed = match dialect {
                 Dialect::Sidecar => {
-                    let (of, part) = ((service, port), (subset, labels));
-                    cluster::outbound(view, &name, of, part, &rules, policy)
+                    let to = cluster::To {
+                        service,
+                        port,
+                        part,
+                        rules: &rules,
+                        identities: &identities,
+                    };
+                    cluster::outbound(view, &name, &to, policy)
                 }
                 Dialect::Grpc => {
                     let cluster = grpc::cluster(&name, policy);
@@ -138,12 +159,12 @@ fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Reso
             let assignment = match (dialect, service.resolution) {
                 (Dialect::Sidecar, _) if !eds => continue,
                 (_, Resolution::Static | Resolution::None) => {
-                    endpoints::assignment(view, &name, port, labels, policy)
+                    endpoints::assignment(view, &name, port, part, (policy, &rules))
                 }
                 // gRPC takes addresses only, and istiod sends it no other clusters than these.
                 _ => endpoints::nobody(&name),
             };
-            let packed = proto::pack(ResourceType::Endpoints, &assignment);
+            let packed = proto::pack_endpoints(assignment);
             out.endpoints.insert(name, packed);
         }
     }

@@ -2,23 +2,27 @@
 
 mod attach;
 mod delegates;
+mod mtls;
 mod rules;
 mod workloads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::config::Options;
 use crate::diagnostic::Diagnostic;
 use crate::host;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
 use crate::kinds::kubernetes;
 use crate::kinds::mesh_config::MeshConfig;
+use crate::kinds::peer_authentication::PeerAuthentication;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
 use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
+pub(crate) use mtls::ISTIO;
 use workloads::Workloads;
 
 /// A spec with the name of its object.
@@ -46,6 +50,8 @@ pub(crate) struct Service {
     pub(crate) external: bool,
     /// Other hosts that stand for it (`ExternalName`).
     pub(crate) aliases: Vec<String>,
+    /// Names that its servers may prove besides those of their service accounts (`subjectAltNames`).
+    pub(crate) sans: Vec<String>,
 }
 
 /// A port of a service with the instances behind it.
@@ -196,11 +202,18 @@ pub(crate) struct Registry {
     pub(crate) notes: Vec<Diagnostic>,
     pub(crate) gateways: Vec<Named<Gateway>>,
     pub(crate) sidecars: Vec<Named<Sidecar>>,
+    /// In the order of namespace and name.
+    peers: Vec<Named<PeerAuthentication>>,
     pub(crate) mesh: MeshConfig,
+    /// What the mesh has besides the folder.
+    pub(crate) options: Options,
 }
 
 impl Registry {
-    pub(crate) fn build(specs: impl IntoIterator<Item = (String, String, Spec)>) -> Self {
+    pub(crate) fn build(
+        specs: impl IntoIterator<Item = (String, String, Spec)>,
+        options: Options,
+    ) -> Self {
         let mut specs: Vec<_> = specs.into_iter().collect();
         // Without creation times, which files do not have, the order of names decides between rules.
         specs.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
@@ -210,6 +223,7 @@ impl Registry {
         });
         let mut this = Self {
             mesh: mesh.unwrap_or_default(),
+            options,
             ..Self::default()
         };
         let mut parts = Parts::default();
@@ -230,6 +244,9 @@ impl Registry {
                 }
                 Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
                 Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
+                Spec::PeerAuthentication(spec) => {
+                    this.peers.push(Named::new(name, namespace, spec));
+                }
                 Spec::Route(spec) => routes.push(Named::new(name, namespace, *spec)),
                 of_services => {
                     parents.add(&name, &namespace, &of_services);
@@ -292,6 +309,7 @@ impl Registry {
             addresses,
             headless,
             external,
+            sans,
         } = spec;
         let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         let itself = named && selector.is_none() && endpoints.is_empty();
@@ -321,6 +339,7 @@ impl Registry {
                         headless,
                         external,
                         aliases: Vec::new(),
+                        sans: sans.clone(),
                     });
                     of_host.len() - 1
                 });

@@ -15,14 +15,19 @@ use super::http_route::{self, Retries};
 use super::load_balancer::LoadBalancer;
 use super::locality::{self, LocalityLb};
 
+/// Istio's default of `trustDomain`.
+const TRUST_DOMAIN: &str = "cluster.local";
+
 /// A checked `MeshConfig`, as far as it is served.
 #[derive(Debug, Clone)]
 pub(crate) struct MeshConfig {
     pub(crate) outbound: OutboundPolicy,
     /// Where rules for all namespaces live.
     pub(crate) root_namespace: String,
-    /// Whose identities are those of the mesh.
+    /// Whose identities are those of the mesh: its own trust domain, then the aliases.
     pub(crate) trust_domains: Vec<String>,
+    /// `enableAutoMtls`: whether endpoints that can are called over mutual TLS where no rule says how.
+    pub(crate) auto_mtls: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) dns_refresh: Duration,
     pub(crate) keepalive: Option<Keepalive>,
@@ -46,7 +51,8 @@ impl Default for MeshConfig {
         Self {
             outbound: OutboundPolicy::default(),
             root_namespace: "istio-system".to_owned(),
-            trust_domains: vec!["cluster.local".to_owned()],
+            trust_domains: vec![TRUST_DOMAIN.to_owned()],
+            auto_mtls: true,
             connect_timeout: Duration::from_secs(10),
             dns_refresh: Duration::from_secs(60),
             keepalive: None,
@@ -87,6 +93,7 @@ const SPEC: Schema = Schema {
         "defaultServiceExportTo",
         "defaultVirtualServiceExportTo",
         "dnsRefreshRate",
+        "enableAutoMtls",
         "h2UpgradePolicy",
         "localityLbSetting",
         "outboundTrafficPolicy",
@@ -109,7 +116,6 @@ const SPEC: Schema = Schema {
         "defaultTrafficPolicy",
         "disableEnvoyListenerLog",
         "discoverySelectors",
-        "enableAutoMtls",
         "enableEnvoyAccessLogService",
         "enablePrometheusMerge",
         "enableTracing",
@@ -169,6 +175,7 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshCo
             .filter(|name| !name.is_empty())
             .unwrap_or(default.root_namespace),
         trust_domains: trust_domains(&fields, sink).unwrap_or(default.trust_domains),
+        auto_mtls: auto_mtls(&fields, sink),
         connect_timeout: fields
             .milliseconds("connectTimeout", sink)
             .unwrap_or(default.connect_timeout),
@@ -206,17 +213,26 @@ pub(crate) fn outbound(
     }
 }
 
+fn auto_mtls(fields: &Fields<'_>, sink: &mut Sink) -> bool {
+    if fields.get("enableAutoMtls").is_some() && !sink.options.has_certificates() {
+        let path = fields.path_of("enableAutoMtls");
+        let message = format!("{path} has no effect in this version");
+        sink.note(fields.place("enableAutoMtls"), message);
+    }
+    fields.flag("enableAutoMtls", sink).unwrap_or(true)
+}
+
 /// The trust domain, then its aliases.
 fn trust_domains(fields: &Fields<'_>, sink: &mut Sink) -> Option<Vec<String>> {
     let own = fields.string("trustDomain", sink);
     let aliases = fields.strings("trustDomainAliases", sink);
-    let own = own.filter(|name| !name.is_empty())?;
-    Some(
-        [own]
-            .into_iter()
-            .chain(aliases.into_iter().map(|(name, _)| name))
-            .collect(),
-    )
+    let own = own.filter(|name| !name.is_empty());
+    if own.is_none() && aliases.is_empty() {
+        return None;
+    }
+    let own = own.unwrap_or_else(|| TRUST_DOMAIN.to_owned());
+    let aliases = aliases.into_iter().map(|(name, _)| name);
+    Some([own].into_iter().chain(aliases).collect())
 }
 
 /// It belongs to listeners, and callers of ours have none.
