@@ -5,7 +5,9 @@ mod endpoints;
 mod gateway;
 mod grpc;
 mod hash;
+mod inbound;
 mod locality;
+mod manager;
 mod matcher;
 mod policy;
 mod proto;
@@ -170,16 +172,20 @@ fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Reso
     }
 }
 
-/// The listeners of a node: only those of gRPC's dialect begin with them.
+/// The listeners of a node: gRPC's dialect begins with them; a sidecar is told by one what its servers take.
 pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, Any> {
-    if node.dialect() == Dialect::Sidecar {
-        return BTreeMap::new();
+    match (node.dialect(), node.node_type) {
+        (Dialect::Grpc, _) => {
+            let listeners = grpc::listeners(&View::new(registry, node));
+            let packed = listeners.iter().map(|l| (l.name.clone(), proto::any(l)));
+            packed.collect()
+        }
+        (Dialect::Sidecar, NodeType::Sidecar) => {
+            let listener = inbound::listener(registry, node);
+            BTreeMap::from([(inbound::NAME.to_owned(), proto::any(&listener))])
+        }
+        (Dialect::Sidecar, NodeType::Router) => BTreeMap::new(),
     }
-    let listeners = grpc::listeners(&View::new(registry, node));
-    listeners
-        .iter()
-        .map(|listener| (listener.name.clone(), proto::any(listener)))
-        .collect()
 }
 
 /// The whole service (no name, no labels), then the subsets of its rules; of two with one name the first counts.

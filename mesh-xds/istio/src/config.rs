@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Node, Resources};
+use mesh_xds::{Dialect, Node, NodeType, Resources};
 
 use crate::compile;
 use crate::decode::Sink;
@@ -14,7 +14,7 @@ use crate::folder::{self, Content};
 use crate::kinds::header::{self, Header};
 use crate::kinds::{self, Spec, mesh_config};
 use crate::object::Object;
-use crate::registry::Registry;
+use crate::registry::{Own, Registry};
 use crate::yaml;
 
 /// What a mesh has besides the objects of its folder.
@@ -117,9 +117,19 @@ impl Config {
     }
 
     /// The listeners that istiod would send to this node, by name: in the [`Dialect::Grpc`](crate::Dialect) one for
-    /// each name and port (`reviews:9080`) by which its namespace can call a service; else none.
+    /// each name and port (`reviews:9080`) by which its namespace can call a service; for a sidecar `virtualInbound`, which
+    /// says what its servers take; for a gateway none.
     pub fn listeners(&self, node: &Node) -> BTreeMap<String, Any> {
         compile::listeners(&self.inner.registry, node)
+    }
+
+    /// The workload at a node's address. Two nodes of one dialect, type, namespace, place and labels have the same
+    /// resources if this is the same.
+    pub fn own(&self, node: &Node) -> Own {
+        match (node.dialect(), node.node_type) {
+            (Dialect::Sidecar, NodeType::Sidecar) => self.inner.registry.own(node),
+            _ => Own::default(),
+        }
     }
 
     /// Every object of the folder, in the order of files and lines, served or not.

@@ -3,6 +3,7 @@
 mod attach;
 mod delegates;
 mod mtls;
+mod own;
 mod rules;
 mod workloads;
 
@@ -22,7 +23,9 @@ use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
-pub(crate) use mtls::ISTIO;
+pub(crate) use mtls::{ISTIO, Modes};
+pub use own::Own;
+pub(crate) use own::OwnPort;
 use workloads::Workloads;
 
 /// A spec with the name of its object.
@@ -204,6 +207,7 @@ pub(crate) struct Registry {
     pub(crate) sidecars: Vec<Named<Sidecar>>,
     /// In the order of namespace and name.
     peers: Vec<Named<PeerAuthentication>>,
+    by_address: own::ByAddress,
     pub(crate) mesh: MeshConfig,
     /// What the mesh has besides the folder.
     pub(crate) options: Options,
@@ -265,6 +269,7 @@ impl Registry {
             this.add_service(entry, &parts.workloads, &parts.listed);
         }
         this.add_aliases(&parts.aliases);
+        this.by_address = own::ByAddress::of(this.services.values().flatten());
         this
     }
 

@@ -205,6 +205,44 @@ pub(super) fn by_metadata(context: &pb::UpstreamTlsContext) -> Vec<TransportSock
     ]
 }
 
+/// The socket of a cluster that a rule wants called over mutual TLS, in gRPC's dialect: certificates by the names of the
+/// client's own providers (gRFC A29), in the field that it reads and in the one before it. istiod names nobody whom the
+/// server may be.
+// The older fields are deprecated, and what istiod sends.
+#[allow(deprecated)]
+pub(super) fn by_providers() -> core::TransportSocket {
+    use pb::common_tls_context as common;
+    let older = |name: &str| common::CertificateProviderInstance {
+        instance_name: "default".to_owned(),
+        certificate_name: name.to_owned(),
+    };
+    let newer = |name: &str| pb::CertificateProviderPluginInstance {
+        instance_name: "default".to_owned(),
+        certificate_name: name.to_owned(),
+    };
+    let roots = pb::CertificateValidationContext {
+        ca_certificate_provider_instance: Some(newer("ROOTCA")),
+        ..Default::default()
+    };
+    let validation = common::CombinedCertificateValidationContext {
+        default_validation_context: Some(roots),
+        validation_context_certificate_provider_instance: Some(older("ROOTCA")),
+        ..Default::default()
+    };
+    let context = pb::UpstreamTlsContext {
+        common_tls_context: Some(pb::CommonTlsContext {
+            tls_certificate_provider_instance: Some(newer("default")),
+            tls_certificate_certificate_provider_instance: Some(older("default")),
+            validation_context_type: Some(
+                common::ValidationContextType::CombinedValidationContext(validation),
+            ),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    upstream(&context)
+}
+
 fn socket(name: &str, context: &(impl prost::Message + prost::Name)) -> core::TransportSocket {
     let config = core::transport_socket::ConfigType::TypedConfig(proto::any(context));
     core::TransportSocket {

@@ -3,6 +3,7 @@
 //! istiod reads it from a file or a ConfigMap of its own; here it is a document of the folder with the message as its
 //! `spec`, or the file `mesh.yaml` with the message itself, as istiod's `--meshConfig` takes it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(crate) struct MeshConfig {
     pub(crate) trust_domains: Vec<String>,
     /// `enableAutoMtls`: whether endpoints that can are called over mutual TLS where no rule says how.
     pub(crate) auto_mtls: bool,
+    /// `pathNormalization`: how servers read paths before policies see them.
+    pub(crate) normalization: Normalization,
     pub(crate) connect_timeout: Duration,
     pub(crate) dns_refresh: Duration,
     pub(crate) keepalive: Option<Keepalive>,
@@ -53,6 +56,7 @@ impl Default for MeshConfig {
             root_namespace: "istio-system".to_owned(),
             trust_domains: vec![TRUST_DOMAIN.to_owned()],
             auto_mtls: true,
+            normalization: Normalization::default(),
             connect_timeout: Duration::from_secs(10),
             dns_refresh: Duration::from_secs(60),
             keepalive: None,
@@ -73,6 +77,20 @@ impl MeshConfig {
         let own = rule.and_then(|rule| rule.locality.as_ref());
         Some(own.unwrap_or(&self.locality)).filter(|setting| !setting.disabled)
     }
+}
+
+/// `pathNormalization.normalization`; each step adds to the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Normalization {
+    /// `NONE`: paths are read as they come.
+    None,
+    /// `BASE` and `DEFAULT`: RFC 3986, and `\\` is `/`.
+    #[default]
+    Base,
+    /// `MERGE_SLASHES`: `//` is `/`.
+    MergeSlashes,
+    /// `DECODE_AND_MERGE_SLASHES`: `%2F` and `%5C` are `/` before that.
+    DecodeAndMergeSlashes,
 }
 
 /// `outboundTrafficPolicy.mode`: calls to hosts that the mesh does not know.
@@ -163,7 +181,6 @@ pub(crate) fn is_plain(file: &Path, document: &Value) -> bool {
 pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshConfig> {
     let fields = Fields::open(spec, path, SPEC, sink)?;
     let default = MeshConfig::default();
-    normalization(&fields, sink);
     let retries = fields.get("defaultHttpRetryPolicy").and_then(|value| {
         let path = fields.path_of("defaultHttpRetryPolicy");
         http_route::retries::decode(value, path, sink)
@@ -176,6 +193,7 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshCo
             .unwrap_or(default.root_namespace),
         trust_domains: trust_domains(&fields, sink).unwrap_or(default.trust_domains),
         auto_mtls: auto_mtls(&fields, sink),
+        normalization: normalization(&fields, sink).unwrap_or_default(),
         connect_timeout: fields
             .milliseconds("connectTimeout", sink)
             .unwrap_or(default.connect_timeout),
@@ -231,15 +249,15 @@ fn trust_domains(fields: &Fields<'_>, sink: &mut Sink) -> Option<Vec<String>> {
         return None;
     }
     let own = own.unwrap_or_else(|| TRUST_DOMAIN.to_owned());
-    let aliases = aliases.into_iter().map(|(name, _)| name);
-    Some([own].into_iter().chain(aliases).collect())
+    // istiod sorts them.
+    let aliases: BTreeSet<_> = aliases.into_iter().map(|(name, _)| name).collect();
+    let aliases = aliases.into_iter().filter(|name| *name != own);
+    Some([own.clone()].into_iter().chain(aliases).collect())
 }
 
-/// It belongs to listeners, and callers of ours have none.
-fn normalization(parent: &Fields<'_>, sink: &mut Sink) {
-    let Some(fields) = parent.sub("pathNormalization", NORMALIZATION, sink) else {
-        return;
-    };
+/// How servers read paths. A client of ours is told by its program.
+fn normalization(parent: &Fields<'_>, sink: &mut Sink) -> Option<Normalization> {
+    let fields = parent.sub("pathNormalization", NORMALIZATION, sink)?;
     let allowed = &[
         "DEFAULT",
         "NONE",
@@ -247,12 +265,18 @@ fn normalization(parent: &Fields<'_>, sink: &mut Sink) {
         "MERGE_SLASHES",
         "DECODE_AND_MERGE_SLASHES",
     ];
-    let how = fields.word("normalization", allowed, sink);
-    if let Some(how) = how.filter(|how| !matches!(*how, "DEFAULT" | "NONE")) {
+    let how = fields.word("normalization", allowed, sink)?;
+    if !matches!(how, "DEFAULT" | "NONE") {
         let path = fields.path_of("normalization");
         let message = format!(
-            "{path} {how} has no effect: it is said in listeners, and none are sent for calls"
+            "{path} {how} has no effect on calls: it is said in listeners, and none are sent for calls"
         );
         sink.note(fields.place("normalization"), message);
     }
+    Some(match how {
+        "NONE" => Normalization::None,
+        "MERGE_SLASHES" => Normalization::MergeSlashes,
+        "DECODE_AND_MERGE_SLASHES" => Normalization::DecodeAndMergeSlashes,
+        _ => Normalization::Base,
+    })
 }

@@ -55,7 +55,7 @@ pub(crate) struct Port {
 }
 
 /// What is spoken on a port, as far as routing goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
     Http,
     /// HTTP2, GRPC and GRPC-WEB: HTTP/2 to the endpoints.

@@ -83,9 +83,7 @@ impl Registry {
         }
         for name in &service.sans {
             names.push(name.clone());
-            let rest = name.strip_prefix("spiffe://");
-            let rest = rest.and_then(|rest| rest.split_once('/'));
-            if let Some((_, path)) = rest {
+            if let Some(path) = path_of_account(name) {
                 let aliases = self.mesh.trust_domains.iter().skip(1);
                 names.extend(aliases.map(|td| format!("spiffe://{td}/{path}")));
             }
@@ -94,6 +92,13 @@ impl Registry {
         names.dedup();
         names
     }
+}
+
+/// What follows the trust domain in the identity of a service account: `ns/NAMESPACE/sa/ACCOUNT`.
+fn path_of_account(identity: &str) -> Option<&str> {
+    let (_, path) = identity.strip_prefix("spiffe://")?.split_once('/')?;
+    let parts: Vec<_> = path.split('/').collect();
+    matches!(parts[..], ["ns", _, "sa", _]).then_some(path)
 }
 
 fn is_for_all(rule: &Named<PeerAuthentication>, namespace: &str) -> bool {
