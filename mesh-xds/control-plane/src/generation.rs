@@ -140,7 +140,8 @@ spec:
     #[test]
     fn nobody_gets_the_listener_of_another_workload() {
         let folder = [("a.yaml".into(), FOLDER.to_owned())];
-        let config = Config::parse(folder).unwrap().config;
+        let mesh = mesh_istio::Options::default().certificates(true);
+        let config = mesh.parse(folder).unwrap().config;
         let generation = Generation::new("run", 1, config.clone());
         let views = [1, 2, 3, 9].map(|last| generation.view(&node(last)).compiled);
         for (view, last) in views.iter().zip([1, 2, 3, 9]) {

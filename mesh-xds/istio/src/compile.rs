@@ -1,5 +1,6 @@
 //! From the registry to the resources of one node, in the names and shapes of istiod's two dialects.
 
+mod authz;
 mod cluster;
 mod endpoints;
 mod gateway;
@@ -180,11 +181,12 @@ pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, An
             let packed = listeners.iter().map(|l| (l.name.clone(), proto::any(l)));
             packed.collect()
         }
-        (Dialect::Sidecar, NodeType::Sidecar) => {
+        // Where nothing is said of servers they are told nothing.
+        (Dialect::Sidecar, NodeType::Sidecar) if registry.is_secured() => {
             let listener = inbound::listener(registry, node);
             BTreeMap::from([(inbound::NAME.to_owned(), proto::any(&listener))])
         }
-        (Dialect::Sidecar, NodeType::Router) => BTreeMap::new(),
+        (Dialect::Sidecar, _) => BTreeMap::new(),
     }
 }
 

@@ -118,7 +118,7 @@ impl Config {
 
     /// The listeners that istiod would send to this node, by name: in the [`Dialect::Grpc`](crate::Dialect) one for
     /// each name and port (`reviews:9080`) by which its namespace can call a service; for a sidecar `virtualInbound`, which
-    /// says what its servers take; for a gateway none.
+    /// says what its servers take, if workloads have certificates or the folder an object of `security.istio.io`; else none.
     pub fn listeners(&self, node: &Node) -> BTreeMap<String, Any> {
         compile::listeners(&self.inner.registry, node)
     }
@@ -127,7 +127,9 @@ impl Config {
     /// resources if this is the same.
     pub fn own(&self, node: &Node) -> Own {
         match (node.dialect(), node.node_type) {
-            (Dialect::Sidecar, NodeType::Sidecar) => self.inner.registry.own(node),
+            (Dialect::Sidecar, NodeType::Sidecar) if self.inner.registry.is_secured() => {
+                self.inner.registry.own(node)
+            }
             _ => Own::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! The kinds of Istio as typed, checked specs, and what becomes of the other kinds.
 
+pub(crate) mod authorization_policy;
 pub(crate) mod connection_pool;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
@@ -34,6 +35,7 @@ pub(crate) enum Spec {
     Gateway(gateway::Gateway),
     MeshConfig(Box<mesh_config::MeshConfig>),
     Sidecar(sidecar::Sidecar),
+    AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
     PeerAuthentication(peer_authentication::PeerAuthentication),
     Kubernetes(kubernetes::Service),
     Endpoints(kubernetes::Endpoints),
@@ -62,6 +64,10 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
         ("discovery.k8s.io", _) => {
             let slice = kubernetes::slice(header, document, sink).map(Spec::Endpoints);
             return slice.or(Some(Spec::Unserved));
+        }
+        ("security.istio.io", "AuthorizationPolicy") => {
+            let policy = authorization_policy::decode(header, document, sink);
+            return policy.map(Spec::AuthorizationPolicy);
         }
         ("security.istio.io", "PeerAuthentication") => {
             let peers = peer_authentication::decode(document.get("spec"), sink);

@@ -11,8 +11,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Options;
+use crate::decode::{Labels, selects};
 use crate::diagnostic::Diagnostic;
 use crate::host;
+use crate::kinds::authorization_policy::AuthorizationPolicy;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
 use crate::kinds::kubernetes;
@@ -207,6 +209,8 @@ pub(crate) struct Registry {
     pub(crate) sidecars: Vec<Named<Sidecar>>,
     /// In the order of namespace and name.
     peers: Vec<Named<PeerAuthentication>>,
+    /// In the order of namespace and name.
+    policies: Vec<Named<AuthorizationPolicy>>,
     by_address: own::ByAddress,
     pub(crate) mesh: MeshConfig,
     /// What the mesh has besides the folder.
@@ -248,6 +252,9 @@ impl Registry {
                 }
                 Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
                 Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
+                Spec::AuthorizationPolicy(spec) => {
+                    this.policies.push(Named::new(name, namespace, spec));
+                }
                 Spec::PeerAuthentication(spec) => {
                     this.peers.push(Named::new(name, namespace, spec));
                 }
@@ -362,6 +369,19 @@ impl Registry {
                 of_host[at].add_port(port, &named.cloned().collect::<Vec<_>>());
             }
         }
+    }
+
+    /// The policies for a workload: those of the root namespace and of its own that select it.
+    pub(crate) fn policies<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a Named<AuthorizationPolicy>> {
+        let root = self.mesh.root_namespace.as_str();
+        self.policies.iter().filter(move |policy| {
+            let of = policy.namespace.as_str();
+            (of == root || of == namespace) && selects(&policy.spec.selector, labels)
+        })
     }
 
     /// The services that a namespace sees: one per host, its own before those of others.

@@ -6,12 +6,15 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use mesh_xds::Node;
 
+use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::peer_authentication::Mode;
 use crate::kinds::service_entry::Protocol;
 use crate::registry::{Modes, Own, OwnPort, Registry};
 
+use super::authz::Policies;
 use super::{manager, proto, tls};
 
 /// Its name, and the port of the listener itself.
@@ -108,7 +111,12 @@ fn ways(protocol: Protocol, mode: Mode) -> &'static [Way] {
 pub(super) fn listener(registry: &Registry, node: &Node) -> pb::Listener {
     let own = registry.own(node);
     let modes = modes(registry, node, &own);
-    let server = Server { registry };
+    let policies = Policies::of(registry, &node.namespace, &own.labels);
+    let server = Server {
+        mesh: &registry.mesh,
+        http: policies.http(),
+        tcp: policies.tcp(),
+    };
     let mut filter_chains = vec![black_hole()];
     server.chains(None, Passed::Any, modes.all, &mut filter_chains);
     for (port, mode) in &modes.ports {
@@ -159,7 +167,11 @@ enum Passed<'a> {
 
 /// What the chains of a node have in common.
 struct Server<'a> {
-    registry: &'a Registry,
+    mesh: &'a MeshConfig,
+    /// What a request has to pass.
+    http: Vec<HttpFilter>,
+    /// What a connection has to pass that is not read.
+    tcp: Vec<pb::Filter>,
 }
 
 impl Server<'_> {
@@ -185,7 +197,7 @@ impl Server<'_> {
             (Passed::Any, true) => (CATCH_ALL_HTTP.to_owned(), PASSTHROUGH.to_owned()),
             (Passed::Any, false) => (NAME.to_owned(), PASSTHROUGH.to_owned()),
         };
-        let domains = &self.registry.mesh.trust_domains;
+        let domains = &self.mesh.trust_domains;
         let spoken = if way.is_http { SPOKEN } else { SPOKEN_TCP };
         let filters = match way.is_http {
             true => {
@@ -193,10 +205,13 @@ impl Server<'_> {
                     Passed::To(own) => (Some(own), format!("inbound_{name};")),
                     Passed::Any => (None, format!("{PASSTHROUGH};")),
                 };
-                let mesh = &self.registry.mesh;
-                vec![manager::filter(mesh, service, &cluster, prefix)]
+                let to = manager::To { port: service, cluster, prefix };
+                vec![manager::filter(self.mesh, &to, &self.http)]
             }
-            false => vec![tcp_proxy(&cluster)],
+            false => {
+                let passed = self.tcp.iter().cloned();
+                passed.chain([tcp_proxy(&cluster)]).collect()
+            }
         };
         let transport = if way.is_tls { "tls" } else { "raw_buffer" };
         let offered = way.offered.iter().copied();

@@ -22,23 +22,28 @@ use super::proto;
 /// How often a request that was not read yet is passed on again.
 const RETRIES: u32 = 2;
 
-/// The filter of a chain that speaks HTTP; without a port it is for those that no service has.
+/// Where the requests of a chain go.
+pub(super) struct To<'a> {
+    /// Nothing for the ports that no service has.
+    pub(super) port: Option<&'a OwnPort>,
+    pub(super) cluster: String,
+    /// Of the statistics.
+    pub(super) prefix: String,
+}
+
+/// The filter of a chain that speaks HTTP, with what requests have to pass.
 pub(super) fn filter(
     mesh: &MeshConfig,
-    port: Option<&OwnPort>,
-    cluster: &str,
-    stat_prefix: String,
+    to: &To<'_>,
+    passed: &[pb::HttpFilter],
 ) -> listener::Filter {
-    let http2 = port.is_some_and(|port| port.protocol == Protocol::Http2);
+    let http2 = to.port.is_some_and(|port| port.protocol == Protocol::Http2);
     let (normalize, merge, slashes) = normalization(mesh.normalization);
-    let filters = [http_filter(
-        "envoy.filters.http.router",
-        proto::any(&Router::default()),
-    )];
+    let router = http_filter("envoy.filters.http.router", proto::any(&Router::default()));
     let manager = pb::HttpConnectionManager {
-        stat_prefix,
-        http_filters: filters.into(),
-        route_specifier: Some(RouteSpecifier::RouteConfig(routes(port, cluster))),
+        stat_prefix: to.prefix.clone(),
+        http_filters: passed.iter().cloned().chain([router]).collect(),
+        route_specifier: Some(RouteSpecifier::RouteConfig(routes(to.port, &to.cluster))),
         http2_protocol_options: http2.then(core::Http2ProtocolOptions::default),
         server_name: "istio-envoy".to_owned(),
         stream_idle_timeout: Some(proto::duration(Duration::ZERO)),

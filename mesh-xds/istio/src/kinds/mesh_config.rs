@@ -17,7 +17,7 @@ use super::load_balancer::LoadBalancer;
 use super::locality::{self, LocalityLb};
 
 /// Istio's default of `trustDomain`.
-const TRUST_DOMAIN: &str = "cluster.local";
+pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
 
 /// A checked `MeshConfig`, as far as it is served.
 #[derive(Debug, Clone)]

@@ -162,11 +162,7 @@ fn security(header: &Header, sink: &mut Sink) -> Option<Class> {
             }
             return Some(Class::Served);
         }
-        "AuthorizationPolicy" => sink.refuse(
-            header.at,
-            "an AuthorizationPolicy",
-            "authorization of callers",
-        ),
+        "AuthorizationPolicy" => return Some(Class::Served),
         _ => sink.refuse(
             header.at,
             "a RequestAuthentication",

@@ -69,6 +69,11 @@ impl ByAddress {
 }
 
 impl Registry {
+    /// Whether anything is said of what servers take.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.options.has_certificates() || !self.peers.is_empty() || !self.policies.is_empty()
+    }
+
     /// The workload at a node's address. Where several share it, the node's name says which, else its labels.
     pub(crate) fn own(&self, node: &Node) -> Own {
         let at = self
