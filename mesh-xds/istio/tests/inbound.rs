@@ -166,7 +166,10 @@ fn a_port_may_have_a_mode_of_its_own() {
 fn without_certificates_there_is_plaintext() {
     let nothing = config("", false);
     assert!(nothing.resources(&kinds()).listeners.is_empty());
-    assert_eq!(nothing.own(&kinds()), nothing.own(&node("other", "127.0.99.9")));
+    assert_eq!(
+        nothing.own(&kinds()),
+        nothing.own(&node("other", "127.0.99.9"))
+    );
     let listener = inbound(&config(&peers("{}"), false), &kinds());
     let tls = |chain: &&FilterChain| {
         let found = chain.filter_chain_match.as_ref().expect("a match");

@@ -89,12 +89,7 @@ impl<'a> Policies<'a> {
         self.of.iter().map(filter).collect()
     }
 
-    fn built(
-        &self,
-        action: Action,
-        policies: &[&Named<AuthorizationPolicy>],
-        seen: Seen,
-    ) -> Built {
+    fn built(&self, action: Action, policies: &[&Named<AuthorizationPolicy>], seen: Seen) -> Built {
         let empty = || Rules {
             action: match action {
                 Action::Allow => pb::rbac::Action::Allow.into(),
@@ -168,13 +163,12 @@ struct Built {
 }
 
 impl Built {
-    /// istiod's name for what is only tried; it takes none for `ALLOW`.
+    /// istiod's name for what is only tried, also where nothing is.
     fn prefix(&self) -> &'static str {
-        let action = self.shadow.as_ref().map(|rules| rules.action);
-        match action.and_then(|action| pb::rbac::Action::try_from(action).ok()) {
-            None | Some(pb::rbac::Action::Allow) => "istio_dry_run_allow_",
-            Some(pb::rbac::Action::Deny) => "istio_dry_run_deny_",
-            Some(pb::rbac::Action::Log) => "",
+        let deny = i32::from(pb::rbac::Action::Deny);
+        match &self.shadow {
+            Some(rules) if rules.action == deny => "istio_dry_run_deny_",
+            _ => "istio_dry_run_allow_",
         }
     }
 }

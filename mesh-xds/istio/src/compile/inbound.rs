@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as pb;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
+use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use mesh_xds::Node;
 
 use crate::kinds::mesh_config::MeshConfig;
@@ -205,7 +205,11 @@ impl Server<'_> {
                     Passed::To(own) => (Some(own), format!("inbound_{name};")),
                     Passed::Any => (None, format!("{PASSTHROUGH};")),
                 };
-                let to = manager::To { port: service, cluster, prefix };
+                let to = manager::To {
+                    port: service,
+                    cluster,
+                    prefix,
+                };
                 vec![manager::filter(self.mesh, &to, &self.http)]
             }
             false => {

@@ -117,11 +117,16 @@ pub(crate) fn decode(
     let fields = Fields::open(spec, "spec", SPEC, sink)?;
     for key in ["targetRef", "targetRefs", "provider"] {
         if fields.get(key).is_some() {
-            let message = format!("spec.{key} is not served: the policy would hold for others than it says");
+            let message =
+                format!("spec.{key} is not served: the policy would hold for others than it says");
             sink.error(fields.place(key), message);
         }
     }
     let action = action(&fields, sink);
+    if dry_run && action == Some(Action::Audit) {
+        let message = "spec.action AUDIT does nothing to try: the annotation istio.io/dry-run goes with ALLOW and DENY";
+        sink.error(fields.place("action"), message);
+    }
     let items = fields.list("rules", sink);
     if action == Some(Action::Deny) && fields.get("rules").is_none() {
         let message = "spec.rules is missing: a DENY without rules refuses nothing; write {} as a rule to refuse everything";

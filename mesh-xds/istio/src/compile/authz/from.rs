@@ -174,9 +174,7 @@ fn by_domain(domain: &String) -> StringMatcher {
 /// Before and after the account a name may say more, in steps of its own.
 fn by_account(account: &Account) -> StringMatcher {
     let (namespace, name) = (quoted(&account.namespace), quoted(&account.name));
-    matcher::regex(format!(
-        "spiffe://.+/ns/{namespace}/(.+/|)sa/{name}(/.+)?"
-    ))
+    matcher::regex(format!("spiffe://.+/ns/{namespace}/(.+/|)sa/{name}(/.+)?"))
 }
 
 /// Go's `regexp.QuoteMeta`, which leaves alone what needs no escape outside of brackets.
@@ -244,7 +242,9 @@ fn token(name: &str) -> (StringMatcher, StringMatcher) {
 
 /// A claim of one text, or of a list that has it.
 fn claims(path: &[String], values: &[Pattern]) -> Principal {
-    let texts = values.iter().map(|value| matcher::text_value(matcher::pattern(value)));
+    let texts = values
+        .iter()
+        .map(|value| matcher::text_value(matcher::pattern(value)));
     let value = matcher::or(texts.collect());
     let either = matcher::or(vec![matcher::listed(value.clone()), value]);
     let path: Vec<_> = path.iter().map(String::as_str).collect();

@@ -96,7 +96,11 @@ fn metadata(filter: &str, key: &str, values: &Both<MetadataValue>) -> Vec<Permis
         });
         let values: Vec<_> = values.collect();
         (!values.is_empty()).then(|| {
-            of(Rule::Metadata(matcher::metadata(filter, [key], matcher::or(values))))
+            of(Rule::Metadata(matcher::metadata(
+                filter,
+                [key],
+                matcher::or(values),
+            )))
         })
     };
     let (any, none) = (set(&values.any), set(&values.none));

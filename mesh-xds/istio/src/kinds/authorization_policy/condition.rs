@@ -75,24 +75,16 @@ fn of(
             let name = name.clone();
             from(From::Header(name, both(fields, pattern, sink)?))
         }
-        ("request.auth.claims", [_, ..]) => {
-            from(From::Claim(names, both(fields, pattern, sink)?))
-        }
+        ("request.auth.claims", [_, ..]) => from(From::Claim(names, both(fields, pattern, sink)?)),
         ("source.ip", []) => from(From::Direct(both(fields, Cidr::parse, sink)?)),
         ("remote.ip", []) => from(From::Remote(both(fields, Cidr::parse, sink)?)),
-        ("source.namespace", []) => {
-            from(From::Namespace(both(fields, values::namespace, sink)?))
-        }
+        ("source.namespace", []) => from(From::Namespace(both(fields, values::namespace, sink)?)),
         ("source.serviceAccount", []) => from(From::Account(both(fields, account, sink)?)),
         ("source.trustDomain", []) => {
             from(From::TrustDomain(both(fields, values::trust_domain, sink)?))
         }
-        ("source.principal", []) => {
-            from(From::Principal(both(fields, values::principal, sink)?))
-        }
-        ("request.auth.principal", []) => {
-            from(From::RequestPrincipal(both(fields, text, sink)?))
-        }
+        ("source.principal", []) => from(From::Principal(both(fields, values::principal, sink)?)),
+        ("request.auth.principal", []) => from(From::RequestPrincipal(both(fields, text, sink)?)),
         ("request.auth.audiences", []) => from(claim("aud", sink)?),
         ("request.auth.presenter", []) => from(claim("azp", sink)?),
         ("destination.ip", []) => {
@@ -134,7 +126,10 @@ fn brackets(key: &str) -> Result<(&str, Vec<String>), Fault> {
         return Err(format!("{key:?} must end in ']'"));
     };
     let names: Vec<_> = inner.split("][").map(str::to_owned).collect();
-    if names.iter().any(|name| name.is_empty() || name.contains(['[', ']'])) {
+    if names
+        .iter()
+        .any(|name| name.is_empty() || name.contains(['[', ']']))
+    {
         return Err(format!("{key:?} must have a name between '[' and ']'"));
     }
     Ok((outer, names))

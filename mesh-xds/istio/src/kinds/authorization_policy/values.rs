@@ -137,7 +137,9 @@ impl Account {
             || text.contains('*')
             || text.len() > 320;
         if wrong {
-            return Err(format!("{text:?} must be NAME or NAMESPACE/NAME, without '*'"));
+            return Err(format!(
+                "{text:?} must be NAME or NAMESPACE/NAME, without '*'"
+            ));
         }
         Ok(Self {
             namespace: namespace.to_owned(),
@@ -157,7 +159,8 @@ pub(super) fn namespace(text: &str) -> Result<String, Fault> {
 
 /// A principal. What stands after `*` becomes a part of a regular expression.
 pub(super) fn principal(text: &str) -> Result<String, Fault> {
-    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'/' | b':' | b'~');
+    let known =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'/' | b':' | b'~');
     match text.strip_prefix('*') {
         Some(end) if !end.bytes().all(known) => Err(format!(
             "{text:?}: after '*' may stand letters, digits and -._/:~"
@@ -171,7 +174,9 @@ pub(super) fn trust_domain(text: &str) -> Result<String, Fault> {
     let stars = text.matches('*').count();
     let inside = stars == 1 && !text.starts_with('*') && !text.ends_with('*');
     if stars > 1 || inside || text.contains('/') {
-        return Err(format!("{text:?} must be a trust domain, with one '*' at an end at most"));
+        return Err(format!(
+            "{text:?} must be a trust domain, with one '*' at an end at most"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -220,7 +225,11 @@ impl MetadataValue {
     #[expect(clippy::unnecessary_wraps, reason = "one of the readers of values")]
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let is_listed = text.starts_with('[') && text.ends_with(']');
-        let inner = if is_listed { text.trim_matches(['[', ']']) } else { text };
+        let inner = if is_listed {
+            text.trim_matches(['[', ']'])
+        } else {
+            text
+        };
         Ok(Self {
             is_listed,
             pattern: Pattern::of(inner),
