@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+pub mod ca;
 mod follow;
 mod generation;
 mod nacks;

@@ -1,0 +1,7 @@
+//! The certificate authority: whom it signs for, what it signs, and where it comes from.
+
+mod files;
+mod kit;
+mod sign;
+mod tokens;
+mod written;
