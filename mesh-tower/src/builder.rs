@@ -20,13 +20,21 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
+use crate::security::Security;
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
+#[cfg(feature = "tls")]
+use crate::tls::{self, CertificateProvider};
+#[cfg(feature = "tls")]
+use source::Provider;
 use source::Rules;
 pub use source::{RulesFrom, StartError};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
 pub struct Builder {
+    security: Security,
+    #[cfg(feature = "tls")]
+    certificates: Option<Provider>,
     rules: Rules,
     node: Option<Node>,
     seed: Option<u64>,
@@ -45,6 +53,9 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
+            security: Security::default(),
+            #[cfg(feature = "tls")]
+            certificates: None,
             rules: Rules::None,
             node: None,
             seed: None,
@@ -146,6 +157,29 @@ impl Builder {
     pub fn crypto_provider(mut self, provider: Arc<crate::CryptoProvider>) -> Self {
         self.outside.tls.provider = Some(provider);
         self
+    }
+
+    /// Where the workload's certificate comes from, by which it proves itself in mutual TLS, and the roots by which it
+    /// judges others: [`Files`](crate::Files) is a folder. By default there is none, and a call that has to show one
+    /// fails. [`Self::from_env`] takes the folder that `MESH_CERTIFICATES` names.
+    ///
+    /// ```
+    /// let builder = mesh_tower::Mesh::builder().certificates(mesh_tower::Files::new("/etc/certs"));
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn certificates(self, provider: impl CertificateProvider) -> Self {
+        Self {
+            certificates: Some(Provider::new(provider)),
+            ..self
+        }
+    }
+
+    /// What is demanded of connections beside what the configuration says. By default [`Security::AsConfigured`].
+    #[must_use]
+    pub fn security(self, security: Security) -> Self {
+        Self { security, ..self }
     }
 
     /// Serves pages for operators on `host:port`, or on a port of the loopback interface (`"15000"`; 0 takes a free
@@ -266,6 +300,8 @@ impl Builder {
         let source = self.rules.source(&self.fallback, self.variant)?;
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
+        #[cfg(feature = "tls")]
+        let store = store(&self.outside.tls, self.certificates.as_ref())?;
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
@@ -300,6 +336,9 @@ impl Builder {
                 false => self.normalization,
             },
             is_direct,
+            security: self.security,
+            #[cfg(feature = "tls")]
+            store,
             admin,
         };
         for table in &shared.declared {
@@ -341,6 +380,20 @@ impl Builder {
             _ => Ok(()),
         }
     }
+}
+
+/// What TLS is made of, fed by the provider.
+#[cfg(feature = "tls")]
+fn store(
+    settings: &tls::Settings,
+    provider: Option<&Provider>,
+) -> Result<Arc<tls::Store>, StartError> {
+    let store = Arc::new(tls::Store::of(settings));
+    if let Some(provider) = provider {
+        let fed = store.feed(provider.get());
+        fed.map_err(StartError::Thread)?;
+    }
+    Ok(store)
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

@@ -20,8 +20,11 @@ use crate::error::{Error, Kind, Place};
 use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
 use crate::random::Randomness;
+use crate::security::Security;
 use crate::server::Drain;
 use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Observer, Stats};
+#[cfg(feature = "tls")]
+use crate::tls;
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +65,12 @@ pub(crate) struct Shared {
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
     pub(crate) outside: Outside,
+    #[allow(dead_code, reason = "listeners take it next")]
+    pub(crate) security: Security,
+    /// Our certificate, and whom we believe.
+    #[cfg(feature = "tls")]
+    #[allow(dead_code, reason = "listeners take it next")]
+    pub(crate) store: Arc<tls::Store>,
     pub(crate) admin: Option<Admin>,
 }
 
@@ -129,7 +138,8 @@ impl Mesh {
     /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says. A variable that is
     /// empty counts as one that is not set.
     ///
-    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]). [`Builder::from_env`] is the same where more is to be set.
+    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]), and `MESH_CERTIFICATES` names the folder of the workload's
+    /// certificate ([`Files`](crate::Files)). [`Builder::from_env`] is the same where more is to be set.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///

@@ -15,12 +15,18 @@ mod files;
 mod keys;
 mod outside;
 mod proof;
+mod provider;
 mod server;
 mod store;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod verify;
 
+pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
+pub use provider::{CertificateProvider, Certificates, Feeding};
+pub use store::Rejected;
+pub(crate) use store::Store;

@@ -29,8 +29,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(tls: &ClientTls, store: &Arc<Store>) -> Result<Self, TlsError> {
         let terms = tls.terms();
+        let crypto = store.crypto();
+        let crypto = crypto.map_err(|no| TlsError::NoCrypto(Arc::clone(&terms.who), no))?;
         let judge = Judge {
             store: Arc::clone(store),
+            crypto: crypto.clone(),
             rule: terms.peer.clone(),
         };
         let sni = match &terms.sni {
@@ -78,7 +81,7 @@ impl Client {
         let connecting = TlsConnector::from(Arc::clone(self.config(protocol))).connect(name, tcp);
         let stream = connecting.await.map_err(failed)?;
         let session = stream.get_ref().1;
-        let proof = Proof::of(&self.who, session, true, &self.judge.store.crypto)?;
+        let proof = Proof::of(&self.who, session, true, &self.judge.crypto)?;
         Ok((stream, proof))
     }
 
@@ -99,7 +102,7 @@ impl Client {
 /// Nothing is resumed: a resumed session shows what was judged by roots and rules of another time.
 fn base(judge: &Judge, identity: bool) -> Result<ClientConfig, rustls::Error> {
     let store = &judge.store;
-    let provider = Arc::clone(&store.crypto.provider);
+    let provider = Arc::clone(&judge.crypto.provider);
     let builder = ClientConfig::builder_with_details(provider, Arc::clone(&store.clock))
         .with_safe_default_protocol_versions()?
         .dangerous()

@@ -29,6 +29,8 @@ pub(crate) enum TlsError {
     Resumed(Arc<str>),
     #[error("{0}: the server name {1:?} is none that TLS can send")]
     ServerName(Arc<str>, Arc<str>),
+    #[error("{0}: no TLS: {1}")]
+    NoCrypto(Arc<str>, &'static str),
     #[error("{0}: the cryptography cannot do TLS: {1}")]
     Cryptography(Arc<str>, RustlsError),
     #[error("the connection ended before its first byte")]

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
+use super::crypto::Crypto;
 use super::error::TlsError;
 use super::proof::Proof;
 use super::store::{Shown, Store};
@@ -43,6 +44,7 @@ pub(crate) struct Hello {
 pub(crate) struct Server {
     who: Arc<str>,
     store: Arc<Store>,
+    crypto: Crypto,
     /// None: clients stay anonymous.
     judge: Option<Judge>,
     config: Arc<ServerConfig>,
@@ -90,19 +92,23 @@ impl Hello {
 impl Server {
     pub(crate) fn new(tls: &ServerTls, store: &Arc<Store>) -> Result<Self, TlsError> {
         let terms = tls.terms();
+        let crypto = store.crypto();
+        let crypto = crypto.map_err(|no| TlsError::NoCrypto(Arc::clone(&terms.who), no))?;
         let judge = match &terms.client {
             ClientAuth::None => None,
             ClientAuth::Required { roots: _, peer } => Some(Judge {
                 store: Arc::clone(store),
+                crypto: crypto.clone(),
                 rule: peer.clone(),
             }),
         };
-        let mut config = base(store, judge.as_ref())
+        let mut config = base(store, crypto, judge.as_ref())
             .map_err(|error| TlsError::Cryptography(Arc::clone(&terms.who), error))?;
         config.alpn_protocols = terms.alpn.iter().map(|name| name.to_vec()).collect();
         Ok(Self {
             who: Arc::clone(&terms.who),
             store: Arc::clone(store),
+            crypto: crypto.clone(),
             judge,
             config: Arc::new(config),
         })
@@ -128,7 +134,7 @@ impl Server {
             Err(_) => return Err(TlsError::Late(OPENING)),
         };
         let required = self.judge.is_some();
-        let proof = Proof::of(&self.who, stream.get_ref().1, required, &self.store.crypto)?;
+        let proof = Proof::of(&self.who, stream.get_ref().1, required, &self.crypto)?;
         Ok((stream, proof))
     }
 
@@ -173,8 +179,12 @@ fn told<'a>(names: impl Iterator<Item = &'a [u8]>) -> String {
 
 /// rustls would keep sessions and send tickets by itself, and a resumed session shows a certificate that nobody judges
 /// again.
-fn base(store: &Arc<Store>, judge: Option<&Judge>) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::clone(&store.crypto.provider);
+fn base(
+    store: &Arc<Store>,
+    crypto: &Crypto,
+    judge: Option<&Judge>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = Arc::clone(&crypto.provider);
     let builder = ServerConfig::builder_with_details(provider, Arc::clone(&store.clock))
         .with_safe_default_protocol_versions()?;
     let builder = match judge {

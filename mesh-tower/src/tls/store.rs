@@ -2,6 +2,7 @@
 //! not taken leaves the last good in its place, and its reason to be read.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -12,12 +13,15 @@ use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::time_provider::TimeProvider;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::sync::watch;
 
 use super::cert::{self, Unreadable};
 use super::crypto::Crypto;
 use super::keys::{KeyFault, Material};
+use super::outside::Settings;
+use super::provider::{CertificateProvider, Certificates};
+use super::thread::Thread;
 use super::verify::{Role, chain};
 
 /// All that was taken at one moment.
@@ -36,7 +40,7 @@ pub(crate) struct Own {
 
 /// One for each mesh. Handshakes read it without a lock.
 pub(crate) struct Store {
-    pub(super) crypto: Crypto,
+    crypto: Result<Crypto, &'static str>,
     pub(super) clock: Arc<dyn TimeProvider>,
     aliases: Box<[TrustDomain]>,
     own: ArcSwapOption<Own>,
@@ -44,12 +48,13 @@ pub(crate) struct Store {
     /// How many were taken. Locked by those that offer alone.
     generation: Mutex<u64>,
     changes: watch::Sender<u64>,
+    thread: Thread,
 }
 
-/// Why what is offered is not taken.
+/// Why a certificate that was offered is not taken. The text has whose it is, where it comes from and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the certificate from {whence} is not taken, the one before stays: {fault}")]
-pub(crate) struct Rejected {
+pub struct Rejected {
     whence: Arc<str>,
     fault: Fault,
 }
@@ -70,11 +75,13 @@ enum Fault {
     Chain(&'static str, Box<str>),
     #[error("there is no clock to judge its validity by")]
     Clock,
+    #[error("{0}")]
+    Crypto(&'static str),
 }
 
 impl Store {
     pub(crate) fn new(
-        crypto: Crypto,
+        crypto: Result<Crypto, &'static str>,
         clock: Arc<dyn TimeProvider>,
         aliases: Box<[TrustDomain]>,
     ) -> Self {
@@ -86,7 +93,26 @@ impl Store {
             refusal: ArcSwapOption::empty(),
             generation: Mutex::new(0),
             changes: watch::Sender::new(0),
+            thread: Thread::default(),
         }
+    }
+
+    /// As a builder has it.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let crypto = Crypto::of(settings.provider.clone());
+        Self::new(crypto, Arc::new(DefaultTimeProvider), [].into())
+    }
+
+    /// The cryptography, or what to do where there is none.
+    pub(super) fn crypto(&self) -> Result<&Crypto, &'static str> {
+        self.crypto.as_ref().map_err(|missing| *missing)
+    }
+
+    /// Lets a provider feed it, until it is dropped.
+    pub(crate) fn feed(self: &Arc<Self>, from: Arc<dyn CertificateProvider>) -> io::Result<()> {
+        let feeding = from.feed(Certificates::of(self));
+        drop(self.thread.handle()?.spawn(feeding));
+        Ok(())
     }
 
     /// Takes what a provider has, if it is good; returns its generation.
@@ -115,7 +141,11 @@ impl Store {
 
     /// A provider has nothing to offer; the last good stays.
     pub(crate) fn failed(&self, reason: &dyn fmt::Display) {
-        self.refusal.store(Some(Arc::new(reason.to_string())));
+        let reason = Arc::new(reason.to_string());
+        // A provider tries again and again.
+        if self.refusal.swap(Some(Arc::clone(&reason))).as_ref() != Some(&reason) {
+            tracing::error!(%reason, "the workload's certificate is not renewed");
+        }
     }
 
     /// What was taken last.
@@ -159,16 +189,17 @@ impl Store {
     }
 
     fn judged(&self, material: &Material, generation: u64) -> Result<Own, Fault> {
-        let key = material.identity.certified(&self.crypto)?;
+        let crypto = self.crypto().map_err(Fault::Crypto)?;
+        let key = material.identity.certified(crypto)?;
         let roots = Arc::new(material.roots.store().map_err(Fault::Roots)?);
-        let provider = Arc::clone(&self.crypto.provider);
+        let provider = Arc::clone(&crypto.provider);
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider)
             .build()
             .map_err(|error| Fault::Roots(error.to_string()))?;
         let Some((leaf, intermediates)) = key.cert.split_first() else {
             return Err(Fault::Roots("the chain is empty".to_owned()));
         };
-        let certificate = cert::read(leaf, &self.crypto)?;
+        let certificate = cert::read(leaf, crypto)?;
         let id = certificate.sans.workload()?;
         let own = Own {
             generation,
@@ -182,7 +213,7 @@ impl Store {
         let now = self.now().ok_or(Fault::Clock)?;
         // A workload is called and calls.
         for (role, name) in [(Role::Server, "server's"), (Role::Client, "client's")] {
-            chain(&own, &self.crypto, role, (leaf, intermediates), now)
+            chain(&own, crypto, role, (leaf, intermediates), now)
                 .map_err(|reason| Fault::Chain(name, reason))?;
         }
         Ok(own)

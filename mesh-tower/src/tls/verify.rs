@@ -108,6 +108,7 @@ fn reason(error: &RustlsError) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Judge {
     pub(super) store: Arc<Store>,
+    pub(super) crypto: Crypto,
     pub(super) rule: PeerRule,
 }
 
@@ -119,9 +120,9 @@ impl Judge {
         now: UnixTime,
     ) -> Result<PeerCertificate, Refused> {
         let own = self.store.own().ok_or(Refused::NoRoots)?;
-        let read = cert::read(shown.0, &self.store.crypto).map_err(UnreadablePeer::from)?;
+        let read = cert::read(shown.0, &self.crypto).map_err(UnreadablePeer::from)?;
         let seen = || cert::seen(&read.sans).into();
-        chain(&own, &self.store.crypto, role, shown, now)
+        chain(&own, &self.crypto, role, shown, now)
             .map_err(|reason| Refused::Chain(seen(), Arc::clone(&own.whence), reason))?;
         self.rule.check(&read.sans, &own.domains).map_err(|fault| {
             let wanted = wanted(&self.rule).into();
@@ -136,7 +137,7 @@ impl Judge {
         judged: Result<HandshakeSignatureValid, RustlsError>,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
         judged.map_err(|error| {
-            let read = cert::read(der, &self.store.crypto);
+            let read = cert::read(der, &self.crypto);
             let seen = read.map_or_else(
                 |unreadable| unreadable.to_string(),
                 |read| cert::seen(&read.sans),
@@ -161,12 +162,7 @@ macro_rules! signatures {
             der: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, RustlsError> {
-            let algorithms = &self
-                .0
-                .store
-                .crypto
-                .provider
-                .signature_verification_algorithms;
+            let algorithms = &self.0.crypto.provider.signature_verification_algorithms;
             self.0.holds_key(
                 der,
                 verify_tls12_signature(message, der, signed, algorithms),
@@ -179,12 +175,7 @@ macro_rules! signatures {
             der: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, RustlsError> {
-            let algorithms = &self
-                .0
-                .store
-                .crypto
-                .provider
-                .signature_verification_algorithms;
+            let algorithms = &self.0.crypto.provider.signature_verification_algorithms;
             self.0.holds_key(
                 der,
                 verify_tls13_signature(message, der, signed, algorithms),
@@ -192,7 +183,7 @@ macro_rules! signatures {
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            let provider = &self.0.store.crypto.provider;
+            let provider = &self.0.crypto.provider;
             provider
                 .signature_verification_algorithms
                 .supported_schemes()

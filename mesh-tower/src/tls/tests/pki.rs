@@ -112,11 +112,11 @@ impl Leaf {
     pub(super) fn material(&self, roots: &[&Authority]) -> Material {
         let roots: String = roots.iter().map(|root| root.pem()).collect();
         let key = PrivateKey::from_pem(self.key.serialize_pem().as_bytes()).unwrap();
-        Material {
-            identity: Identity::from_pem(self.pem.as_bytes(), key).unwrap(),
-            roots: Roots::from_pem(roots.as_bytes()).unwrap(),
-            whence: "the test's files".into(),
-        }
+        Material::new(
+            Identity::from_pem(self.pem.as_bytes(), key).unwrap(),
+            Roots::from_pem(roots.as_bytes()).unwrap(),
+            "the test's files",
+        )
     }
 }
 

@@ -107,7 +107,7 @@ async fn a_certificate_of_our_own_that_expired_is_not_shown() {
     const NOW: u64 = 1_800_000_000;
     let root = Authority::new("the mesh");
     let clock = Clock::at(NOW);
-    let store = Arc::new(Store::new(crypto(), Arc::clone(&clock) as _, [].into()));
+    let store = Arc::new(Store::new(Ok(crypto()), Arc::clone(&clock) as _, [].into()));
     let mut params = super::pki::named(&[REVIEWS]);
     params.not_after = rcgen::date_time_ymd(2030, 1, 1);
     store

@@ -57,7 +57,7 @@ impl TimeProvider for Clock {
 
 pub(super) fn empty_store() -> Arc<Store> {
     Arc::new(Store::new(
-        crypto(),
+        Ok(crypto()),
         Arc::new(DefaultTimeProvider),
         [].into(),
     ))
