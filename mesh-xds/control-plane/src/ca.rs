@@ -13,6 +13,7 @@ mod authority;
 mod caller;
 mod csr;
 mod files;
+mod held;
 mod issued;
 mod pem;
 mod secret;
@@ -22,6 +23,7 @@ pub use authority::{Authority, SignError};
 pub use caller::{Caller, NotProven, Proof};
 pub use csr::{Csr, InvalidCsr};
 pub use files::OpenError;
+pub use held::{Held, NotHeld};
 pub use issued::{Issued, WriteError};
 pub use tokens::{InvalidTokens, Token, Tokens};
 
