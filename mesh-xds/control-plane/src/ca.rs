@@ -16,7 +16,9 @@ mod files;
 mod held;
 mod issued;
 mod pem;
+mod proto;
 mod secret;
+pub(crate) mod service;
 mod tokens;
 
 pub use authority::{Authority, SignError};

@@ -2,6 +2,7 @@
 
 mod files;
 mod kit;
+mod service;
 mod sign;
 mod tokens;
 mod written;
