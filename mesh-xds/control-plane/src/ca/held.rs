@@ -160,7 +160,10 @@ impl Held {
             Ok(()) => None,
             Err(webpki::Error::CertExpired { .. }) => Some("expired".to_owned()),
             Err(webpki::Error::CertNotValidYet { .. }) => Some("not valid yet".to_owned()),
-            Err(webpki::Error::UnknownIssuer) => Some("not signed by its roots".to_owned()),
+            // The second where a root has the same name and another key, as self-signed ones of one trust domain have.
+            Err(webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey) => {
+                Some("not signed by its roots".to_owned())
+            }
             Err(error) => Some(error.to_string()),
         }
     }
