@@ -20,7 +20,7 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
-use crate::security::Security;
+use crate::security::{Permits, Security};
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
 #[cfg(feature = "tls")]
 use crate::tls::{self, CertificateProvider};
@@ -292,7 +292,15 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
-        let live = Arc::new(Live::new(Arc::clone(&errors), Arc::clone(&edges)));
+        #[cfg(feature = "tls")]
+        let store = Arc::new(tls::Store::of(&self.outside.tls));
+        let permits = Permits::new(
+            self.security,
+            #[cfg(feature = "tls")]
+            Arc::clone(&store),
+        );
+        let live = Live::new(Arc::clone(&errors), Arc::clone(&edges), permits);
+        let live = Arc::new(live);
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
@@ -301,7 +309,9 @@ impl Builder {
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
-        let store = store(&self.outside.tls, self.certificates.as_ref())?;
+        if let Some(provider) = &self.certificates {
+            store.feed(provider.get()).map_err(StartError::Thread)?;
+        }
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
@@ -318,7 +328,7 @@ impl Builder {
             live,
             random: Randomness::new(seed),
             cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
-            outside: Outside::new(self.outside, &errors, &edges),
+            outside: Outside::new(self.outside, self.security, &errors, &edges),
             errors,
             faults: Arc::default(),
             mirrors: Arc::default(),
@@ -380,20 +390,6 @@ impl Builder {
             _ => Ok(()),
         }
     }
-}
-
-/// What TLS is made of, fed by the provider.
-#[cfg(feature = "tls")]
-fn store(
-    settings: &tls::Settings,
-    provider: Option<&Provider>,
-) -> Result<Arc<tls::Store>, StartError> {
-    let store = Arc::new(tls::Store::of(settings));
-    if let Some(provider) = provider {
-        let fed = store.feed(provider.get());
-        fed.map_err(StartError::Thread)?;
-    }
-    Ok(store)
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

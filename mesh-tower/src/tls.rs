@@ -20,6 +20,7 @@ mod named;
 mod outside;
 mod proof;
 mod provider;
+mod registry;
 mod server;
 mod store;
 #[cfg(test)]
@@ -28,12 +29,15 @@ mod thread;
 mod trust;
 mod verify;
 
+pub(crate) use client::Client;
 #[cfg(feature = "csr")]
 pub use csr::{Csr, InvalidAuthority};
+pub(crate) use error::TlsError;
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub use provider::{CertificateProvider, Certificates, Feeding};
+pub(crate) use registry::Kept;
 pub use store::Rejected;
 pub(crate) use store::Store;

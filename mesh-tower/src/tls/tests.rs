@@ -8,6 +8,7 @@ mod csr;
 mod files;
 mod matrix;
 mod pki;
+mod pools;
 mod resumption;
 mod rotation;
 mod scene;
