@@ -34,6 +34,7 @@ pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub use provider::{CertificateProvider, Certificates, Feeding};
-pub(crate) use registry::Kept;
+#[allow(unused_imports, reason = "listeners take it next")]
+pub(crate) use registry::{Kept, Side};
 pub use store::Rejected;
 pub(crate) use store::Store;

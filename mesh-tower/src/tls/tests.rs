@@ -4,6 +4,7 @@ mod arrival;
 mod by_name;
 mod cases;
 mod files;
+mod live;
 mod matrix;
 mod pki;
 mod pools;
