@@ -39,7 +39,7 @@ pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub(crate) use proof::Proof;
 pub use provider::{CertificateProvider, Certificates, Feeding};
-pub(crate) use registry::Kept;
+pub(crate) use registry::{Kept, Side};
 pub(crate) use server::{Arrived, Hello, Server, arrival};
 pub use store::Rejected;
 pub(crate) use store::Store;
