@@ -127,6 +127,20 @@ impl Connection {
         server.is_ok_and(|server| server.still_takes(&secured.proof).is_ok())
     }
 
+    /// Judges its certificate anew, by the authorities that are believed now.
+    #[cfg(feature = "tls")]
+    pub(super) fn prove_again(&self, ways: &Ways) {
+        let Began::Tls(secured) = &self.began else {
+            return;
+        };
+        let server = ways.server(&secured.terms, &self.door.store);
+        let taken = server.map(|server| server.still_takes(&secured.proof));
+        if let Ok(Err(refused)) = taken {
+            tracing::warn!(peer = ?secured.proof.peer().certificate().map(|it| &it.sans), "connection drained: its certificate does not hold any more: {refused}");
+            self.leave();
+        }
+    }
+
     /// Asks whoever serves it to end it. There is no way back.
     fn leave(&self) {
         self.is_leaving.store(true, Ordering::Release);

@@ -235,6 +235,11 @@ impl Store {
         *self.believed.borrow()
     }
 
+    /// The generations of authorities, as they are believed.
+    pub(crate) fn beliefs(&self) -> watch::Receiver<u64> {
+        self.believed.subscribe()
+    }
+
     /// Other authorities are believed from now on.
     pub(super) fn believes_anew(&self) {
         self.believed.send_modify(|generation| *generation += 1);
