@@ -22,7 +22,7 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
-use crate::security::Security;
+use crate::security::{Permits, Security};
 use crate::server::Door;
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
 #[cfg(feature = "tls")]
@@ -295,6 +295,8 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
+        #[cfg(feature = "tls")]
+        let store = Arc::new(tls::Store::of(&self.outside.tls));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
@@ -303,14 +305,26 @@ impl Builder {
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
-        let store = store(&self.outside.tls, self.certificates.as_ref())?;
+        if let Some(provider) = &self.certificates {
+            store.feed(provider.get()).map_err(StartError::Thread)?;
+        }
         let door = Arc::new(Door::new(
             inbound(source.is_some(), is_direct, dialect),
             self.security,
             #[cfg(feature = "tls")]
             Arc::clone(&store),
         ));
-        let live = Live::new(Arc::clone(&errors), Arc::clone(&edges), Arc::clone(&door));
+        let permits = Permits::new(
+            self.security,
+            #[cfg(feature = "tls")]
+            Arc::clone(&store),
+        );
+        let live = Live::new(
+            Arc::clone(&errors),
+            Arc::clone(&edges),
+            permits,
+            Arc::clone(&door),
+        );
         let live = Arc::new(live);
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
@@ -328,7 +342,7 @@ impl Builder {
             live,
             random: Randomness::new(seed),
             cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
-            outside: Outside::new(self.outside, &errors, &edges),
+            outside: Outside::new(self.outside, self.security, &errors, &edges),
             errors,
             faults: Arc::default(),
             mirrors: Arc::default(),
@@ -402,25 +416,9 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
         (false, true, Dialect::Grpc) => {
             "dialect of gRPC, in which no rules for servers are asked for,"
         }
-        (false, true, Dialect::Sidecar) => {
-            "control plane that is not asked for rules for servers yet"
-        }
+        (false, true, Dialect::Sidecar) => return Entry::Waiting,
     };
     Entry::Open(nobody.into())
-}
-
-/// What TLS is made of, fed by the provider.
-#[cfg(feature = "tls")]
-fn store(
-    settings: &tls::Settings,
-    provider: Option<&Provider>,
-) -> Result<Arc<tls::Store>, StartError> {
-    let store = Arc::new(tls::Store::of(settings));
-    if let Some(provider) = provider {
-        let fed = store.feed(provider.get());
-        fed.map_err(StartError::Thread)?;
-    }
-    Ok(store)
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::pool::{EndpointPool, Pools};
 use crate::random::SplitMix;
+use crate::security::Permits;
 use crate::server::Door;
 use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
@@ -118,8 +119,13 @@ impl LiveCluster {
             },
             ..model
         };
-        let (mut none, mut rng) = (Pools::default(), SplitMix::default());
-        Self::new(&Arc::new(model), None, &mut none, errors, edges, &mut rng)
+        Self {
+            endpoints: Box::default(),
+            edge: edges.to(&service_of(&model), None),
+            model: Arc::new(model),
+            cursor: Arc::new(Cursor::starting_at(0)),
+            cells: Arc::new(Cells::with_errors(Arc::clone(errors))),
+        }
     }
 }
 
@@ -136,14 +142,22 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(errors: Arc<Errors>, edges: Arc<Edges>, door: Arc<Door>) -> Self {
+    pub(crate) fn new(
+        errors: Arc<Errors>,
+        edges: Arc<Edges>,
+        permits: Permits,
+        door: Arc<Door>,
+    ) -> Self {
         Self {
             errors,
             edges,
             door,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
-            used: Mutex::default(),
+            used: Mutex::new(Used {
+                clusters: WeakMap::default(),
+                pools: Pools::new(permits),
+            }),
         }
     }
 
@@ -286,7 +300,7 @@ impl Live {
 }
 
 /// What is found again by name, while anybody uses it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Used {
     /// The newest version of each.
     clusters: WeakMap<Arc<str>, LiveCluster>,

@@ -70,7 +70,6 @@ pub(crate) struct Shared {
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
     pub(crate) outside: Outside,
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) security: Security,
     /// Our certificate, and whom we believe.
     #[cfg(feature = "tls")]

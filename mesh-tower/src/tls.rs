@@ -18,6 +18,7 @@ mod named;
 mod outside;
 mod proof;
 mod provider;
+mod registry;
 mod server;
 mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod thread;
 mod trust;
 mod verify;
 
+pub(crate) use client::Client;
 pub(crate) use error::TlsError;
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
@@ -33,6 +35,7 @@ pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub(crate) use proof::Proof;
 pub use provider::{CertificateProvider, Certificates, Feeding};
+pub(crate) use registry::{Kept, Side};
 pub(crate) use server::{Arrived, Hello, Server, arrival};
 pub use store::Rejected;
 pub(crate) use store::Store;

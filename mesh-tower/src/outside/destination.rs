@@ -150,15 +150,15 @@ fn security(secure: bool, means: &Means) -> Security {
     if secure {
         Security::Tls(Arc::clone(&means.tls))
     } else {
-        Security::Plaintext
+        Security::Plaintext(means.security.beyond())
     }
 }
 
 #[cfg(not(feature = "tls"))]
-fn security(secure: bool, _: &Means) -> Security {
+fn security(secure: bool, means: &Means) -> Security {
     if secure {
         Security::Unavailable
     } else {
-        Security::Plaintext
+        Security::Plaintext(means.security.beyond())
     }
 }

@@ -114,20 +114,6 @@ impl Door {
         self.published.send_replace(());
     }
 
-    /// Other authorities are believed: whoever they do not vouch for is asked to leave. It judges each certificate, so it
-    /// is not for a task.
-    #[cfg(feature = "tls")]
-    pub(super) fn believes_anew(&self) {
-        let ways = self.ways.load_full();
-        let inside: Vec<_> = {
-            let inside = self.inside();
-            inside.all.values().filter_map(Weak::upgrade).collect()
-        };
-        for connection in inside {
-            connection.prove_again(&ways);
-        }
-    }
-
     pub(super) fn ways(&self) -> arc_swap::Guard<Arc<Ways>> {
         self.ways.load()
     }

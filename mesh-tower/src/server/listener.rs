@@ -74,15 +74,11 @@ struct Open {
     /// From the first accept on; a drain does not wait for a listener that nobody asks.
     member: Option<Member>,
     half_open: HalfOpen,
-    #[cfg(feature = "tls")]
-    beliefs: tokio::sync::watch::Receiver<u64>,
 }
 
 /// What a listener hears of.
 enum Event {
     Draining,
-    /// Other authorities are believed.
-    BelievesAnew,
     Opened(MeshStream),
     Accepted(TcpStream, SocketAddr),
 }
@@ -116,8 +112,6 @@ impl Mesh {
                 socket,
                 member: None,
                 half_open: HalfOpen::default(),
-                #[cfg(feature = "tls")]
-                beliefs: self.shared.door.store.beliefs(),
             }),
             address: bound,
             shared: Arc::clone(&self.shared),
@@ -185,17 +179,10 @@ impl MeshListener {
                 socket,
                 member,
                 half_open,
-                #[cfg(feature = "tls")]
-                beliefs,
             } = self.open.as_mut()?;
             let member = member.get_or_insert_with(|| self.shared.drain.member());
-            #[cfg(feature = "tls")]
-            let believes = believes_anew(beliefs);
-            #[cfg(not(feature = "tls"))]
-            let believes = std::future::pending::<()>();
             let event = tokio::select! {
                 biased;
-                () = believes => Event::BelievesAnew,
                 () = member.watcher.draining() => Event::Draining,
                 stream = half_open.next(), if !half_open.is_empty() => Event::Opened(stream),
                 (tcp, peer) = accept(socket) => Event::Accepted(tcp, peer),
@@ -205,7 +192,6 @@ impl MeshListener {
                     self.open = None;
                     return None;
                 }
-                Event::BelievesAnew => self.judge_anew(),
                 Event::Opened(stream) => return Some(stream),
                 Event::Accepted(tcp, peer) => {
                     if let Some(stream) = self.begin(tcp, peer) {
@@ -213,15 +199,6 @@ impl MeshListener {
                     }
                 }
             }
-        }
-    }
-
-    /// Each certificate is judged: a worker has requests to serve meanwhile.
-    fn judge_anew(&self) {
-        #[cfg(feature = "tls")]
-        {
-            let door = Arc::clone(&self.shared.door);
-            drop(tokio::task::spawn_blocking(move || door.believes_anew()));
         }
     }
 
@@ -257,13 +234,6 @@ pub(super) async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Lis
     let socket = TcpListener::bind(address).await.map_err(error)?;
     let bound = socket.local_addr().map_err(error)?;
     Ok((socket, bound))
-}
-
-#[cfg(feature = "tls")]
-async fn believes_anew(beliefs: &mut tokio::sync::watch::Receiver<u64>) {
-    if beliefs.changed().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 /// A failure to accept is of the machine's, not of the listener's: it passes.

@@ -6,6 +6,7 @@ mod cases;
 mod files;
 mod matrix;
 pub(crate) mod pki;
+mod pools;
 mod resumption;
 mod rotation;
 pub(crate) mod scene;

@@ -14,7 +14,11 @@ use super::piece::Piece;
 use super::place::{Link, Places, Queue, Stream};
 use crate::error::BoxError;
 use crate::pool::connect::{ConnectError, Open, Peer};
+#[cfg(feature = "tls")]
+use crate::pool::kept::until_over;
 use crate::pool::stream::Stream as Io;
+#[cfg(feature = "tls")]
+use crate::tls::Kept;
 
 /// How half-open connections to hosts outside of the mesh are found: by what gRPC servers bear that were set up for
 /// nothing. They close connections on which pings come more often than every five minutes, or without open streams
@@ -43,6 +47,9 @@ const GIVEN_UP: usize = 4096;
 pub(super) struct Shared {
     sender: SendRequest<Piece>,
     places: Places,
+    /// Of a peer that is proven.
+    #[cfg(feature = "tls")]
+    kept: Option<Kept>,
 }
 
 /// A connection with room, and the place on it.
@@ -51,6 +58,12 @@ pub(super) type Reserved = (SendRequest<Piece>, Stream);
 impl Shared {
     pub(super) fn link(&self) -> &Link {
         self.places.link()
+    }
+
+    /// Whether nothing new may begin on it.
+    #[cfg(feature = "tls")]
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.kept.as_ref().is_some_and(Kept::is_withdrawn)
     }
 
     /// An error is that of the connection: no new stream can be opened on it.
@@ -72,7 +85,12 @@ pub(super) async fn introduced(
     peer: &Peer,
     queue: &Arc<Queue>,
 ) -> Result<Shared, ConnectError> {
-    let Open { io, address } = open;
+    let Open {
+        io,
+        address,
+        #[cfg(feature = "tls")]
+        kept,
+    } = open;
     let failed = |error: BoxError| ConnectError::Http(address, error);
     let (sender, mut connection) = Builder::new()
         .initial_max_send_streams(UNTOLD)
@@ -94,9 +112,24 @@ pub(super) async fn introduced(
         true => None,
         false => connection.ping_pong().map(Pings::new),
     };
-    tokio::spawn(driven(connection, pings, Arc::clone(&link)));
+    let driven = driven(connection, pings, Arc::clone(&link));
+    #[cfg(feature = "tls")]
+    let driven = until_over(kept.clone(), driven);
+    let ended = Arc::clone(&link);
+    tokio::spawn(async move {
+        let outcome = driven.await;
+        ended.ended();
+        if let Err(error) = outcome {
+            tracing::debug!(%address, %error, "HTTP/2 connection ended");
+        }
+    });
     let places = Places::new(link);
-    Ok(Shared { sender, places })
+    Ok(Shared {
+        sender,
+        places,
+        #[cfg(feature = "tls")]
+        kept,
+    })
 }
 
 type Running = h2::client::Connection<Io, Piece>;
@@ -115,27 +148,25 @@ fn told_limit(connection: &mut Running, cx: &mut Context<'_>) -> Poll<Result<usi
 }
 
 /// The connection's task.
-async fn driven(connection: Running, mut pings: Option<Pings>, link: Arc<Link>) {
+async fn driven(
+    connection: Running,
+    mut pings: Option<Pings>,
+    link: Arc<Link>,
+) -> Result<(), h2::Error> {
     let address = link.address();
-    let ended = {
-        let mut connection = pin!(connection);
-        let running = poll_fn(|cx| {
-            if let Some(pings) = &mut pings
-                && pings.poll_unanswered(&link, cx).is_ready()
-            {
-                tracing::debug!(%address, "a ping on an HTTP/2 connection was not answered");
-                return Poll::Ready(Ok(()));
-            }
-            let polled = connection.as_mut().poll(cx);
-            link.allow(connection.max_concurrent_send_streams());
-            polled
-        });
-        running.await
-    };
-    link.ended();
-    if let Err(error) = ended {
-        tracing::debug!(%address, %error, "HTTP/2 connection ended");
-    }
+    let mut connection = pin!(connection);
+    let running = poll_fn(|cx| {
+        if let Some(pings) = &mut pings
+            && pings.poll_unanswered(&link, cx).is_ready()
+        {
+            tracing::debug!(%address, "a ping on an HTTP/2 connection was not answered");
+            return Poll::Ready(Ok(()));
+        }
+        let polled = connection.as_mut().poll(cx);
+        link.allow(connection.max_concurrent_send_streams());
+        polled
+    });
+    running.await
 }
 
 /// Asks whether the peer is there, for as long as streams are open.
