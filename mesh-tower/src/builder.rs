@@ -295,8 +295,6 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
-        #[cfg(feature = "tls")]
-        let store = Arc::new(tls::Store::of(&self.outside.tls));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
@@ -305,9 +303,7 @@ impl Builder {
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
-        if let Some(provider) = &self.certificates {
-            store.feed(provider.get()).map_err(StartError::Thread)?;
-        }
+        let store = store(&self.outside.tls, self.certificates.as_ref())?;
         let door = Arc::new(Door::new(
             inbound(source.is_some(), is_direct, dialect),
             self.security,
@@ -322,8 +318,8 @@ impl Builder {
         let live = Live::new(
             Arc::clone(&errors),
             Arc::clone(&edges),
-            permits,
             Arc::clone(&door),
+            permits,
         );
         let live = Arc::new(live);
         let observer = self.observe.start(&node, seed);
@@ -419,6 +415,20 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
         (false, true, Dialect::Sidecar) => return Entry::Waiting,
     };
     Entry::Open(nobody.into())
+}
+
+/// What TLS is made of, fed by the provider.
+#[cfg(feature = "tls")]
+fn store(
+    settings: &tls::Settings,
+    provider: Option<&Provider>,
+) -> Result<Arc<tls::Store>, StartError> {
+    let store = Arc::new(tls::Store::of(settings));
+    if let Some(provider) = provider {
+        let fed = store.feed(provider.get());
+        fed.map_err(StartError::Thread)?;
+    }
+    Ok(store)
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

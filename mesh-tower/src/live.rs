@@ -145,8 +145,8 @@ impl Live {
     pub(crate) fn new(
         errors: Arc<Errors>,
         edges: Arc<Edges>,
-        permits: Permits,
         door: Arc<Door>,
+        permits: Permits,
     ) -> Self {
         Self {
             errors,

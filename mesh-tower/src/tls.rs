@@ -10,6 +10,8 @@
 mod cert;
 mod client;
 mod crypto;
+#[cfg(feature = "csr")]
+mod csr;
 mod error;
 mod files;
 mod keys;
@@ -28,6 +30,8 @@ mod trust;
 mod verify;
 
 pub(crate) use client::Client;
+#[cfg(feature = "csr")]
+pub use csr::{Csr, InvalidAuthority};
 pub(crate) use error::TlsError;
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};

@@ -103,7 +103,7 @@ impl Asked {
     }
 
     /// What one policy of these does, as DENY and as ALLOW: `(is denied, is allowed)`.
-    fn met(&self, permission: Permission, principal: Principal) -> (bool, bool) {
+    fn met(&self, permission: &Permission, principal: &Principal) -> (bool, bool) {
         let verdict = |action| {
             let rules = rules(action, [("p", permission.clone(), principal.clone())]);
             self.decided(|facts| rules.judge(facts).verdict)
@@ -192,7 +192,7 @@ fn templates_as_envoy_reads_them_and_with_doubt() {
         ("/{x=a/*/b}/c", "/a/1/b/c", YES),
     ] {
         let made = UriTemplate::new(template).expect(template);
-        let met = Asked::plain(path).met(Rule::Is(Operation::UriTemplate(made)), Rule::Any);
+        let met = Asked::plain(path).met(&Rule::Is(Operation::UriTemplate(made)), &Rule::Any);
         assert_eq!(met, expected, "{template} on {path}");
     }
     // Refused by Envoy, too, but the last two: a hole amid text, and a literal asterisk, which it reads as a sign of a
@@ -279,7 +279,7 @@ fn a_principal_is_the_one_id_that_was_proven() {
         ),
     ] {
         let told = format!("{:?} by {principal:?}", asked.peer);
-        assert_eq!(asked.met(Rule::Any, principal), expected, "{told}");
+        assert_eq!(asked.met(&Rule::Any, &principal), expected, "{told}");
     }
 }
 
@@ -323,9 +323,9 @@ fn headers_as_envoy_reads_them() {
         (&[], header(":protocol", HeaderTest::Present(true)), NO),
     ] {
         let told = format!("{matcher:?} of {values:?}");
-        let met = ask(values).met(Rule::Is(Operation::Header(matcher.clone())), Rule::Any);
+        let met = ask(values).met(&Rule::Is(Operation::Header(matcher.clone())), &Rule::Any);
         assert_eq!(met, expected, "{told}");
-        let met = ask(values).met(Rule::Any, Rule::Is(Source::Header(matcher)));
+        let met = ask(values).met(&Rule::Any, &Rule::Is(Source::Header(matcher)));
         assert_eq!(met, expected, "{told}, of a principal");
     }
 }
@@ -336,7 +336,7 @@ fn hosts_are_matched_without_case() {
         let test = HeaderTest::String(matcher.ignoring_case());
         Rule::Is(Operation::Header(header(":authority", test)))
     };
-    let ask = |permission| Asked::plain("/").met(permission, Rule::Any);
+    let ask = |permission| Asked::plain("/").met(&permission, &Rule::Any);
     let of = |text: &str| Box::from(text.as_bytes());
     for (matcher, expected) in [
         (exact("REVIEWS:9080"), YES),
@@ -364,10 +364,10 @@ fn what_others_write_is_not_known() {
         ("", Dynamic, UNKNOWN),
     ] {
         let made = claim(filter, source).expect("a claim");
-        let met = Asked::plain("/").met(Rule::Is(Operation::Metadata(made.clone())), Rule::Any);
+        let met = Asked::plain("/").met(&Rule::Is(Operation::Metadata(made.clone())), &Rule::Any);
         assert_eq!(met, expected, "{filter} {source:?}");
         let inverse = if expected == NO { YES } else { UNKNOWN };
-        let met = Asked::plain("/").met(Rule::Any, not(Source::Metadata(made)));
+        let met = Asked::plain("/").met(&Rule::Any, &not(Source::Metadata(made)));
         assert_eq!(met, inverse, "not {filter} {source:?}");
     }
     let value = || ValueMatcher::Present(true);
@@ -491,7 +491,7 @@ fn the_server_name_is_empty_without_one() {
             sni,
             ..Asked::plain("/")
         };
-        asked.met(permission, Rule::Any)
+        asked.met(&permission, &Rule::Any)
     };
     assert_eq!(ask(Some("a.example"), named("a.example")), YES);
     assert_eq!(ask(Some("a.example"), named("A.example")), NO);
