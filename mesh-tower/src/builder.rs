@@ -412,9 +412,7 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
         (false, true, Dialect::Grpc) => {
             "dialect of gRPC, in which no rules for servers are asked for,"
         }
-        (false, true, Dialect::Sidecar) => {
-            "control plane that is not asked for rules for servers yet"
-        }
+        (false, true, Dialect::Sidecar) => return Entry::Waiting,
     };
     Entry::Open(nobody.into())
 }

@@ -316,6 +316,13 @@ impl Mesh {
             errors,
             faults: self.shared.faults.read(),
             mirrors: self.shared.mirrors.read(),
+            closed: self
+                .shared
+                .door
+                .closed
+                .counts()
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             access_log_dropped: self.shared.observer.as_ref().map_or(0, |it| it.dropped()),
             edges: self
                 .shared
