@@ -55,7 +55,7 @@ const MOST_ACCOUNTS: usize = 16;
 pub(super) fn demands_identity(fields: &Fields<'_>, key: &str, sink: &mut Sink) {
     if fields.get(key).is_some() && !sink.options.has_certificates() {
         let at = fields.place(key);
-        sink.refuse(at, &fields.path_of(key), "identities of callers");
+        sink.refuse_uncertified(at, &fields.path_of(key), "identities of callers");
     }
 }
 
