@@ -356,6 +356,12 @@ fn what_would_secure_a_call_is_refused() {
         ],
     );
     rejects(
+        &security("AuthorizationPolicy", "spec: {}\n"),
+        &[&format!(
+            "test.yaml:2:1: error: AuthorizationPolicy default/x: an AuthorizationPolicy demands identities of callers, {UNCERTIFIED}"
+        )],
+    );
+    rejects(
         &security("RequestAuthentication", "spec: {}\n"),
         &[&format!(
             "test.yaml:2:1: error: RequestAuthentication default/x: a RequestAuthentication demands verification of tokens, {LATER}"
