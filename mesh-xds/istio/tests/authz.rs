@@ -413,13 +413,19 @@ fn without_certificates_a_policy_is_refused() {
     parse(&policy, true).expect("as it is built");
 }
 
+/// Each of these specs is refused with this text.
+fn refused<const N: usize>(cases: [(String, &str); N]) {
+    for (spec, expected) in cases {
+        let rejected = parse(&policy("x", &spec), true)
+            .expect_err(&spec)
+            .to_string();
+        assert!(rejected.contains(expected), "{spec}: {rejected}");
+    }
+}
+
 #[test]
 fn faults_are_told_with_their_place() {
-    let from = |source: &str| format!("{{ rules: [ {{ from: [ {{ source: {source} }} ] }} ] }}");
-    let to =
-        |operation: &str| format!("{{ rules: [ {{ to: [ {{ operation: {operation} }} ] }} ] }}");
-    let when = |condition: &str| format!("{{ rules: [ {{ when: [ {{ {condition} }} ] }} ] }}");
-    for (spec, expected) in [
+    refused([
         (
             "{ action: CUSTOM, rules: [ {} ] }".to_owned(),
             "14:9: error: AuthorizationPolicy default/x: spec.action CUSTOM is not served",
@@ -445,6 +451,25 @@ fn faults_are_told_with_their_place() {
             "{ rules: [ { from: [ {} ] } ] }".to_owned(),
             "spec.rules[0].from[0].source is missing",
         ),
+    ]);
+    let audit = dry(&policy("x", "{ action: AUDIT, rules: [ {} ] }"));
+    let rejected = parse(&audit, true).unwrap_err().to_string();
+    assert!(
+        rejected.contains("istio.io/dry-run goes with ALLOW and DENY"),
+        "{rejected}"
+    );
+    let neither = audit.replace("\"true\"", "maybe");
+    let rejected = parse(&neither, true).unwrap_err().to_string();
+    assert!(
+        rejected.contains("must be \"true\" or \"false\""),
+        "{rejected}"
+    );
+}
+
+#[test]
+fn faults_of_sources() {
+    let from = |source: &str| format!("{{ rules: [ {{ from: [ {{ source: {source} }} ] }} ] }}");
+    refused([
         (
             from("{}"),
             "spec.rules[0].from[0].source must say something",
@@ -469,6 +494,15 @@ fn faults_are_told_with_their_place() {
             "with one '*' at an end at most",
         ),
         (from("{ principal: [a] }"), "unknown field \"principal\""),
+    ]);
+}
+
+#[test]
+fn faults_of_operations_and_conditions() {
+    let to =
+        |operation: &str| format!("{{ rules: [ {{ to: [ {{ operation: {operation} }} ] }} ] }}");
+    let when = |condition: &str| format!("{{ rules: [ {{ when: [ {{ {condition} }} ] }} ] }}");
+    refused([
         (to("{ ports: ['65536'] }"), "must be a port"),
         (to("{ paths: ['/{**}/{*}'] }"), "{**} must be the last"),
         (
@@ -489,22 +523,7 @@ fn faults_are_told_with_their_place() {
             when("key: 'request.headers[a', values: [a]"),
             "must end in ']'",
         ),
-    ] {
-        let rejected = parse(&policy("x", &spec), true).unwrap_err().to_string();
-        assert!(rejected.contains(expected), "{spec}: {rejected}");
-    }
-    let audit = dry(&policy("x", "{ action: AUDIT, rules: [ {} ] }"));
-    let rejected = parse(&audit, true).unwrap_err().to_string();
-    assert!(
-        rejected.contains("istio.io/dry-run goes with ALLOW and DENY"),
-        "{rejected}"
-    );
-    let neither = audit.replace("\"true\"", "maybe");
-    let rejected = parse(&neither, true).unwrap_err().to_string();
-    assert!(
-        rejected.contains("must be \"true\" or \"false\""),
-        "{rejected}"
-    );
+    ]);
 }
 
 #[test]
