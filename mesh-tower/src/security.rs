@@ -48,7 +48,6 @@ pub(crate) struct Permits {
 
 impl Security {
     /// For a connection that comes in; `who` says that it may be plaintext.
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) fn inbound(self, who: &str) -> Result<Plaintext, Arc<str>> {
         self.permit(format_args!("the {who} lets plaintext in"))
     }

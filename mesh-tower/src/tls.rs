@@ -24,7 +24,7 @@ mod registry;
 mod server;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod thread;
 mod trust;
 mod verify;
@@ -37,7 +37,9 @@ pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
+pub(crate) use proof::Proof;
 pub use provider::{CertificateProvider, Certificates, Feeding};
 pub(crate) use registry::Kept;
+pub(crate) use server::{Arrived, Hello, Server, arrival};
 pub use store::Rejected;
 pub(crate) use store::Store;

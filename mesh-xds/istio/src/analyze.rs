@@ -22,7 +22,7 @@ mod workload;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Parsed, Tree};
+use crate::config::{Options, Parsed, Tree};
 use crate::diagnostic::{Diagnostic, Rejected, Severity};
 use crate::folder;
 use crate::kinds::Spec;
@@ -82,7 +82,7 @@ impl Analysis {
         let mut findings = judge(&trees, &config.unwrap_or_default());
         if parsed.errors.is_empty() {
             // What all objects together tell is known only where none of them is wrong.
-            diagnostics.append(&mut Registry::build(parsed.specs).notes);
+            diagnostics.append(&mut Registry::build(parsed.specs, Options::default()).notes);
         }
         diagnostics.append(&mut parsed.errors);
         diagnostics.append(&mut parsed.notes);

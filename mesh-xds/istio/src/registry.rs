@@ -2,23 +2,32 @@
 
 mod attach;
 mod delegates;
+mod mtls;
+mod own;
 mod rules;
 mod workloads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::config::Options;
+use crate::decode::{Labels, selects};
 use crate::diagnostic::Diagnostic;
 use crate::host;
+use crate::kinds::authorization_policy::AuthorizationPolicy;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
 use crate::kinds::kubernetes;
 use crate::kinds::mesh_config::MeshConfig;
+use crate::kinds::peer_authentication::PeerAuthentication;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
 use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
+pub(crate) use mtls::{ISTIO, Modes};
+pub use own::Own;
+pub(crate) use own::OwnPort;
 use workloads::Workloads;
 
 /// A spec with the name of its object.
@@ -46,6 +55,8 @@ pub(crate) struct Service {
     pub(crate) external: bool,
     /// Other hosts that stand for it (`ExternalName`).
     pub(crate) aliases: Vec<String>,
+    /// Names that its servers may prove besides those of their service accounts (`subjectAltNames`).
+    pub(crate) sans: Vec<String>,
 }
 
 /// A port of a service with the instances behind it.
@@ -196,11 +207,21 @@ pub(crate) struct Registry {
     pub(crate) notes: Vec<Diagnostic>,
     pub(crate) gateways: Vec<Named<Gateway>>,
     pub(crate) sidecars: Vec<Named<Sidecar>>,
+    /// In the order of namespace and name.
+    peers: Vec<Named<PeerAuthentication>>,
+    /// In the order of namespace and name.
+    policies: Vec<Named<AuthorizationPolicy>>,
+    by_address: own::ByAddress,
     pub(crate) mesh: MeshConfig,
+    /// What the mesh has besides the folder.
+    pub(crate) options: Options,
 }
 
 impl Registry {
-    pub(crate) fn build(specs: impl IntoIterator<Item = (String, String, Spec)>) -> Self {
+    pub(crate) fn build(
+        specs: impl IntoIterator<Item = (String, String, Spec)>,
+        options: Options,
+    ) -> Self {
         let mut specs: Vec<_> = specs.into_iter().collect();
         // Without creation times, which files do not have, the order of names decides between rules.
         specs.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
@@ -210,6 +231,7 @@ impl Registry {
         });
         let mut this = Self {
             mesh: mesh.unwrap_or_default(),
+            options,
             ..Self::default()
         };
         let mut parts = Parts::default();
@@ -230,6 +252,12 @@ impl Registry {
                 }
                 Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
                 Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
+                Spec::AuthorizationPolicy(spec) => {
+                    this.policies.push(Named::new(name, namespace, spec));
+                }
+                Spec::PeerAuthentication(spec) => {
+                    this.peers.push(Named::new(name, namespace, spec));
+                }
                 Spec::Route(spec) => routes.push(Named::new(name, namespace, *spec)),
                 of_services => {
                     parents.add(&name, &namespace, &of_services);
@@ -248,6 +276,7 @@ impl Registry {
             this.add_service(entry, &parts.workloads, &parts.listed);
         }
         this.add_aliases(&parts.aliases);
+        this.by_address = own::ByAddress::of(this.services.values().flatten());
         this
     }
 
@@ -292,6 +321,7 @@ impl Registry {
             addresses,
             headless,
             external,
+            sans,
         } = spec;
         let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         let itself = named && selector.is_none() && endpoints.is_empty();
@@ -321,6 +351,7 @@ impl Registry {
                         headless,
                         external,
                         aliases: Vec::new(),
+                        sans: sans.clone(),
                     });
                     of_host.len() - 1
                 });
@@ -338,6 +369,19 @@ impl Registry {
                 of_host[at].add_port(port, &named.cloned().collect::<Vec<_>>());
             }
         }
+    }
+
+    /// The policies for a workload: those of the root namespace and of its own that select it.
+    pub(crate) fn policies<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a Named<AuthorizationPolicy>> {
+        let root = self.mesh.root_namespace.as_str();
+        self.policies.iter().filter(move |policy| {
+            let of = policy.namespace.as_str();
+            (of == root || of == namespace) && selects(&policy.spec.selector, labels)
+        })
     }
 
     /// The services that a namespace sees: one per host, its own before those of others.

@@ -354,12 +354,6 @@ fn what_would_secure_a_call_is_refused() {
         ],
     );
     rejects(
-        &security("AuthorizationPolicy", "spec: {}\n"),
-        &[&format!(
-            "test.yaml:2:1: error: AuthorizationPolicy default/x: an AuthorizationPolicy demands authorization of callers, {LATER}"
-        )],
-    );
-    rejects(
         &security("RequestAuthentication", "spec: {}\n"),
         &[&format!(
             "test.yaml:2:1: error: RequestAuthentication default/x: a RequestAuthentication demands verification of tokens, {LATER}"
