@@ -4,7 +4,7 @@ mod ask;
 mod due;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -261,8 +261,8 @@ fn provider() -> Result<Arc<outside::CryptoProvider>, &'static str> {
 }
 
 /// A file that is small, off the thread for handshakes.
-async fn read(path: &PathBuf) -> Result<Vec<u8>, String> {
-    let (path, name) = (path.clone(), path.display());
+async fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let (path, name) = (path.to_owned(), path.display());
     match spawn_blocking(move || std::fs::read(path)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(format!("{name} cannot be read: {error}")),

@@ -160,7 +160,7 @@ async fn front(
     params.subject_alt_names = vec![dns(name)];
     let leaf = root.issue(&params);
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(KeyPair::serialize_der(&leaf.key)));
-    let config = ServerConfig::builder_with_provider(crypto().provider.clone())
+    let config = ServerConfig::builder_with_provider(crypto().provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth();

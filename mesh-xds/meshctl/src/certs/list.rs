@@ -39,7 +39,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let dir = args.dir.as_deref().unwrap_or(Path::new("."));
+    let dir = args.dir.as_deref().unwrap_or_else(|| Path::new("."));
     let now = SystemTime::now();
     let rows = rows(dir)?;
     let mut out = io::stdout().lock();
