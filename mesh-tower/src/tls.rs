@@ -13,6 +13,8 @@ mod crypto;
 mod error;
 mod files;
 mod keys;
+mod moment;
+mod named;
 mod outside;
 mod proof;
 mod provider;
@@ -21,6 +23,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod trust;
 mod verify;
 
 pub use files::Files;

@@ -150,6 +150,10 @@ impl Roots {
         certificates(pem).map(Self)
     }
 
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
+
     /// What rustls verifies chains by; says which of them cannot be used.
     pub(super) fn store(&self) -> Result<RootCertStore, String> {
         let mut store = RootCertStore::empty();

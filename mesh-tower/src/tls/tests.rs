@@ -1,6 +1,7 @@
 //! Handshakes over real sockets, with a workload of ours at one end and rustls, told what to show, at the other.
 
 mod arrival;
+mod by_name;
 mod cases;
 mod files;
 mod matrix;

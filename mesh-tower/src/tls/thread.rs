@@ -6,11 +6,23 @@ use std::io;
 use std::sync::OnceLock;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+
+use super::trust::Role;
+
+/// How many handshakes run at a time that we begin, and as many that others begin: each holds a socket and some 50 KiB.
+/// Others must not keep us from calling.
+const MOST: usize = 1024;
 
 /// Started when it is first needed; it ends when this is dropped.
-#[derive(Default)]
-pub(super) struct Thread(OnceLock<Running>);
+pub(super) struct Thread {
+    running: OnceLock<Running>,
+    /// For handshakes that we begin.
+    calling: Semaphore,
+    /// For those that others begin.
+    called: Semaphore,
+}
 
 struct Running {
     handle: Handle,
@@ -21,12 +33,44 @@ struct Running {
 impl Thread {
     /// Where to spawn.
     pub(super) fn handle(&self) -> io::Result<&Handle> {
-        if let Some(running) = self.0.get() {
+        if let Some(running) = self.running.get() {
             return Ok(&running.handle);
         }
         let started = start()?;
         // Of two that are started at once the second ends here.
-        Ok(&self.0.get_or_init(|| started).handle)
+        Ok(&self.running.get_or_init(|| started).handle)
+    }
+
+    /// Runs a handshake there. Its socket stays with the runtime that opened it; only the work moves. Whoever stops waiting
+    /// ends it.
+    pub(super) async fn shake<T: Send + 'static>(
+        &self,
+        end: Role,
+        handshake: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> io::Result<T> {
+        let room = match end {
+            Role::Client => &self.calling,
+            Role::Server => &self.called,
+        };
+        let _permit = room.acquire().await.map_err(io::Error::other)?;
+        // A set ends what is in it when it is dropped.
+        let mut one = JoinSet::new();
+        one.spawn_on(handshake, self.handle()?);
+        match one.join_next().await {
+            Some(Ok(done)) => done,
+            Some(Err(error)) => Err(io::Error::other(error)),
+            None => Err(io::Error::other("the thread for TLS has ended")),
+        }
+    }
+}
+
+impl Default for Thread {
+    fn default() -> Self {
+        Self {
+            running: OnceLock::new(),
+            calling: Semaphore::new(MOST),
+            called: Semaphore::new(MOST),
+        }
     }
 }
 

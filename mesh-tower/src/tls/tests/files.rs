@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::pki::{Authority, Leaf, REVIEWS, crypto, named};
 use super::scene::{Clock, empty_store};
+use crate::tls::Settings;
 use crate::tls::files::{EVERY, Files, FilesError, consistent};
 use crate::tls::provider::{CertificateProvider, Certificates};
 use crate::tls::store::Store;
@@ -222,7 +223,11 @@ async fn what_is_not_valid_yet_is_taken_when_it_is() {
     let leaf = root.issue(&params);
     write(folder.path(), ISTIO, &leaf, &root);
     let clock = Clock::at(START - 60);
-    let store = Arc::new(Store::new(Ok(crypto()), Arc::clone(&clock) as _, [].into()));
+    let store = Arc::new(Store::new(
+        Ok(crypto()),
+        Arc::clone(&clock) as _,
+        Settings::default(),
+    ));
     feed(folder.path(), &store);
     until("it is too early", || {
         refusal(&store).contains("valid only in 60 s")

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::pki::{Authority, Leaf, REVIEWS, crypto};
+use crate::tls::Settings;
 use crate::tls::client::Client;
 use crate::tls::error::TlsError;
 use crate::tls::proof::Proof;
@@ -56,17 +57,18 @@ impl TimeProvider for Clock {
 }
 
 pub(super) fn empty_store() -> Arc<Store> {
-    Arc::new(Store::new(
-        Ok(crypto()),
-        Arc::new(DefaultTimeProvider),
-        [].into(),
-    ))
+    store_with(Settings::default())
 }
 
-/// A workload of ours, `productpage`, which believes the root.
+pub(super) fn store_with(settings: Settings) -> Arc<Store> {
+    let clock = Arc::new(DefaultTimeProvider);
+    Arc::new(Store::new(Ok(crypto()), clock, settings))
+}
+
+/// A workload of ours, which believes the root.
 pub(super) fn store(root: &Authority) -> Arc<Store> {
     let store = empty_store();
-    let ours = root.workload("spiffe://cluster.local/ns/default/sa/productpage");
+    let ours = root.workload(REVIEWS);
     store.offer(&ours.material(&[root])).unwrap();
     store
 }
