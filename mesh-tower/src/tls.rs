@@ -13,6 +13,7 @@ mod crypto;
 mod error;
 mod files;
 mod keys;
+mod link;
 mod moment;
 mod named;
 mod outside;
@@ -28,6 +29,7 @@ mod verify;
 
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
+pub(crate) use link::{Believed, Link};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub use provider::{CertificateProvider, Certificates, Feeding};

@@ -102,7 +102,7 @@ impl RulesFrom {
 }
 
 impl Builder {
-    /// A builder with the rules, the admin port and the folder of certificates that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
+    /// A builder with the rules, the admin port, the folder of certificates and the token that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
     /// has them, to set more: an access log, traces. A bootstrap says who we are, and [`Self::node`] would replace all of
     /// that; a folder does not.
     ///
@@ -111,6 +111,7 @@ impl Builder {
     pub fn from_env() -> Result<Self, StartError> {
         Self::rules_from_env()?
             .admin_from_env()
+            .token_from_env()
             .certificates_from_env()
     }
 
@@ -123,7 +124,10 @@ impl Builder {
             Err(StartError::NoBootstrap) => Self::new().direct(),
             builder => builder?,
         };
-        builder.admin_from_env().certificates_from_env()
+        builder
+            .admin_from_env()
+            .token_from_env()
+            .certificates_from_env()
     }
 
     #[cfg(feature = "tls")]
@@ -139,6 +143,13 @@ impl Builder {
         match variable("MESH_CERTIFICATES") {
             Some(folder) => Err(StartError::NoTls(folder.into())),
             None => Ok(self),
+        }
+    }
+
+    fn token_from_env(self) -> Self {
+        match variable("MESH_TOKEN_FILE") {
+            Some(file) => self.token_file(file),
+            None => self,
         }
     }
 
@@ -197,6 +208,14 @@ pub enum StartError {
     /// The address of the control plane cannot be used.
     #[error(transparent)]
     Server(#[from] InvalidServer),
+    /// A control plane that is reached in plaintext, under [`Security::Required`](crate::Security::Required).
+    #[error(
+        "the control plane {0:?} is reached in plaintext, and Builder::security(Security::Required) does not start with that: give it as https://host:port (istiod's is 15012), by channel_creds of type \"tls\", or as unix:/path of a socket"
+    )]
+    PlaintextControlPlane(String),
+    /// There can be no TLS to the control plane.
+    #[error("{0}")]
+    ControlPlaneTls(String),
     /// What was asked for is not in the dialect.
     #[error("{0}")]
     Dialect(String),
