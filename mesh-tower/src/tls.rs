@@ -10,6 +10,8 @@
 mod cert;
 mod client;
 mod crypto;
+#[cfg(feature = "csr")]
+mod csr;
 mod error;
 mod files;
 mod keys;
@@ -27,6 +29,8 @@ mod thread;
 mod trust;
 mod verify;
 
+#[cfg(feature = "csr")]
+pub use csr::Csr;
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub(crate) use link::{Believed, Link};

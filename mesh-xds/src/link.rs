@@ -14,8 +14,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use token::TokenFile;
-pub use verified::Verified;
 pub(crate) use verified::{Bounds, Wire};
+pub use verified::{Verified, told};
 
 /// What a server must prove and what we show it.
 #[derive(Debug, Clone, PartialEq, Eq)]

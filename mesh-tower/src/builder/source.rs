@@ -130,6 +130,16 @@ impl Builder {
             .certificates_from_env()
     }
 
+    /// Takes the rules from the control planes of a bootstrap, and who we are.
+    #[must_use]
+    pub fn bootstrap(self, bootstrap: Bootstrap) -> Self {
+        Self {
+            rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
+            node: Some(bootstrap.node),
+            ..self
+        }
+    }
+
     #[cfg(feature = "tls")]
     fn certificates_from_env(self) -> Result<Self, StartError> {
         Ok(match variable("MESH_CERTIFICATES") {
@@ -166,11 +176,7 @@ impl Builder {
             RulesFrom::Off => Ok(Self::new().direct()),
             RulesFrom::Bootstrap => {
                 let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
-                Ok(Self {
-                    rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
-                    node: Some(bootstrap.node),
-                    ..Self::new()
-                })
+                Ok(Self::new().bootstrap(bootstrap))
             }
             #[cfg(feature = "yaml")]
             RulesFrom::Folder(folder) => Ok(Self::new().yaml(folder)),

@@ -20,6 +20,8 @@ mod explain;
 mod go_control_plane;
 mod hostile;
 mod joined;
+#[cfg(feature = "tls")]
+mod link;
 mod one_call;
 mod places;
 mod repeat;

@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 use super::at::At;
 use super::peer::Variant;
 use super::request::Request;
-use crate::link::{Bounds, Wire};
+use crate::link::{Bounds, Wire, told};
 
 /// The methods of the stream.
 const STATE_OF_THE_WORLD: &str =
@@ -126,7 +126,7 @@ where
             },
             Err(status) => Event::Ended {
                 unimplemented: status.code() == tonic::Code::Unimplemented,
-                error: describe(&status),
+                error: told(&status),
             },
         }
     }
@@ -151,20 +151,6 @@ impl<R> Reading<R> {
             }
         }
     }
-}
-
-fn describe(status: &Status) -> String {
-    let mut text = format!("{}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

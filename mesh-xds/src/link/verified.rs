@@ -190,6 +190,21 @@ where
     Ok(opened.into_inner())
 }
 
+/// A status in one line, with its causes: tonic's own text stops at `transport error`.
+pub fn told(status: &Status) -> String {
+    let mut text = format!("{}: {}", status.code(), status.message());
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Where tonic asks for connections.
 struct Connector(Arc<dyn Secure>);
 
