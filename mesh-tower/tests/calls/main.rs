@@ -14,6 +14,8 @@ mod call_options;
 mod connect_timeout;
 mod control_plane;
 mod csds;
+#[cfg(feature = "csr")]
+mod csr;
 mod dialect;
 mod downloads;
 mod explain;

@@ -65,6 +65,15 @@ impl Authority {
         Leaf { certificate, key }
     }
 
+    /// A certificate for a key that somebody else has.
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &impl rcgen::PublicKeyData,
+    ) -> Certificate {
+        params.signed_by(key, &self.0).unwrap()
+    }
+
     /// A server with a certificate for a name, which agrees to these protocols.
     pub(crate) async fn server(&self, name: &str, protocols: &[&str]) -> Server {
         let key = KeyPair::generate().unwrap();

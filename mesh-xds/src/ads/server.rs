@@ -51,8 +51,11 @@ impl Server {
         }
     }
 
-    /// The same with `channel_creds` of type `insecure`.
-    pub(crate) fn insecure(uri: &str) -> Result<Self, InvalidServer> {
+    /// The same without TLS: `channel_creds` of type `insecure`.
+    ///
+    /// # Errors
+    /// When it is `https`, or none of them.
+    pub fn insecure(uri: &str) -> Result<Self, InvalidServer> {
         let invalid = |reason: String| InvalidServer::new(uri, reason);
         let full = match scheme(uri) {
             None => format!("http://{uri}"),
