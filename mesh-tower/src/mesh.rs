@@ -154,7 +154,8 @@ impl Mesh {
     /// empty counts as one that is not set.
     ///
     /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]), and `MESH_CERTIFICATES` names the folder of the workload's
-    /// certificate ([`Files`](crate::Files)). [`Builder::from_env`] is the same where more is to be set.
+    /// certificate ([`Files`](crate::Files)), `MESH_TOKEN_FILE` that of the token by which a control plane over TLS knows us
+    /// ([`Builder::token_file`]). [`Builder::from_env`] is the same where more is to be set.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///

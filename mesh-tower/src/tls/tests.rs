@@ -3,8 +3,6 @@
 mod arrival;
 mod by_name;
 mod cases;
-#[cfg(feature = "csr")]
-mod csr;
 mod files;
 mod live;
 mod matrix;

@@ -3,13 +3,40 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    SanType,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::outside::Server;
+
+/// A certificate with its key.
+pub(crate) struct Leaf {
+    pub(crate) certificate: Certificate,
+    pub(crate) key: KeyPair,
+}
+
+impl Leaf {
+    pub(crate) fn self_signed(params: &CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, key }
+    }
+
+    pub(crate) fn der(
+        &self,
+    ) -> (
+        Vec<rustls::pki_types::CertificateDer<'static>>,
+        PrivateKeyDer<'static>,
+    ) {
+        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
+        (vec![self.certificate.der().clone()], key.into())
+    }
+}
 
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -61,6 +88,26 @@ impl Authority {
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         serve(config, protocols).await
+    }
+
+    pub(crate) fn der(&self) -> rustls::pki_types::CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    /// A certificate by this authority, as a server or a client shows it.
+    pub(crate) fn issue(&self, params: &CertificateParams) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Leaf { certificate, key }
+    }
+
+    /// A certificate for a key that somebody else has.
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &impl rcgen::PublicKeyData,
+    ) -> Certificate {
+        params.signed_by(key, &self.0).unwrap()
     }
 
     /// A server with a certificate for a name, which agrees to these protocols.
