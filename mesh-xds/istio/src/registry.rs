@@ -291,7 +291,9 @@ impl Registry {
             this.add_service(entry, &parts.workloads, &parts.listed);
         }
         this.add_aliases(&parts.aliases);
-        this.by_address = own::ByAddress::of(this.services.values().flatten());
+        if this.is_secured() {
+            this.by_address = own::ByAddress::of(this.services.values().flatten());
+        }
         this
     }
 

@@ -204,25 +204,29 @@ fn the_narrowest_rule_holds_for_a_workload() {
             workload("mtls: { mode: DISABLE }, portLevelMtls: { 19081: { mode: STRICT } }"),
             true,
         ),
-        // A rule that selects counts for nobody in the root namespace.
-        (
-            peers(
-                "root",
-                "istio-system",
-                &format!("{{ {selected}, mtls: {{ mode: DISABLE }} }}"),
-            ),
-            true,
-        ),
-        (peers("other", "other", "{ mtls: { mode: DISABLE } }"), true),
-        // Of two of one scope the first counts.
-        (
-            namespace("DISABLE") + &peers("zz", "default", "{ mtls: { mode: STRICT } }"),
-            false,
-        ),
     ] {
         let found = modes(&compile(&rules), WHOLE);
         let expected = if called_over_tls { "istio" } else { "-" };
         assert_eq!(found, [expected, "-"], "{rules}");
+    }
+}
+
+#[test]
+fn a_rule_holds_where_it_stands() {
+    let off = "mtls: { mode: DISABLE }";
+    let selecting = format!("{{ selector: {{ matchLabels: {{ version: v1 }} }}, {off} }}");
+    let on = peers("zz", "default", "{ mtls: { mode: STRICT } }");
+    for (rules, expected) in [
+        // One that selects counts for nobody in the root namespace.
+        (peers("root", "istio-system", &selecting), "istio"),
+        (peers("other", "other", &format!("{{ {off} }}")), "istio"),
+        // Of two of one scope the first counts.
+        (
+            peers("first", "default", &format!("{{ {off} }}")) + &on,
+            "-",
+        ),
+    ] {
+        assert_eq!(modes(&compile(&rules), WHOLE), [expected, "-"], "{rules}");
     }
 }
 

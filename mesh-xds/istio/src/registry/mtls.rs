@@ -27,11 +27,9 @@ impl Registry {
     /// workload. Of several of one scope the first counts. One that selects in the root namespace counts for nobody.
     pub(crate) fn modes(&self, namespace: &str, labels: &Labels) -> Modes {
         let root = self.mesh.root_namespace.as_str();
-        let selecting = self.peers.iter().find(|rule| {
-            rule.namespace == namespace
-                && namespace != root
-                && !rule.spec.selector.is_empty()
-                && selects(&rule.spec.selector, labels)
+        let selecting = self.peers_of(namespace).iter().find(|rule| {
+            let selector = &rule.spec.selector;
+            namespace != root && !selector.is_empty() && selects(selector, labels)
         });
         let selecting = selecting.map(|rule| &rule.spec);
         let of_all = selecting.and_then(|rule| rule.mode);
@@ -45,11 +43,19 @@ impl Registry {
         }
     }
 
+    /// Those of a namespace: they stand together.
+    fn peers_of(&self, namespace: &str) -> &[Named<PeerAuthentication>] {
+        let is_before = |rule: &Named<_>| rule.namespace.as_str() < namespace;
+        let of = &self.peers[self.peers.partition_point(is_before)..];
+        &of[..of.partition_point(|rule| rule.namespace == namespace)]
+    }
+
     /// What the servers of a namespace take if nothing selects them; `PERMISSIVE` where nobody says anything.
     pub(crate) fn namespace_mode(&self, namespace: &str) -> Mode {
         let root = self.mesh.root_namespace.as_str();
         let of = |namespace: &str| -> Option<Mode> {
-            let rule = self.peers.iter().find(|rule| is_for_all(rule, namespace));
+            let mut rules = self.peers_of(namespace).iter();
+            let rule = rules.find(|rule| rule.spec.selector.is_empty());
             rule?.spec.mode
         };
         of(namespace)
@@ -99,10 +105,6 @@ fn path_of_account(identity: &str) -> Option<&str> {
     let (_, path) = identity.strip_prefix("spiffe://")?.split_once('/')?;
     let parts: Vec<_> = path.split('/').collect();
     matches!(parts[..], ["ns", _, "sa", _]).then_some(path)
-}
-
-fn is_for_all(rule: &Named<PeerAuthentication>, namespace: &str) -> bool {
-    rule.namespace == namespace && rule.spec.selector.is_empty()
 }
 
 /// The value of the label by which a workload says that it speaks Istio's mutual TLS.
