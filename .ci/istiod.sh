@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The differential test of many folders under a real istiod, Bookinfo's tour under one that reads the same folder, then
-# calls in gRPC's dialect of it.
+# calls in gRPC's dialect of it, and over its TLS port with a certificate by its authority.
 #
 #   istiod.sh [FILE]   FILE gets the outcome in one line
 #
@@ -62,6 +62,6 @@ tour=("$TARGET/release/bookinfo" tour --control-plane "http://$address" --config
 [ -z "$OUTCOME" ] || tour+=(--json "$(dirname "$OUTCOME")/tour-istiod.json")
 note "FAILED (the tour under $name)"
 "${limit[@]}" "${tour[@]}"
-note "FAILED (gRPC's dialect under $name)"
-"${limit[@]}" cargo test --workspace --test calls -- --ignored dialect::
+note "FAILED (gRPC's dialect, and TLS, under $name)"
+"${limit[@]}" cargo test --workspace --test calls -- --ignored dialect:: csr::
 say "passed (the differential test, the tour and gRPC's dialect under $name)"

@@ -309,7 +309,7 @@ struct Prepared {
 /// All that can be found wrong before a service is started.
 fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
     let server = match &options.control_plane {
-        Some(uri) => Some(Server::parse(uri)?),
+        Some(uri) => Some(Server::insecure(uri)?),
         None => None,
     };
     if options.port != 0 {

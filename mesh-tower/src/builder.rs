@@ -1,5 +1,6 @@
 //! How a mesh starts: what is asked for, and the start itself.
 
+mod link;
 mod source;
 
 #[cfg(feature = "yaml")]
@@ -39,6 +40,7 @@ pub struct Builder {
     #[cfg(feature = "tls")]
     certificates: Option<Provider>,
     rules: Rules,
+    link: link::Link,
     node: Option<Node>,
     seed: Option<u64>,
     declared: Vec<TableKey>,
@@ -60,6 +62,7 @@ impl Builder {
             #[cfg(feature = "tls")]
             certificates: None,
             rules: Rules::None,
+            link: link::Link::default(),
             node: None,
             seed: None,
             declared: Vec::new(),
@@ -73,7 +76,13 @@ impl Builder {
         }
     }
 
-    /// Takes the rules from a control plane: `host:port` or `http://host:port`.
+    /// Takes the rules from a control plane:
+    ///
+    /// | address | |
+    /// | --- | --- |
+    /// | `https://istiod.istio-system.svc:15012` | TLS. The server must have a certificate for that name ([`Self::control_plane_name`]) by the authorities that are believed ([`Self::control_plane_ca`]). The workload's own certificate is shown while there is one; a token is sent after that ([`Self::token_file`]) |
+    /// | `istiod.istio-system.svc:15010`, `http://...` | plaintext, which [`Security::Required`] does not start with |
+    /// | `unix:///etc/istio/proxy/XDS` | a socket of this machine |
     #[must_use]
     pub fn xds(self, server: impl Into<String>) -> Self {
         Self {
@@ -83,7 +92,7 @@ impl Builder {
     }
 
     /// A control plane that stands in while those before it cannot be reached and something is wanted that they have
-    /// not sent (gRPC A71); `host:port` or `http://host:port`. The first is taken again when it is back. Several calls
+    /// not sent (gRPC A71); its address is as for [`Self::xds`]. The first is taken again when it is back. Several calls
     /// make a list. Beside a folder of YAML it is not used.
     #[must_use]
     pub fn fallback(mut self, server: impl Into<String>) -> Self {
@@ -322,6 +331,12 @@ impl Builder {
             permits,
         );
         let live = Arc::new(live);
+        #[cfg(feature = "tls")]
+        let tls = (&store, self.certificates.is_some());
+        #[cfg(not(feature = "tls"))]
+        let tls = std::marker::PhantomData;
+        let through = |source| self.link.through(source, self.security, &tls);
+        let source = source.map(through).transpose()?;
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
@@ -412,9 +427,7 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
         (false, true, Dialect::Grpc) => {
             "dialect of gRPC, in which no rules for servers are asked for,"
         }
-        (false, true, Dialect::Sidecar) => {
-            "control plane that is not asked for rules for servers yet"
-        }
+        (false, true, Dialect::Sidecar) => return Entry::Waiting,
     };
     Entry::Open(nobody.into())
 }

@@ -73,7 +73,6 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     /// Our certificate, and whom we believe.
     #[cfg(feature = "tls")]
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) store: Arc<tls::Store>,
     pub(crate) admin: Option<Admin>,
 }
@@ -155,7 +154,8 @@ impl Mesh {
     /// empty counts as one that is not set.
     ///
     /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]), and `MESH_CERTIFICATES` names the folder of the workload's
-    /// certificate ([`Files`](crate::Files)). [`Builder::from_env`] is the same where more is to be set.
+    /// certificate ([`Files`](crate::Files)), `MESH_TOKEN_FILE` that of the token by which a control plane over TLS knows us
+    /// ([`Builder::token_file`]). [`Builder::from_env`] is the same where more is to be set.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
@@ -317,6 +317,13 @@ impl Mesh {
             errors,
             faults: self.shared.faults.read(),
             mirrors: self.shared.mirrors.read(),
+            closed: self
+                .shared
+                .door
+                .closed
+                .counts()
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             access_log_dropped: self.shared.observer.as_ref().map_or(0, |it| it.dropped()),
             edges: self
                 .shared

@@ -11,11 +11,13 @@ use crate::tls;
 /// What a mesh demands of its connections beside what the configuration says. By default
 /// [`Security::AsConfigured`].
 ///
-/// It is about calls and about what is served. The link to the control plane, DNS and the admin port are no part of it.
+/// It is about calls, about what is served and about the link to the control plane. DNS and the admin port are no part of
+/// it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Security {
     /// No plaintext, whatever the configuration says: a call that it sends in plaintext fails, also one to a host outside
-    /// of the mesh, and so does a connection that comes in without TLS.
+    /// of the mesh, and so does a connection that comes in without TLS. With a control plane that is reached in plaintext
+    /// the mesh does not start; a socket of this machine is none.
     Required,
     /// TLS where the configuration says so (`PeerAuthentication`, `DestinationRule`, Istio's auto mTLS). What it says and
     /// what cannot be done fails; plaintext never takes its place.

@@ -15,6 +15,7 @@ mod csr;
 mod error;
 mod files;
 mod keys;
+mod link;
 mod moment;
 mod named;
 mod outside;
@@ -31,15 +32,16 @@ mod verify;
 
 pub(crate) use client::Client;
 #[cfg(feature = "csr")]
-pub use csr::{Csr, InvalidAuthority};
+pub use csr::Csr;
 pub(crate) use error::TlsError;
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
+pub(crate) use link::{Believed, Link};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub(crate) use proof::Proof;
 pub use provider::{CertificateProvider, Certificates, Feeding};
-pub(crate) use registry::Kept;
+pub(crate) use registry::{Kept, Side};
 pub(crate) use server::{Arrived, Hello, Server, arrival};
 pub use store::Rejected;
 pub(crate) use store::Store;

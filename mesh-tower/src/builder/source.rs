@@ -102,7 +102,7 @@ impl RulesFrom {
 }
 
 impl Builder {
-    /// A builder with the rules, the admin port and the folder of certificates that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
+    /// A builder with the rules, the admin port, the folder of certificates and the token that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
     /// has them, to set more: an access log, traces. A bootstrap says who we are, and [`Self::node`] would replace all of
     /// that; a folder does not.
     ///
@@ -111,6 +111,7 @@ impl Builder {
     pub fn from_env() -> Result<Self, StartError> {
         Self::rules_from_env()?
             .admin_from_env()
+            .token_from_env()
             .certificates_from_env()
     }
 
@@ -123,7 +124,20 @@ impl Builder {
             Err(StartError::NoBootstrap) => Self::new().direct(),
             builder => builder?,
         };
-        builder.admin_from_env().certificates_from_env()
+        builder
+            .admin_from_env()
+            .token_from_env()
+            .certificates_from_env()
+    }
+
+    /// Takes the rules from the control planes of a bootstrap, and who we are.
+    #[must_use]
+    pub fn bootstrap(self, bootstrap: Bootstrap) -> Self {
+        Self {
+            rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
+            node: Some(bootstrap.node),
+            ..self
+        }
     }
 
     #[cfg(feature = "tls")]
@@ -142,6 +156,13 @@ impl Builder {
         }
     }
 
+    fn token_from_env(self) -> Self {
+        match variable("MESH_TOKEN_FILE") {
+            Some(file) => self.token_file(file),
+            None => self,
+        }
+    }
+
     fn admin_from_env(self) -> Self {
         match variable("MESH_ADMIN") {
             // One that is no text is no address either, and is refused by that name.
@@ -155,11 +176,7 @@ impl Builder {
             RulesFrom::Off => Ok(Self::new().direct()),
             RulesFrom::Bootstrap => {
                 let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
-                Ok(Self {
-                    rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
-                    node: Some(bootstrap.node),
-                    ..Self::new()
-                })
+                Ok(Self::new().bootstrap(bootstrap))
             }
             #[cfg(feature = "yaml")]
             RulesFrom::Folder(folder) => Ok(Self::new().yaml(folder)),
@@ -197,6 +214,14 @@ pub enum StartError {
     /// The address of the control plane cannot be used.
     #[error(transparent)]
     Server(#[from] InvalidServer),
+    /// A control plane that is reached in plaintext, under [`Security::Required`](crate::Security::Required).
+    #[error(
+        "the control plane {0:?} is reached in plaintext, and Builder::security(Security::Required) does not start with that: give it as https://host:port (istiod's is 15012), by channel_creds of type \"tls\", or as unix:/path of a socket"
+    )]
+    PlaintextControlPlane(String),
+    /// There can be no TLS to the control plane.
+    #[error("{0}")]
+    ControlPlaneTls(String),
     /// What was asked for is not in the dialect.
     #[error("{0}")]
     Dialect(String),

@@ -1,6 +1,5 @@
 //! Connections that are closed before anything of them is served: counted by reason, and told of at a bounded rate.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,10 +7,15 @@ use std::time::{Duration, Instant};
 
 use mesh_core::server::Why;
 
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
+
 /// How often a reason is told at most: a port scanner must not fill the disk.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// Who connects and says nothing is a probe more often than not: it is counted, and told to those who look for it.
+const SILENT: usize = 7;
 /// How many reasons there are.
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 /// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +30,7 @@ pub(super) enum Closing {
     Chosen(#[from] Why),
     #[cfg(feature = "tls")]
     #[error("{0}")]
-    Tls(#[from] crate::tls::TlsError),
+    Tls(#[from] TlsError),
     #[cfg(not(feature = "tls"))]
     #[error("{0}: it is to be served over TLS, and mesh-tower was built without its feature `tls`")]
     NoTls(Arc<str>),
@@ -47,9 +51,13 @@ impl Closing {
             Self::Chosen(Why::PlaintextRefused) => 2,
             Self::Chosen(_) => 3,
             #[cfg(feature = "tls")]
+            Self::Tls(TlsError::Silent) => SILENT,
+            #[cfg(feature = "tls")]
             Self::Tls(_) => 4,
             #[cfg(not(feature = "tls"))]
-            Self::NoTls(_) | Self::Silent(_) => 4,
+            Self::NoTls(_) => 4,
+            #[cfg(not(feature = "tls"))]
+            Self::Silent(_) => SILENT,
             Self::Crowded(_) => 5,
             Self::Socket(_) => 6,
         }
@@ -88,6 +96,10 @@ impl Closed {
             return;
         };
         let count = kind.count.fetch_add(1, Relaxed) + 1;
+        if closing.kind() == SILENT {
+            tracing::debug!(%peer, %local, "connection closed: {closing}");
+            return;
+        }
         let now = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let next = kind.next.load(Relaxed);
         let after = now.saturating_add(TOLD_EVERY.as_millis() as u64);
@@ -102,11 +114,6 @@ impl Closed {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn count(&self, closing: &Closing) -> u64 {
-        self.kinds[closing.kind()].count.load(Relaxed)
-    }
-
     /// All that were closed, by what closed them.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         const NAMES: [&str; KINDS] = [
@@ -117,19 +124,9 @@ impl Closed {
             "handshake",
             "crowded",
             "socket",
+            "silent",
         ];
         let counts = self.kinds.iter().map(|kind| kind.count.load(Relaxed));
         NAMES.into_iter().zip(counts)
-    }
-}
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (name, count) in self.counts().filter(|(_, count)| *count > 0) {
-            write!(f, "{separator}{name}: {count}")?;
-            separator = ", ";
-        }
-        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::door::{Door, Ways};
 use super::xfcc;
 use crate::security::Plaintext;
 #[cfg(feature = "tls")]
-use crate::tls::Proof;
+use crate::tls::{Kept, Proof, Server, Side};
 
 /// A connection that was let in. Shared by its stream and its requests.
 pub(super) struct Connection {
@@ -49,7 +49,8 @@ pub(super) struct Secured {
     pub(super) alpn: Box<[Box<[u8]>]>,
     pub(super) sni: Option<Box<str>>,
     pub(super) terms: Arc<mesh_core::tls::ServerTls>,
-    pub(super) proof: Proof,
+    /// Judged again when other authorities are believed, and when it has ended.
+    pub(super) kept: Kept,
     /// The element of `x-forwarded-client-cert` that tells of it.
     pub(super) xfcc: Option<HeaderValue>,
 }
@@ -124,7 +125,7 @@ impl Connection {
             return true;
         }
         let server = ways.server(terms, &self.door.store);
-        server.is_ok_and(|server| server.still_takes(&secured.proof).is_ok())
+        server.is_ok_and(|server| server.still_takes(secured.kept.proof()).is_ok())
     }
 
     /// Asks whoever serves it to end it. There is no way back.
@@ -135,7 +136,24 @@ impl Connection {
 
     /// Whether it is to end, so that no request of it is served any more.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_leaving.load(Ordering::Acquire)
+        self.is_leaving.load(Ordering::Acquire) || self.is_withdrawn()
+    }
+
+    /// Whether what its peer has shown does not hold any more.
+    fn is_withdrawn(&self) -> bool {
+        match &self.began {
+            Began::Plaintext(_) => false,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.kept.is_withdrawn(),
+        }
+    }
+
+    async fn withdrawn(&self) {
+        match &self.began {
+            Began::Plaintext(_) => std::future::pending().await,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.kept.withdrawn().await,
+        }
     }
 
     /// Resolves when it is to end.
@@ -143,7 +161,10 @@ impl Connection {
         let mut told = pin!(self.leaves.notified());
         told.as_mut().enable();
         if !self.is_leaving() {
-            told.await;
+            tokio::select! {
+                () = told => {}
+                () = self.withdrawn() => {}
+            }
         }
     }
 
@@ -162,7 +183,7 @@ impl Connection {
         match &self.began {
             Began::Plaintext(_) => &Peer::Plaintext,
             #[cfg(feature = "tls")]
-            Began::Tls(secured) => secured.proof.peer(),
+            Began::Tls(secured) => secured.kept.proof().peer(),
         }
     }
 
@@ -212,7 +233,7 @@ impl Secured {
     pub(super) fn new(
         hello: (Box<[Box<[u8]>]>, Option<Box<str>>),
         terms: Arc<mesh_core::tls::ServerTls>,
-        proof: Proof,
+        (server, proof): (Arc<Server>, Proof),
         door: &Door,
     ) -> Self {
         let own = door.store.own();
@@ -225,7 +246,7 @@ impl Secured {
             // As Envoy's inspector hands it on.
             sni: sni.map(|name| name.to_ascii_lowercase().into()),
             terms,
-            proof,
+            kept: door.store.keep(Side::Server(server), proof),
             xfcc,
         }
     }

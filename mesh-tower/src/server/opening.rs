@@ -169,7 +169,7 @@ mod secured {
         let offered = (hello.alpn().into(), hello.sni().map(Into::into));
         let server = ways.server(terms, &door.store)?;
         let (stream, proof) = server.accept(hello).await?;
-        let secured = Secured::new(offered, Arc::clone(terms), proof, door);
+        let secured = Secured::new(offered, Arc::clone(terms), (server, proof), door);
         let connection = Connection::enter(door, local, Began::Tls(Box::new(secured)))?;
         Ok(MeshStream::new(
             Io::Tls(Box::new(stream)),

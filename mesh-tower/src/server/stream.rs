@@ -119,7 +119,7 @@ impl MeshStream {
         let Some(unguarded) = &mut self.unguarded else {
             return self.io.poll_write(cx, bytes);
         };
-        if self.peer.connection.needs_guard() && unguarded.answers(bytes) {
+        if unguarded.answers(bytes) {
             return Poll::Ready(Err(unguarded::refusal(self.peer.address)));
         }
         let written = std::task::ready!(self.io.poll_write(cx, bytes))?;
@@ -177,13 +177,21 @@ impl MeshStream {
         }
     }
 
-    /// What watches its writes, as long as they have to be watched.
-    fn watched(&mut self) -> Option<&mut Unguarded> {
+    /// Whether its writes have to be watched.
+    fn is_watched(&mut self) -> bool {
+        let Some(unguarded) = &mut self.unguarded else {
+            return false;
+        };
         let connection = &self.peer.connection;
-        if self.unguarded.is_some() && connection.is_guarded() {
+        if connection.is_guarded() {
             self.unguarded = None;
+            return false;
         }
-        self.unguarded.as_mut()
+        let needs = connection.needs_guard();
+        if !needs {
+            unguarded.lose();
+        }
+        needs
     }
 }
 
@@ -287,7 +295,7 @@ impl AsyncWrite for MeshStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.writer.check(cx)?;
-        if this.watched().is_some() {
+        if this.is_watched() {
             return this.poll_write_watched(cx, bytes);
         }
         this.io.poll_write(cx, bytes)
@@ -300,7 +308,7 @@ impl AsyncWrite for MeshStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.writer.check(cx)?;
-        if this.watched().is_some() {
+        if this.is_watched() {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return this.poll_write_watched(cx, first.map_or(&[], |slice| slice));
         }

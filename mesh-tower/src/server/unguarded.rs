@@ -19,6 +19,8 @@ pub(super) struct Unguarded {
     /// What is left of a frame whose head is complete.
     left: usize,
     has_begun: bool,
+    /// Whether there are no frames, or some went by unseen: then anything may be an answer.
+    is_lost: bool,
 }
 
 /// The error of who reads or writes.
@@ -39,13 +41,19 @@ impl Unguarded {
         self.clone().walk(bytes)
     }
 
+    /// Something was written that was not looked at.
+    pub(super) const fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
     /// Notes what was written.
     pub(super) fn wrote(&mut self, bytes: &[u8]) {
         self.walk(bytes);
     }
 
     fn walk(&mut self, mut bytes: &[u8]) -> bool {
-        while let Some((&first, rest)) = bytes.split_first() {
+        let mut answers = self.is_lost;
+        while let (false, Some((&first, rest))) = (self.is_lost, bytes.split_first()) {
             if self.left > 0 {
                 let passed = self.left.min(bytes.len());
                 self.left -= passed;
@@ -53,23 +61,20 @@ impl Unguarded {
                 continue;
             }
             // No frame of settings is as long as a line that begins with `HTTP/1.1`.
-            if !self.has_begun && first != 0 {
-                return true;
-            }
+            self.is_lost = !self.has_begun && first != 0;
+            answers |= self.is_lost;
             self.has_begun = true;
             self.head[self.filled] = first;
             self.filled += 1;
             bytes = rest;
             if self.filled == HEAD {
-                if ANSWERS.contains(&self.head[TYPE]) {
-                    return true;
-                }
+                answers |= ANSWERS.contains(&self.head[TYPE]);
                 let [high, middle, low, ..] = self.head;
                 self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
                 self.filled = 0;
             }
         }
-        false
+        answers
     }
 }
 
@@ -104,6 +109,13 @@ mod tests {
                 assert!(watch.answers(&frame(kind, b"x")), "{kind}");
             }
         }
+        // What answered while nobody had to ask is followed on.
+        let mut watch = Unguarded::default();
+        watch.wrote(&[frame(4, &[]), frame(1, b"head"), frame(0, b"body")].concat());
+        assert!(!watch.answers(&frame(6, &[0; 8])));
+        assert!(watch.answers(&frame(1, b"x")));
+        watch.lose();
+        assert!(watch.answers(&frame(6, &[0; 8])));
         assert!(Unguarded::default().answers(b"HTTP/1.1 200 OK\r\n"));
         assert!(Unguarded::default().answers(&[before, frame(1, b"x")].concat()));
     }

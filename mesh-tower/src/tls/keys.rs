@@ -84,6 +84,14 @@ impl PrivateKey {
     }
 }
 
+#[cfg(feature = "csr")]
+impl PrivateKey {
+    /// A key in DER that was made here.
+    pub(super) fn from_pkcs8(der: Vec<u8>) -> Self {
+        Self(rustls::pki_types::PrivatePkcs8KeyDer::from(der).into())
+    }
+}
+
 impl Drop for PrivateKey {
     fn drop(&mut self) {
         self.0.zeroize();

@@ -68,6 +68,23 @@ impl Certificates {
     }
 }
 
+#[cfg(feature = "csr")]
+impl Certificates {
+    /// Where it goes, while somebody has a use for it.
+    pub(super) fn store(&self) -> Option<Arc<Store>> {
+        self.0.upgrade()
+    }
+
+    /// Now, and the end of what was taken last, since 1970; none when there is no mesh any more.
+    pub(super) fn life(&self) -> Option<(std::time::Duration, std::time::Duration)> {
+        let store = self.store()?;
+        let now = std::time::Duration::from_secs(store.now()?.as_secs());
+        let own = store.own()?;
+        let end = std::time::Duration::from_secs(own.certificate.not_after);
+        Some((now, end))
+    }
+}
+
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Certificates")

@@ -3,9 +3,8 @@
 mod arrival;
 mod by_name;
 mod cases;
-#[cfg(feature = "csr")]
-mod csr;
 mod files;
+mod live;
 mod matrix;
 pub(crate) mod pki;
 mod pools;

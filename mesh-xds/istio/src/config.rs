@@ -169,8 +169,9 @@ pub(crate) struct Parsed {
 
 impl Parsed {
     /// One that keeps the trees of the objects.
-    pub(crate) fn with_trees() -> Self {
+    pub(crate) fn with_trees(options: Options) -> Self {
         Self {
+            options,
             trees: Some(Vec::new()),
             ..Self::default()
         }

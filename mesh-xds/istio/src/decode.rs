@@ -66,6 +66,14 @@ impl Sink {
         field::locate(document, self.errors.iter_mut().chain(&mut self.notes));
     }
 
+    /// Refuses what only certificates give, where the mesh has none.
+    pub(crate) fn refuse_uncertified(&mut self, at: Position, what: &str, demand: &str) {
+        let message = format!(
+            "{what} demands {demand}, for which the mesh has no certificates; refusing is safer than plaintext"
+        );
+        self.error(at, message);
+    }
+
     /// Refuses what would secure a call.
     pub(crate) fn refuse(&mut self, at: Position, what: &str, demand: &str) {
         let message = format!(

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Options;
-use crate::decode::{Labels, selects};
 use crate::diagnostic::Diagnostic;
 use crate::host;
 use crate::kinds::authorization_policy::AuthorizationPolicy;
@@ -106,6 +105,22 @@ impl Workload {
 }
 
 impl Service {
+    /// One of an entry's hosts, without ports.
+    fn of(host: &str, namespace: &str, entry: &ServiceEntry) -> Self {
+        Self {
+            host: host.to_owned(),
+            namespace: namespace.to_owned(),
+            ports: Vec::new(),
+            resolution: entry.resolution,
+            export_to: entry.export_to.clone(),
+            addresses: entry.addresses.clone(),
+            headless: entry.headless,
+            external: entry.external,
+            aliases: Vec::new(),
+            sans: entry.sans.clone(),
+        }
+    }
+
     /// istiod finds the endpoints of all entries of a host by the names of their ports: those of one name have them
     /// in common, whatever their numbers are.
     fn add_port(&mut self, port: &Port, members: &[Arc<Workload>]) {
@@ -309,23 +324,12 @@ impl Registry {
         let Named {
             name,
             namespace,
-            spec,
+            mut spec,
         } = entry;
-        let ServiceEntry {
-            hosts,
-            ports,
-            endpoints,
-            selector,
-            export_to,
-            resolution,
-            addresses,
-            headless,
-            external,
-            sans,
-        } = spec;
-        let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-        let itself = named && selector.is_none() && endpoints.is_empty();
-        let members: Vec<Arc<Workload>> = match &selector {
+        let endpoints = std::mem::take(&mut spec.endpoints);
+        let named = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        let itself = named && spec.selector.is_none() && endpoints.is_empty();
+        let members: Vec<Arc<Workload>> = match &spec.selector {
             Some(selector) => workloads.selected(&namespace, selector),
             None => endpoints
                 .into_iter()
@@ -334,54 +338,29 @@ impl Registry {
                 .map(Arc::new)
                 .collect(),
         };
-        for host in hosts {
+        for host in &spec.hosts {
             let of_host = self.services.entry(host.clone()).or_default();
             let at = of_host
                 .iter()
                 .position(|s| s.namespace == namespace)
                 .unwrap_or_else(|| {
-                    let export_to = export_to.clone();
-                    of_host.push(Service {
-                        host: host.clone(),
-                        namespace: namespace.clone(),
-                        ports: Vec::new(),
-                        resolution,
-                        export_to,
-                        addresses: addresses.clone(),
-                        headless,
-                        external,
-                        aliases: Vec::new(),
-                        sans: sans.clone(),
-                    });
+                    of_host.push(Service::of(host, &namespace, &spec));
                     of_host.len() - 1
                 });
             let own = itself.then(|| Workload {
                 name: name.clone(),
                 namespace: namespace.clone(),
-                endpoint: Endpoint::at(&host),
+                endpoint: Endpoint::at(host),
             });
             let own: Vec<_> = own.into_iter().map(Arc::new).collect();
-            for port in &ports {
+            for port in &spec.ports {
                 of_host[at].add_port(port, if itself { &own } else { &members });
                 // Listed endpoints count only for the ports that they name.
-                let listed = listed.get(&host).map_or(&[][..], Vec::as_slice).iter();
+                let listed = listed.get(host).map_or(&[][..], Vec::as_slice).iter();
                 let named = listed.filter(|w| w.endpoint.ports.contains_key(&port.name));
                 of_host[at].add_port(port, &named.cloned().collect::<Vec<_>>());
             }
         }
-    }
-
-    /// The policies for a workload: those of the root namespace and of its own that select it.
-    pub(crate) fn policies<'a>(
-        &'a self,
-        namespace: &'a str,
-        labels: &'a Labels,
-    ) -> impl Iterator<Item = &'a Named<AuthorizationPolicy>> {
-        let root = self.mesh.root_namespace.as_str();
-        self.policies.iter().filter(move |policy| {
-            let of = policy.namespace.as_str();
-            (of == root || of == namespace) && selects(&policy.spec.selector, labels)
-        })
     }
 
     /// The services that a namespace sees: one per host, its own before those of others.

@@ -73,19 +73,22 @@ fn chain<'a>(listener: &'a Listener, name: &str) -> &'a FilterChain {
 /// The filters of policies that a request passes, in order.
 fn http(policies: &str) -> Vec<HttpRbac> {
     let listener = listener(policies);
-    let last = chain(&listener, "0.0.0.0_80").filters.last().unwrap();
+    let last = chain(&listener, "0.0.0.0_80")
+        .filters
+        .last()
+        .expect("as it is built");
     let Some(filter::ConfigType::TypedConfig(any)) = &last.config_type else {
         panic!("no configuration")
     };
-    let manager = HttpConnectionManager::decode(any.value.as_slice()).unwrap();
-    let (router, filters) = manager.http_filters.split_last().unwrap();
+    let manager = HttpConnectionManager::decode(any.value.as_slice()).expect("as it is built");
+    let (router, filters) = manager.http_filters.split_last().expect("as it is built");
     assert_eq!(router.name, "envoy.filters.http.router");
     let filters = filters.iter().map(|filter| {
         assert_eq!(filter.name, "envoy.filters.http.rbac");
         let Some(http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
             panic!("no configuration")
         };
-        HttpRbac::decode(any.value.as_slice()).unwrap()
+        HttpRbac::decode(any.value.as_slice()).expect("as it is built")
     });
     filters.collect()
 }
@@ -93,14 +96,17 @@ fn http(policies: &str) -> Vec<HttpRbac> {
 /// The same for a connection that is not read.
 fn tcp(policies: &str) -> Vec<NetworkRbac> {
     let listener = listener(policies);
-    let (proxy, filters) = chain(&listener, "0.0.0.0_81").filters.split_last().unwrap();
+    let (proxy, filters) = chain(&listener, "0.0.0.0_81")
+        .filters
+        .split_last()
+        .expect("as it is built");
     assert_eq!(proxy.name, "envoy.filters.network.tcp_proxy");
     let filters = filters.iter().map(|filter| {
         assert_eq!(filter.name, "envoy.filters.network.rbac");
         let Some(filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
             panic!("no configuration")
         };
-        NetworkRbac::decode(any.value.as_slice()).unwrap()
+        NetworkRbac::decode(any.value.as_slice()).expect("as it is built")
     });
     filters.collect()
 }
@@ -147,13 +153,17 @@ fn permission(of: &Permission) -> String {
         Rule::Any(true) => "any".to_owned(),
         Rule::DestinationPort(port) => format!(":{port}"),
         Rule::Header(header) => format!("{}{}", header.name, header_value(header)),
-        Rule::UrlPath(path) => match path.rule.as_ref().unwrap() {
+        Rule::UrlPath(path) => match path.rule.as_ref().expect("as it is built") {
             envoy_types::pb::envoy::r#type::matcher::v3::path_matcher::Rule::Path(path) => {
                 format!("path{}", text(path))
             }
         },
         Rule::UriTemplate(template) => {
-            let bytes = &template.typed_config.as_ref().unwrap().value;
+            let bytes = &template
+                .typed_config
+                .as_ref()
+                .expect("as it is built")
+                .value;
             // The only field of the message: a tag, a length, the text.
             format!("template={}", String::from_utf8_lossy(&bytes[2..]))
         }
@@ -163,7 +173,11 @@ fn permission(of: &Permission) -> String {
 
 fn header_value(header: &envoy_types::pb::envoy::config::route::v3::HeaderMatcher) -> String {
     use envoy_types::pb::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
-    match header.header_match_specifier.as_ref().unwrap() {
+    match header
+        .header_match_specifier
+        .as_ref()
+        .expect("as it is built")
+    {
         HeaderMatchSpecifier::PresentMatch(true) => "?".to_owned(),
         HeaderMatchSpecifier::StringMatch(matcher) => text(matcher),
         other => panic!("{other:?}"),
@@ -177,12 +191,14 @@ fn principal(of: &Principal) -> String {
         Identifier::OrIds(set) => format!("or({})", all(&set.ids)),
         Identifier::NotId(id) => format!("not({})", principal(id)),
         Identifier::Any(true) => "any".to_owned(),
-        Identifier::Authenticated(name) => text(name.principal_name.as_ref().unwrap()),
+        Identifier::Authenticated(name) => {
+            text(name.principal_name.as_ref().expect("as it is built"))
+        }
         Identifier::DirectRemoteIp(block) => {
             format!(
                 "{}/{}",
                 block.address_prefix,
-                block.prefix_len.unwrap().value
+                block.prefix_len.expect("as it is built").value
             )
         }
         Identifier::Header(header) => format!("{}{}", header.name, header_value(header)),
@@ -202,7 +218,7 @@ fn filters_stand_in_istios_order() {
     let filters = http(&policies);
     let actions: Vec<_> = filters
         .iter()
-        .map(|filter| filter.rules.as_ref().unwrap().action())
+        .map(|filter| filter.rules.as_ref().expect("as it is built").action())
         .collect();
     assert_eq!(
         actions,
@@ -266,7 +282,10 @@ fn policies_are_for_a_namespace_or_a_workload() {
 fn what_a_caller_must_be() {
     let from = |source: &str| {
         let spec = format!("{{ rules: [ {{ from: [ {{ source: {{ {source} }} }} ] }} ] }}");
-        told(&spec).strip_prefix("and(any) <- ").unwrap().to_owned()
+        told(&spec)
+            .strip_prefix("and(any) <- ")
+            .expect("as it is built")
+            .to_owned()
     };
     for (source, expected) in [
         (
@@ -304,7 +323,10 @@ fn what_a_caller_must_be() {
 fn what_a_call_must_be() {
     let to = |operation: &str| {
         let spec = format!("{{ rules: [ {{ to: [ {{ operation: {{ {operation} }} }} ] }} ] }}");
-        told(&spec).strip_suffix(" <- and(any)").unwrap().to_owned()
+        told(&spec)
+            .strip_suffix(" <- and(any)")
+            .expect("as it is built")
+            .to_owned()
     };
     for (operation, expected) in [
         (
@@ -352,11 +374,11 @@ fn a_connection_is_denied_more_and_allowed_less() {
     let allowed = tcp(&policy("x", &format!("{{ {rule} }}")));
     assert_eq!(names(allowed[0].rules.as_ref()), [""; 0]);
     assert_eq!(
-        allowed[0].rules.as_ref().unwrap().action(),
+        allowed[0].rules.as_ref().expect("as it is built").action(),
         rbac::Action::Allow
     );
     let denied = tcp(&policy("x", &format!("{{ action: DENY, {rule} }}")));
-    let rules = denied[0].rules.as_ref().unwrap();
+    let rules = denied[0].rules.as_ref().expect("as it is built");
     assert_eq!(
         written(&rules.policies["ns[default]-policy[x]-rule[0]"]),
         "and(or(:81)) <- and(or(~.*/ns/a/.*))"
@@ -369,7 +391,7 @@ fn principals_are_meant_in_every_trust_domain_of_the_mesh() {
     let mesh = "apiVersion: mesh.istio.io/v1alpha1\nkind: MeshConfig\nmetadata: { name: m }\nspec: { trustDomain: td, trustDomainAliases: [old] }\n---\n";
     let spec = "{ rules: [ { from: [ { source: { principals: [td/ns/a/sa/b, cluster.local/ns/a/sa/c, other/ns/a/sa/d, '*/ns/a/sa/e'] } } ] } ] }";
     let filters = http(&format!("{mesh}{}", policy("x", spec)));
-    let rules = filters[0].rules.as_ref().unwrap();
+    let rules = filters[0].rules.as_ref().expect("as it is built");
     assert_eq!(
         written(&rules.policies["ns[default]-policy[x]-rule[0]"]),
         "and(any) <- and(or(=spiffe://td/ns/a/sa/b =spiffe://old/ns/a/sa/b =spiffe://td/ns/a/sa/c =spiffe://old/ns/a/sa/c \
@@ -378,38 +400,32 @@ fn principals_are_meant_in_every_trust_domain_of_the_mesh() {
 }
 
 #[test]
-fn without_certificates_nobody_is_known_by_name() {
-    for rule in [
-        "{ from: [ { source: { principals: [a] } } ] }",
-        "{ from: [ { source: { notNamespaces: [a] } } ] }",
-        "{ from: [ { source: { serviceAccounts: [a] } } ] }",
-        "{ from: [ { source: { trustDomains: [a] } } ] }",
-        "{ when: [ { key: source.principal, values: [a] } ] }",
-    ] {
-        let policy = policy("x", &format!("{{ rules: [ {rule} ] }}"));
-        let rejected = parse(&policy, false).unwrap_err().to_string();
-        assert!(
-            rejected.contains("demands identities of callers"),
-            "{rejected}"
-        );
-        parse(&policy, true).unwrap();
-    }
-    // What needs no names is served.
-    let open = policy(
+fn without_certificates_a_policy_is_refused() {
+    let policy = policy(
         "x",
-        "{ rules: [ { to: [ { operation: { methods: [GET] } } ] } ] }",
+        "{ rules: [ { from: [ { source: { principals: [a] } } ] } ] }",
     );
-    let listeners = parse(&open, false).unwrap().resources(&node()).listeners;
-    assert_eq!(listeners.len(), 1);
+    let rejected = parse(&policy, false).unwrap_err().to_string();
+    assert!(
+        rejected.contains("demands identities of callers"),
+        "{rejected}"
+    );
+    parse(&policy, true).expect("as it is built");
+}
+
+/// Each of these specs is refused with this text.
+fn refused<const N: usize>(cases: [(String, &str); N]) {
+    for (spec, expected) in cases {
+        let rejected = parse(&policy("x", &spec), true)
+            .expect_err(&spec)
+            .to_string();
+        assert!(rejected.contains(expected), "{spec}: {rejected}");
+    }
 }
 
 #[test]
 fn faults_are_told_with_their_place() {
-    let from = |source: &str| format!("{{ rules: [ {{ from: [ {{ source: {source} }} ] }} ] }}");
-    let to =
-        |operation: &str| format!("{{ rules: [ {{ to: [ {{ operation: {operation} }} ] }} ] }}");
-    let when = |condition: &str| format!("{{ rules: [ {{ when: [ {{ {condition} }} ] }} ] }}");
-    for (spec, expected) in [
+    refused([
         (
             "{ action: CUSTOM, rules: [ {} ] }".to_owned(),
             "14:9: error: AuthorizationPolicy default/x: spec.action CUSTOM is not served",
@@ -435,6 +451,25 @@ fn faults_are_told_with_their_place() {
             "{ rules: [ { from: [ {} ] } ] }".to_owned(),
             "spec.rules[0].from[0].source is missing",
         ),
+    ]);
+    let audit = dry(&policy("x", "{ action: AUDIT, rules: [ {} ] }"));
+    let rejected = parse(&audit, true).unwrap_err().to_string();
+    assert!(
+        rejected.contains("istio.io/dry-run goes with ALLOW and DENY"),
+        "{rejected}"
+    );
+    let neither = audit.replace("\"true\"", "maybe");
+    let rejected = parse(&neither, true).unwrap_err().to_string();
+    assert!(
+        rejected.contains("must be \"true\" or \"false\""),
+        "{rejected}"
+    );
+}
+
+#[test]
+fn faults_of_sources() {
+    let from = |source: &str| format!("{{ rules: [ {{ from: [ {{ source: {source} }} ] }} ] }}");
+    refused([
         (
             from("{}"),
             "spec.rules[0].from[0].source must say something",
@@ -459,6 +494,15 @@ fn faults_are_told_with_their_place() {
             "with one '*' at an end at most",
         ),
         (from("{ principal: [a] }"), "unknown field \"principal\""),
+    ]);
+}
+
+#[test]
+fn faults_of_operations_and_conditions() {
+    let to =
+        |operation: &str| format!("{{ rules: [ {{ to: [ {{ operation: {operation} }} ] }} ] }}");
+    let when = |condition: &str| format!("{{ rules: [ {{ when: [ {{ {condition} }} ] }} ] }}");
+    refused([
         (to("{ ports: ['65536'] }"), "must be a port"),
         (to("{ paths: ['/{**}/{*}'] }"), "{**} must be the last"),
         (
@@ -479,22 +523,7 @@ fn faults_are_told_with_their_place() {
             when("key: 'request.headers[a', values: [a]"),
             "must end in ']'",
         ),
-    ] {
-        let rejected = parse(&policy("x", &spec), true).unwrap_err().to_string();
-        assert!(rejected.contains(expected), "{spec}: {rejected}");
-    }
-    let audit = dry(&policy("x", "{ action: AUDIT, rules: [ {} ] }"));
-    let rejected = parse(&audit, true).unwrap_err().to_string();
-    assert!(
-        rejected.contains("istio.io/dry-run goes with ALLOW and DENY"),
-        "{rejected}"
-    );
-    let neither = audit.replace("\"true\"", "maybe");
-    let rejected = parse(&neither, true).unwrap_err().to_string();
-    assert!(
-        rejected.contains("must be \"true\" or \"false\""),
-        "{rejected}"
-    );
+    ]);
 }
 
 #[test]
@@ -502,8 +531,15 @@ fn two_compilations_give_the_same_bytes() {
     let policies: String = (0..8)
         .map(|i| policy(&format!("p{i}"), "{ rules: [ {}, {} ] }"))
         .collect();
-    let first = parse(&policies, true).unwrap().resources(&node());
+    let first = parse(&policies, true)
+        .expect("as it is built")
+        .resources(&node());
     for _ in 0..20 {
-        assert_eq!(parse(&policies, true).unwrap().resources(&node()), first);
+        assert_eq!(
+            parse(&policies, true)
+                .expect("as it is built")
+                .resources(&node()),
+            first
+        );
     }
 }

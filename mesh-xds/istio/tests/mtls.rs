@@ -347,3 +347,69 @@ fn a_folder_compiles_to_the_same_bytes_each_time() {
         assert_eq!(secured(text).config.resources(&client()), first);
     }
 }
+
+/// The codes and paths of what is found in a mesh with certificates.
+fn found(rules: &str) -> Vec<(&'static str, String)> {
+    let mut analysis = mesh_istio::Analysis::of(Options::default().certificates(true));
+    analysis.text("test.yaml", format!("{}---\n{rules}", workloads()));
+    let findings = analysis.findings().into_iter();
+    findings.map(|f| (f.code, f.path)).collect()
+}
+
+#[test]
+fn what_secures_nobody_is_found() {
+    let policy = |namespace: &str, spec: &str| {
+        peers("other", namespace, spec).replace("PeerAuthentication", "AuthorizationPolicy")
+    };
+    let selecting = |app: &str| format!("selector: {{ matchLabels: {{ app: {app} }} }}");
+    let (some, none) = (selecting("reviews"), selecting("nobody"));
+    let nobody = [("IST0127", "spec.selector".to_owned())];
+    for (rules, expected) in [
+        (peers("x", "default", &format!("{{ {none} }}")), &nobody[..]),
+        (peers("x", "default", &format!("{{ {some} }}")), &[]),
+        (peers("x", "other", &format!("{{ {some} }}")), &nobody),
+        // A policy of the root namespace is for everyone, a PeerAuthentication that selects there for nobody.
+        (policy("istio-system", &format!("{{ {some} }}")), &[]),
+        (
+            peers("x", "istio-system", &format!("{{ {some} }}")),
+            &nobody,
+        ),
+        (policy("default", &format!("{{ {none} }}")), &nobody),
+        (peers("x", "default", "{ mtls: { mode: STRICT } }"), &[]),
+    ] {
+        assert_eq!(found(&rules), expected, "{rules}");
+    }
+}
+
+#[test]
+fn two_for_the_same_workloads_and_ports_of_nobody_are_found() {
+    let one = peers("one", "default", "{ mtls: { mode: STRICT } }");
+    let two = peers("two", "default", "{ mtls: { mode: DISABLE } }");
+    let name = || ("MESH0003", "metadata.name".to_owned());
+    assert_eq!(found(&format!("{one}{two}")), [name(), name()]);
+    assert_eq!(
+        found(&format!("{one}{}", two.replace("default", "other"))),
+        []
+    );
+    let port = |port: &str| {
+        let selector = "selector: { matchLabels: { app: reviews } }";
+        peers(
+            "x",
+            "default",
+            &format!("{{ {selector}, portLevelMtls: {{ {port}: {{}} }} }}"),
+        )
+    };
+    assert_eq!(found(&port("19081")), []);
+    assert_eq!(
+        found(&port("7")),
+        [("MESH0004", "spec.portLevelMtls".to_owned())]
+    );
+    let policy = |port: &str| {
+        let spec =
+            format!("{{ rules: [ {{ to: [ {{ operation: {{ ports: ['{port}'] }} }} ] }} ] }}");
+        peers("x", "default", &spec).replace("PeerAuthentication", "AuthorizationPolicy")
+    };
+    assert_eq!(found(&policy("9080")), []);
+    let place = "spec.rules[0].to[0].operation.ports[0]".to_owned();
+    assert_eq!(found(&policy("7")), [("MESH0004", place)]);
+}

@@ -101,7 +101,8 @@ async fn a_silent_client_is_closed() {
         waited >= Duration::from_secs(10) && waited < Duration::from_secs(11),
         "{waited:?}"
     );
-    assert_eq!(scene.closed("handshake"), 1);
+    // One that says nothing and ends is not worth a line.
+    assert_eq!(scene.mesh.stats().closed, [("handshake", 1)].into());
 }
 
 #[tokio::test]
@@ -146,7 +147,7 @@ async fn without_rules_a_connection_is_closed_in_time() {
         waited >= Duration::from_secs(15) && waited < Duration::from_secs(16),
         "{waited:?}"
     );
-    assert_eq!(scene.closed("rules_not_known"), 1);
+    assert_eq!(scene.mesh.stats().closed, [("rules_not_known", 1)].into());
 }
 
 #[tokio::test]
@@ -187,4 +188,55 @@ async fn connections_that_ended_are_forgotten() {
     while scene.mesh.shared.door.inside_now() > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Over HTTP/2, with Istio's name for it.
+#[tokio::test]
+async fn http_2_over_tls_is_told_by_its_end() {
+    let scene = Scene::ruled(&permissive([]));
+    let address = scene.serve().await;
+    let mut config = scene.workload(PAGE);
+    config.alpn_protocols = [&b"istio-h2"[..], b"istio", b"h2"]
+        .map(<[u8]>::to_vec)
+        .into();
+    let tls = secured(address, config).await.unwrap().0;
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (sender, connection) = h2::client::handshake(tls).await.unwrap();
+    let driving = tokio::spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    // What a client says of the scheme is not believed, and is no reason to refuse it.
+    let request = http::Request::get("http://reviews/").body(()).unwrap();
+    let (response, _) = sender.send_request(request, true).unwrap();
+    let mut body = response.await.unwrap().into_body();
+    let told = body.data().await.unwrap().unwrap();
+    assert!(told.starts_with(format!("{PAGE} /").as_bytes()), "{told:?}");
+    // An edit by which nobody comes in any more: GOAWAY, and the end.
+    scene.publish(&rules([plain(&pipeline([]))]));
+    driving.await.unwrap().unwrap();
+}
+
+/// The mesh believes these, and shows a new certificate.
+fn believes(scene: &Scene, roots: &[&Authority]) {
+    let ours = scene
+        .root
+        .workload("spiffe://cluster.local/ns/default/sa/reviews");
+    let material = ours.material(roots);
+    scene.mesh.shared.door.store.offer(&material).unwrap();
+}
+
+#[tokio::test]
+async fn who_is_not_believed_any_more_has_to_go() {
+    let scene = Scene::ruled(&strict());
+    let second = Authority::new("second");
+    believes(&scene, &[&scene.root, &second]);
+    let address = scene.serve().await;
+    let mut ours = secured(address, scene.workload(PAGE)).await.unwrap();
+    let leaf = second.workload(PAGE);
+    let mut config = their_client(Some(&leaf), BOTH[0]);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut theirs = secured(address, config).await.unwrap();
+    assert!(theirs.get("/").await.contains(PAGE));
+    believes(&scene, &[&scene.root]);
+    theirs.ends().await.unwrap();
+    assert!(ours.get("/").await.contains(PAGE));
 }

@@ -146,3 +146,38 @@ async fn spoofed_headers_do_not_arrive() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn a_request_that_passes_costs_no_allocation() {
+    use crate::server::connection::{Began, Connection};
+    use crate::server::guard::Guard;
+
+    let page = Principal::Is(Source::Authenticated(Some(exact(PAGE))));
+    let denied = rbac(Action::Deny, Permission::Any, page);
+    let scene = Scene::ruled(&permissive([denied]));
+    let door = &scene.mesh.shared.door;
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 9080));
+    let permit = door.security.inbound("test").unwrap();
+    let connection = Connection::enter(door, address, Began::Plaintext(permit)).unwrap();
+    let asked = |path: &str| {
+        let mut request = http::Request::get(path)
+            .header("host", "reviews")
+            .body(())
+            .unwrap();
+        let peer = crate::PeerIdentity {
+            address,
+            connection: std::sync::Arc::clone(&connection),
+        };
+        request.extensions_mut().insert(peer);
+        let mut passed = None;
+        let allocated = allocation_counter::measure(|| {
+            let guard = Guard::of(&mut request, door);
+            passed = Some(guard.pass(request).is_ok());
+        });
+        assert_eq!(passed, Some(true), "{path}");
+        allocated.count_total
+    };
+    asked("/");
+    assert_eq!(asked("/reviews/0?x=1"), 0);
+    assert!(asked("//reviews/0") > 0, "the counter counts");
+}

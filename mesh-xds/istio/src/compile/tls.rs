@@ -243,7 +243,7 @@ pub(super) fn by_providers() -> core::TransportSocket {
     upstream(&context)
 }
 
-fn socket(name: &str, context: &(impl prost::Message + prost::Name)) -> core::TransportSocket {
+fn socket(name: &str, context: &impl prost::Name) -> core::TransportSocket {
     let config = core::transport_socket::ConfigType::TypedConfig(proto::any(context));
     core::TransportSocket {
         name: name.to_owned(),

@@ -89,7 +89,7 @@ fn mode(mtls: &Value, path: String, sink: &mut Sink) -> Option<Mode> {
         "STRICT" => {
             if !sink.options.has_certificates() {
                 let what = format!("{} STRICT", fields.path_of("mode"));
-                sink.refuse(fields.place("mode"), &what, "mutual TLS");
+                sink.refuse_uncertified(fields.place("mode"), &what, "mutual TLS");
             }
             Some(Mode::Strict)
         }

@@ -66,7 +66,7 @@ pub(super) fn decode(parent: &Fields<'_>, sink: &mut Sink) -> Option<ClientTls> 
     }
     if !sink.options.has_certificates() {
         let what = format!("{} {mode}", fields.path_of("mode"));
-        sink.refuse(fields.place("mode"), &what, "TLS");
+        sink.refuse_uncertified(fields.place("mode"), &what, "TLS");
         return None;
     }
     if mode == "ISTIO_MUTUAL" {

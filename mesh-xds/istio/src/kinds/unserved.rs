@@ -162,7 +162,10 @@ fn security(header: &Header, sink: &mut Sink) -> Option<Class> {
             }
             return Some(Class::Served);
         }
-        "AuthorizationPolicy" => return Some(Class::Served),
+        "AuthorizationPolicy" if sink.options.has_certificates() => return Some(Class::Served),
+        "AuthorizationPolicy" => {
+            sink.refuse_uncertified(header.at, "an AuthorizationPolicy", "identities of callers")
+        }
         _ => sink.refuse(
             header.at,
             "a RequestAuthentication",

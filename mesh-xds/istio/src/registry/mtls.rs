@@ -116,7 +116,7 @@ impl Workload {
     pub(crate) fn tls_mode(&self) -> Option<&str> {
         let said = self.endpoint.labels.get(TLS_MODE).map(String::as_str);
         let account = self.endpoint.service_account.is_some();
-        said.or(account.then_some(ISTIO))
+        said.or_else(|| account.then_some(ISTIO))
             .filter(|mode| !mode.is_empty() && *mode != DISABLED)
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use mesh_xds::Node;
 
 use crate::decode::{Labels, selects};
+use crate::kinds::authorization_policy::AuthorizationPolicy;
 use crate::kinds::service_entry::Protocol;
 use crate::kinds::workload_entry::Address;
 
-use super::{Registry, Service, Workload};
+use super::{Named, Registry, Service, Workload};
 
 /// The workload at a node's address, as far as its inbound listener depends on it: nodes that are alike in the rest and
 /// in this have the same.
@@ -72,6 +73,19 @@ impl Registry {
     /// Whether anything is said of what servers take.
     pub(crate) fn is_secured(&self) -> bool {
         self.options.has_certificates() || !self.peers.is_empty() || !self.policies.is_empty()
+    }
+
+    /// The policies for a workload: those of the root namespace and of its own that select it.
+    pub(crate) fn policies<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a Named<AuthorizationPolicy>> {
+        let root = self.mesh.root_namespace.as_str();
+        self.policies.iter().filter(move |policy| {
+            let of = policy.namespace.as_str();
+            (of == root || of == namespace) && selects(&policy.spec.selector, labels)
+        })
     }
 
     /// The workload at a node's address. Where several share it, the node's name says which, else its labels.

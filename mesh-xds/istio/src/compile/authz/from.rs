@@ -113,22 +113,22 @@ fn map<T>(values: &Both<T>, each: impl Fn(&T) -> Vec<T>) -> Both<T> {
 }
 
 /// A principal in every trust domain of the mesh, if it is in one; `cluster.local` stands for the mesh's own.
-fn aliases(name: &String, trust_domains: &[String]) -> Vec<String> {
+fn aliases(name: &str, trust_domains: &[String]) -> Vec<String> {
     let parts: Vec<_> = name.split('/').collect();
     let [domain, rest @ ..] = &parts[..] else {
-        return vec![name.clone()];
+        return vec![name.to_owned()];
     };
     let is_ours = |own: &String| own == domain || fits(domain, own) || fits(own, domain);
     let names_one = rest.len() == 4 && *domain != "*";
     if !names_one || !(trust_domains.iter().any(is_ours) || *domain == TRUST_DOMAIN) {
-        return vec![name.clone()];
+        return vec![name.to_owned()];
     }
     let mut out: Vec<String> = Vec::new();
     for own in trust_domains {
         // What stands for several domains stays as it is for those.
         let ends = domain.strip_prefix('*');
         let name = match ends.is_some_and(|end| own.ends_with(end)) {
-            true => name.clone(),
+            true => name.to_owned(),
             false => format!("{own}/{}", rest.join("/")),
         };
         if !out.contains(&name) {
@@ -151,7 +151,7 @@ fn proven(name: StringMatcher) -> Identifier {
     })
 }
 
-fn by_name(name: &String) -> StringMatcher {
+fn by_name(name: &str) -> StringMatcher {
     match Pattern::of(name) {
         Pattern::Any => matcher::regex(matcher::ANY.to_owned()),
         Pattern::Suffix(end) => matcher::regex(format!("spiffe://.*{end}")),
@@ -160,7 +160,7 @@ fn by_name(name: &String) -> StringMatcher {
     }
 }
 
-fn by_domain(domain: &String) -> StringMatcher {
+fn by_domain(domain: &str) -> StringMatcher {
     match domain.split_once('*') {
         _ if domain == "*" => matcher::text(MatchPattern::Prefix("spiffe://".to_owned())),
         None => matcher::text(MatchPattern::Prefix(format!("spiffe://{domain}/"))),

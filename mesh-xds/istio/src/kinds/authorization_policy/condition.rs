@@ -4,7 +4,6 @@ use crate::decode::{Fields, Schema, Sink};
 use crate::kinds::header::Header;
 use crate::yaml::Value;
 
-use super::source::demands_identity;
 use super::values::{self, Account, Both, Cidr, Fault, MetadataValue, Pattern};
 use super::{From, To};
 
@@ -45,9 +44,6 @@ pub(super) fn decode(
             return None;
         }
     };
-    if outer.starts_with("source.") && outer != "source.ip" {
-        demands_identity(&fields, "key", sink);
-    }
     let condition = of(header, &fields, (outer, names), sink);
     if condition.is_none() && sink.errors.len() == before {
         let message = format!("{path} must have values or notValues");

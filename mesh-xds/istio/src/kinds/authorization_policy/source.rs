@@ -51,28 +51,11 @@ const OPERATION: Schema = Schema {
 /// The most accounts that Istio takes in one list.
 const MOST_ACCOUNTS: usize = 16;
 
-/// Whoever has no certificate has no name: where nobody has one, such a rule says something else than it seems to.
-pub(super) fn demands_identity(fields: &Fields<'_>, key: &str, sink: &mut Sink) {
-    if fields.get(key).is_some() && !sink.options.has_certificates() {
-        let at = fields.place(key);
-        sink.refuse(at, &fields.path_of(key), "identities of callers");
-    }
-}
-
 /// What a source demands of the caller, in istiod's order.
 pub(super) fn source(header: &Header, item: &Value, path: &str, sink: &mut Sink) -> Vec<From> {
     let Some(fields) = only(item, path, FROM, ("source", SOURCE), sink) else {
         return Vec::new();
     };
-    for (key, not) in [
-        ("principals", "notPrincipals"),
-        ("serviceAccounts", "notServiceAccounts"),
-        ("trustDomains", "notTrustDomains"),
-        ("namespaces", "notNamespaces"),
-    ] {
-        demands_identity(&fields, key, sink);
-        demands_identity(&fields, not, sink);
-    }
     accounts(&fields, sink);
     let own = header.namespace.as_str();
     let account = |text: &str| Account::parse(text, own);
