@@ -42,8 +42,8 @@ struct Launch {
     /// Port of the ingress on 127.0.0.1; 0 lets the system choose.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u16,
-    /// A control plane that runs already and reads --config, as host:port or http://host:port. Only workloads.yaml and
-    /// a tour's bookinfo-tour.yaml are written there, and removed.
+    /// A control plane that runs already and reads --config, as host:port or http://host:port. Only workloads.yaml,
+    /// bookinfo-mtls.yaml and a tour's bookinfo-tour.yaml are written there, and removed.
     #[arg(long, value_name = "URI")]
     control_plane: Option<String>,
     /// Red stars (reviews v3) are asked for by gRPC; a tour does so for its task grpc-ratings.
@@ -102,6 +102,9 @@ enum Command {
         /// Where to listen.
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Services have certificates: rules about mutual TLS are in force.
+        #[arg(long)]
+        certificates: bool,
         #[command(flatten)]
         life: Life,
     },
@@ -214,8 +217,9 @@ pub async fn run() -> Result<ExitCode, CliError> {
         Some(Command::ControlPlane {
             config,
             listen,
+            certificates,
             life,
-        }) => control_plane(config, listen, &life).await,
+        }) => control_plane(config, listen, certificates, &life).await,
         Some(Command::Ingress {
             port,
             gateway_port,
@@ -286,10 +290,12 @@ async fn service(
 async fn control_plane(
     config: PathBuf,
     listen: SocketAddr,
+    certificates: bool,
     life: &Life,
 ) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
-    let mut control_plane = ControlPlane::start(&config, listen).await?;
+    let options = mesh_control_plane::Options::default().certificates(certificates);
+    let mut control_plane = ControlPlane::start_with(&config, listen, options).await?;
     announce(control_plane.local_addr())?;
     tokio::select! {
         ended = control_plane.run() => ended?,

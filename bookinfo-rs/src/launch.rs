@@ -11,6 +11,7 @@ mod children;
 mod control_plane;
 pub mod folder;
 mod gateway;
+mod mtls;
 pub mod topology;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -20,7 +21,6 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use http::{HeaderMap, StatusCode};
-use mesh_istio::Config;
 use mesh_xds::ads::{InvalidServer, Server};
 use tokio::time::Instant;
 
@@ -29,6 +29,7 @@ use self::certificates::{Certificates, CertificatesError};
 use self::child::{Child, ChildError, Died};
 use self::control_plane::ControlPlane;
 use self::folder::{Folder, FolderError};
+pub use self::mtls::Mtls;
 use self::topology::Workload;
 use crate::outside::Outside;
 
@@ -55,28 +56,6 @@ pub struct Options {
     pub cert_ttl: Duration,
     /// Whether a tour is played: its rules will be written to `config`.
     pub tour: bool,
-}
-
-/// How calls between services are secured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mtls {
-    /// No workload has a certificate, and all calls are plaintext.
-    Off,
-    /// Each has one; services take mutual TLS and plaintext, as Istio's do where nobody says otherwise.
-    #[default]
-    Permissive,
-    /// Each has one; services take mutual TLS alone: a `PeerAuthentication` STRICT is put on the mesh.
-    Strict,
-}
-
-impl Mtls {
-    /// The mode that is put on the mesh; where there are no certificates a control plane of somebody else's must be told.
-    const fn mode(self) -> Option<&'static str> {
-        match self {
-            Self::Strict => Some("STRICT"),
-            Self::Off | Self::Permissive => None,
-        }
-    }
 }
 
 /// A running Bookinfo.
@@ -170,7 +149,8 @@ impl Demo {
         let (control_plane, control_plane_address) = match server {
             Some(server) => (None, server.uri().to_string()),
             None => {
-                let own = ControlPlane::start(&program, folder.path()).await?;
+                let own = ControlPlane::start(&program, folder.path(), options.mtls.certificates())
+                    .await?;
                 let address = own.address().to_string();
                 (Some(own), address)
             }
@@ -184,29 +164,18 @@ impl Demo {
             certificates.fill(accounts.chain([ingress]), options.cert_ttl)?;
         }
         let of = |name: &str| certificates.as_ref().map(|all| all.of(name));
-        let mut services = Vec::new();
-        for workload in &workloads {
-            services.push(children::service(
-                &program,
-                workload,
-                &control_plane_address,
-                of(&workload.name()).as_deref(),
-                options,
-            )?);
-        }
+        let started = workloads.iter().map(|workload| {
+            let (own, server) = (of(&workload.name()), &control_plane_address);
+            children::service(&program, workload, server, own.as_deref(), options)
+        });
+        let mut services = started.collect::<Result<Vec<_>, _>>()?;
         let listening = join_all(services.iter_mut().map(Child::listening)).await;
         let addresses = listening.into_iter().collect::<Result<Vec<_>, _>>()?;
         let workloads: Vec<_> = workloads.into_iter().zip(addresses).collect();
         folder.write_workloads(&workloads)?;
         let bootstrap = bootstrap::router(ingress_ip, &control_plane_address);
-        let own = of(INGRESS);
-        let mut ingress = children::ingress(
-            &program,
-            options.port,
-            gateway_port,
-            &bootstrap,
-            own.as_deref(),
-        )?;
+        let (own, ports) = (of(INGRESS), [options.port, gateway_port]);
+        let mut ingress = children::ingress(&program, ports, &bootstrap, own.as_deref())?;
         let ingress_address = ingress.listening().await?;
         let demo = Self {
             folder,
@@ -355,18 +324,23 @@ fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
         (Some(_), Some(dir)) => Folder::shared(dir, options.tour)?,
         (None, dir) => Folder::temporary(dir)?,
     };
-    let folder = folder.with_mtls(options.mtls.mode())?;
-    let certificates = match options.mtls {
-        Mtls::Off => None,
-        Mtls::Permissive | Mtls::Strict => Some(Certificates::new()?),
+    let rules = options.mtls.rules(folder.is_copy());
+    let folder = folder.with_mtls(rules)?;
+    let certificates = match options.mtls.certificates() {
+        true => Some(Certificates::new()?),
+        false => None,
     };
     let janitor = children::janitor(&program, &folder, certificates.as_ref())?;
     folder.fill(from)?;
     let named = || from.unwrap_or_else(|| folder.path()).to_owned();
-    let loaded = Config::load(folder.path()).map_err(|rejected| LaunchError::Config {
-        dir: named(),
-        rejected,
-    })?;
+    let loaded = options
+        .mtls
+        .compiling()
+        .load(folder.path())
+        .map_err(|rejected| LaunchError::Config {
+            dir: named(),
+            rejected,
+        })?;
     let gateway_port =
         gateway::port(&loaded.config).ok_or_else(|| LaunchError::NoGateway(named()))?;
     Ok(Prepared {

@@ -35,14 +35,18 @@ pub(crate) fn control_plane(
     program: &Path,
     folder: &Path,
     listen: SocketAddr,
+    certificates: bool,
 ) -> Result<Child, ChildError> {
-    let arguments = [
+    let mut arguments: Vec<OsString> = vec![
         "control-plane".into(),
         "--config".into(),
         folder.into(),
         format!("--listen={listen}").into(),
         "--stop-on-stdin-eof".into(),
     ];
+    if certificates {
+        arguments.push("--certificates".into());
+    }
     Child::start(program, "control-plane".to_owned(), arguments, [])
 }
 
@@ -88,8 +92,7 @@ fn certificates_variable(folder: &Path) -> (&'static str, String) {
 
 pub(crate) fn ingress(
     program: &Path,
-    port: u16,
-    gateway_port: u16,
+    [port, gateway_port]: [u16; 2],
     bootstrap: &serde_json::Value,
     certificates: Option<&Path>,
 ) -> Result<Child, ChildError> {

@@ -40,7 +40,7 @@ pub struct Folder {
     /// Whether the tour's file is ours, too.
     tour: bool,
     /// What is written for `--mtls`; the file is ours then.
-    mtls: Option<&'static str>,
+    mtls: Option<String>,
     removed: bool,
 }
 
@@ -134,8 +134,8 @@ impl Folder {
                 .iter()
                 .try_for_each(|(name, text)| write(&self.path, name, text))?,
         }
-        match self.mtls {
-            Some(mode) => write(&self.path, MTLS, &peer_authentication(mode)),
+        match &self.mtls {
+            Some(rules) => write(&self.path, MTLS, rules),
             None => Ok(()),
         }
     }
@@ -159,16 +159,16 @@ impl Folder {
         })
     }
 
-    /// Has [`fill`](Self::fill) put this on the whole mesh: a mode of `PeerAuthentication`.
+    /// Has [`fill`](Self::fill) write these rules, too.
     ///
     /// # Errors
     /// When the folder is shared, and the file is there already.
-    pub fn with_mtls(mut self, mode: Option<&'static str>) -> Result<Self, FolderError> {
+    pub fn with_mtls(mut self, rules: Option<String>) -> Result<Self, FolderError> {
         let file = self.path.join(MTLS);
-        if mode.is_some() && file.exists() {
+        if rules.is_some() && file.exists() {
             return Err(FolderError::MtlsThere(file));
         }
-        self.mtls = mode;
+        self.mtls = rules;
         Ok(self)
     }
 
@@ -207,7 +207,7 @@ impl Folder {
         let files = [
             Some(WORKLOADS),
             self.tour.then_some(TOUR),
-            self.mtls.map(|_| MTLS),
+            self.mtls.as_ref().map(|_| MTLS),
         ];
         files
             .into_iter()
@@ -296,15 +296,6 @@ fn copy_yaml(from: &Path, to: &Path) -> Result<(), FolderError> {
         }
     }
     Ok(())
-}
-
-/// The rule of the whole mesh: in Istio's root namespace, for everybody.
-fn peer_authentication(mode: &str) -> String {
-    format!(
-        "# By --mtls of the launcher, removed when it ends.\n\
-         apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
-         metadata:\n  name: default\n  namespace: istio-system\nspec:\n  mtls:\n    mode: {mode}\n"
-    )
 }
 
 fn entries(workloads: &[(Workload, SocketAddr)]) -> String {

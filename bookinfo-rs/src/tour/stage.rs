@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use http::HeaderMap;
-use mesh_istio::{Config, Object};
+use mesh_istio::{Object, Options};
 use tokio::time::Instant;
 
 use super::edits::{By, Edit, EditError, Sees, Told};
@@ -305,17 +305,23 @@ fn route(reply: &Reply) -> Option<&str> {
     reply.headers.get(&demo::ROUTE)?.to_str().ok()
 }
 
+/// Rules are read here for the names of their objects; whether they can be in force the control plane says.
+fn checked() -> Options {
+    Options::default().certificates(true)
+}
+
 /// The objects of an edit.
 fn objects(edit: &Edit) -> Result<Vec<Object>, EditError> {
     let file = edit.file;
-    let loaded = Config::parse([(PathBuf::from(file), edit.text.to_owned())])
+    let loaded = checked()
+        .parse([(PathBuf::from(file), edit.text.to_owned())])
         .map_err(|rejected| EditError::Rejected { file, rejected })?;
     Ok(loaded.config.objects().cloned().collect())
 }
 
 /// Refuses a folder that holds an object of these tasks.
 fn nothing_is_taken(dir: &Path, tasks: &[Task], named: &Path) -> Result<(), EditError> {
-    let loaded = Config::load(dir).map_err(|rejected| EditError::Folder {
+    let loaded = checked().load(dir).map_err(|rejected| EditError::Folder {
         dir: named.to_owned(),
         rejected,
     })?;

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bookinfo_rs::outside::Outside;
+use http::{HeaderMap, StatusCode};
 use mesh_control_plane::ca::Held;
 
 use crate::process::{Launcher, bookinfo, is_good, page, until};
@@ -68,6 +70,7 @@ async fn each_workload_has_a_certificate_of_its_service_account_that_is_renewed_
         );
     }
     assert_eq!(mode(dir.clone()), 0o700);
+    assert_eq!(mode(dir.join("authority/ca-key.pem")), 0o600);
     // Two rotations on, none has run out and the page is whole.
     for _ in 0..2 {
         let before = held(&dir);
@@ -111,6 +114,36 @@ async fn without_mutual_tls_there_are_none() {
     assert_eq!(launcher.certificates, None);
     assert_eq!(folders_of_children(launcher.pid()), Vec::<PathBuf>::new());
     assert!(is_good(&page(&launcher.url).await));
+}
+
+/// Asks a workload without a mesh: its status, or none if it is cut off.
+async fn from_outside(launcher: &Launcher, workload: &str, path: &str) -> Option<StatusCode> {
+    let text = fs::read_to_string(launcher.folder.join("workloads.yaml")).unwrap();
+    let (_, entry) = text.split_once(&format!("name: {workload}\n")).unwrap();
+    let value = |key: &str| {
+        let line = entry.lines().find_map(|line| line.trim().strip_prefix(key));
+        line.unwrap().trim().to_owned()
+    };
+    let url = format!("http://{}:{}{path}", value("address:"), value("http:"));
+    let reply = Outside::default().get(&url, &HeaderMap::new()).await;
+    reply.ok().map(|reply| reply.status)
+}
+
+#[tokio::test]
+async fn strict_cuts_off_who_is_not_in_the_mesh_and_permissive_does_not() {
+    for (mode, answered) in [("strict", None), ("permissive", Some(StatusCode::OK))] {
+        let launcher = Launcher::start(&["--mtls", mode]);
+        for (workload, path) in [("reviews-v1", "/reviews/0"), ("ratings-v1", "/ratings/0")] {
+            // It takes the rule from the control plane, which has it from the start.
+            let seen = from_outside(&launcher, workload, path).await;
+            assert_eq!(seen, answered, "{mode} {workload}");
+        }
+        // The stand-in for a host outside of the mesh.
+        let path = "/books/v1/volumes?q=isbn:0451526538";
+        let seen = from_outside(&launcher, "googleapis-v1", path).await;
+        assert!(seen.is_some(), "{mode}");
+        assert!(is_good(&page(&launcher.url).await), "{mode}");
+    }
 }
 
 /// What the environments of a process's children say of certificates, sorted.

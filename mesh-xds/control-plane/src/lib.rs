@@ -121,8 +121,9 @@ impl ControlPlane {
             dir: dir.to_owned(),
             reason,
         })?;
+        let compiling = mesh_istio::Options::default().certificates(options.certificates);
         let (watcher, Loaded { config, notes }) =
-            Watcher::start(dir).map_err(|rejected| StartError::Rejected {
+            Watcher::start_with(dir, compiling).map_err(|rejected| StartError::Rejected {
                 dir: dir.to_owned(),
                 rejected,
             })?;

@@ -24,6 +24,7 @@ use crate::ca::service::Signing;
 #[derive(Default)]
 pub struct Options {
     pub(crate) signing: Option<Signing>,
+    pub(crate) certificates: bool,
 }
 
 impl Options {
@@ -38,6 +39,18 @@ impl Options {
         };
         Self {
             signing: Some(signing),
+            certificates: true,
+        }
+    }
+
+    /// Whether workloads have certificates of the mesh, whoever gives them: then `PeerAuthentication` and the `tls` of a
+    /// `DestinationRule` are compiled as istiod compiles them ([`mesh_istio::Options::certificates`]). An authority of our
+    /// own is a yes.
+    #[must_use]
+    pub fn certificates(self, certificates: bool) -> Self {
+        Self {
+            certificates,
+            ..self
         }
     }
 }
@@ -46,6 +59,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("authority", &self.signing.as_ref().map(|it| &it.authority))
+            .field("certificates", &self.certificates)
             .finish()
     }
 }

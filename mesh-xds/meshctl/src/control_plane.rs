@@ -33,13 +33,16 @@ pub(crate) struct Args {
     /// The tokens by which workloads prove who they are; `meshctl certs token` adds to the file.
     #[arg(long, value_name = "FILE", requires = "authority")]
     tokens: Option<PathBuf>,
+    /// Workloads have certificates of the mesh: rules about mutual TLS are in force. --authority says so, too.
+    #[arg(long)]
+    certificates: bool,
     #[command(flatten)]
     stop: stop::Args,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let options = match &args.authority {
-        None => Options::default(),
+        None => Options::default().certificates(args.certificates),
         Some(dir) => {
             let authority = certs::open(dir, &args.trust_domain)?;
             Options::default().authority(authority, args.tokens.clone())
