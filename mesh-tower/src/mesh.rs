@@ -73,7 +73,6 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     /// Our certificate, and whom we believe.
     #[cfg(feature = "tls")]
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) store: Arc<tls::Store>,
     pub(crate) admin: Option<Admin>,
 }

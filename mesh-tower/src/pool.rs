@@ -5,9 +5,9 @@
 mod connect;
 mod http1;
 mod http2;
-#[cfg(feature = "tls")]
-mod kept;
 mod lease;
+#[cfg(feature = "tls")]
+mod secured;
 mod stream;
 mod tether;
 

@@ -41,13 +41,13 @@ impl Destination {
             means.resolver.clone(),
             security(name.secure, means),
         ));
-        let peer = |protocol| Peer::Outside(Arc::clone(&dial), protocol);
+        let peer = || Peer::Outside(Arc::clone(&dial));
         Self {
             host: name.host.into(),
             port: name.port,
             secure: name.secure,
-            http1: Arc::new(Http1Pool::new(peer(Protocol::Http1))),
-            http2: Arc::new(Http2Pool::new(peer(Protocol::Http2))),
+            http1: Arc::new(Http1Pool::new(peer())),
+            http2: Arc::new(Http2Pool::new(peer())),
             dial,
             settling: Mutex::default(),
             cells: Arc::new(Cells::of_endpoint(means.edges.outside(name.host))),

@@ -12,6 +12,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+#[cfg(feature = "tls")]
+use super::secured::Secured;
 use super::stream::Stream;
 use crate::error::{BoxError, Kind};
 use crate::outside::{Dial, DialError};
@@ -36,8 +38,8 @@ pub(crate) enum Peer {
         connect_timeout: Duration,
         via: Via,
     },
-    /// A host outside of the mesh, in this version of HTTP.
-    Outside(Arc<Dial>, Protocol),
+    /// A host outside of the mesh.
+    Outside(Arc<Dial>),
 }
 
 /// A connection without HTTP on it yet.
@@ -88,7 +90,7 @@ impl Peer {
             Self::Endpoint {
                 connect_timeout, ..
             } => *connect_timeout,
-            Self::Outside(dial, _) => dial.connect_timeout(),
+            Self::Outside(dial) => dial.connect_timeout(),
         }
     }
 
@@ -127,7 +129,7 @@ impl Peer {
                     }
                 }
             }
-            Self::Outside(dial, protocol) => Ok(dial.open(*protocol).await?),
+            Self::Outside(dial) => Ok(dial.open(protocol).await?),
         }
     }
 }
@@ -159,7 +161,7 @@ impl Open {
     pub(crate) fn tls(stream: crate::tls::Stream, address: SocketAddr) -> Self {
         drop(stream.get_ref().0.set_nodelay(true));
         Self {
-            io: TokioIo::new(Stream::Tls(Box::new(stream))),
+            io: TokioIo::new(Stream::Tls(Box::new(Secured::new(stream)))),
             address,
             kept: None,
         }
@@ -167,10 +169,11 @@ impl Open {
 
     #[cfg(feature = "tls")]
     fn kept(stream: crate::tls::Stream, address: SocketAddr, kept: Kept) -> Self {
-        let kept = Some(kept);
+        let secured = Secured::kept(stream, kept.clone());
         Self {
-            kept,
-            ..Self::tls(stream, address)
+            io: TokioIo::new(Stream::Tls(Box::new(secured))),
+            address,
+            kept: Some(kept),
         }
     }
 }
@@ -179,7 +182,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint { address, .. } => address.fmt(f),
-            Self::Outside(dial, _) => dial.fmt(f),
+            Self::Outside(dial) => dial.fmt(f),
         }
     }
 }

@@ -11,8 +11,6 @@ use mesh_core::cluster::Protocol;
 use tokio::time::Instant;
 
 use super::connect::{ConnectError, Open, Peer};
-#[cfg(feature = "tls")]
-use super::kept;
 use super::lease::{Connection, Counted};
 use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
@@ -196,8 +194,6 @@ async fn introduced(open: Open) -> Result<Sender, ConnectError> {
     let (http, connection) = handshake(io)
         .await
         .map_err(|error| ConnectError::Http(address, error.into()))?;
-    #[cfg(feature = "tls")]
-    let connection = kept::until_over(kept.clone(), connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "HTTP/1.1 connection ended");

@@ -280,9 +280,16 @@ impl Store {
         }
     }
 
-    /// How many seconds our certificate holds yet, 0 when it has ended; none without one.
-    pub(crate) fn seconds_left(&self) -> Option<u64> {
-        Some(self.own()?.life_and_left(self.now()?.as_secs()).1)
+    /// How many seconds our certificate holds yet, less than none when it has ended; none without one.
+    pub(crate) fn seconds_left(&self) -> Option<i64> {
+        let end = i64::try_from(self.own()?.certificate.not_after).ok()?;
+        let now = i64::try_from(self.now()?.as_secs()).ok()?;
+        Some(end.saturating_sub(now))
+    }
+
+    /// Whether certificates are provided.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.fed.load(Relaxed)
     }
 
     /// Other authorities are believed from now on.

@@ -6,6 +6,7 @@ mod cases;
 #[cfg(feature = "csr")]
 mod csr;
 mod files;
+mod live;
 mod matrix;
 pub(crate) mod pki;
 mod pools;

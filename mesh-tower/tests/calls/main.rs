@@ -21,6 +21,8 @@ mod go_control_plane;
 mod hostile;
 mod inbound;
 mod joined;
+#[cfg(feature = "tls")]
+mod mtls;
 mod one_call;
 mod places;
 mod repeat;

@@ -14,8 +14,6 @@ use super::piece::Piece;
 use super::place::{Link, Places, Queue, Stream};
 use crate::error::BoxError;
 use crate::pool::connect::{ConnectError, Open, Peer};
-#[cfg(feature = "tls")]
-use crate::pool::kept::until_over;
 use crate::pool::stream::Stream as Io;
 #[cfg(feature = "tls")]
 use crate::tls::Kept;
@@ -112,17 +110,7 @@ pub(super) async fn introduced(
         true => None,
         false => connection.ping_pong().map(Pings::new),
     };
-    let driven = driven(connection, pings, Arc::clone(&link));
-    #[cfg(feature = "tls")]
-    let driven = until_over(kept.clone(), driven);
-    let ended = Arc::clone(&link);
-    tokio::spawn(async move {
-        let outcome = driven.await;
-        ended.ended();
-        if let Err(error) = outcome {
-            tracing::debug!(%address, %error, "HTTP/2 connection ended");
-        }
-    });
+    tokio::spawn(driven(connection, pings, Arc::clone(&link)));
     let places = Places::new(link);
     Ok(Shared {
         sender,
@@ -148,25 +136,27 @@ fn told_limit(connection: &mut Running, cx: &mut Context<'_>) -> Poll<Result<usi
 }
 
 /// The connection's task.
-async fn driven(
-    connection: Running,
-    mut pings: Option<Pings>,
-    link: Arc<Link>,
-) -> Result<(), h2::Error> {
+async fn driven(connection: Running, mut pings: Option<Pings>, link: Arc<Link>) {
     let address = link.address();
-    let mut connection = pin!(connection);
-    let running = poll_fn(|cx| {
-        if let Some(pings) = &mut pings
-            && pings.poll_unanswered(&link, cx).is_ready()
-        {
-            tracing::debug!(%address, "a ping on an HTTP/2 connection was not answered");
-            return Poll::Ready(Ok(()));
-        }
-        let polled = connection.as_mut().poll(cx);
-        link.allow(connection.max_concurrent_send_streams());
-        polled
-    });
-    running.await
+    let ended = {
+        let mut connection = pin!(connection);
+        let running = poll_fn(|cx| {
+            if let Some(pings) = &mut pings
+                && pings.poll_unanswered(&link, cx).is_ready()
+            {
+                tracing::debug!(%address, "a ping on an HTTP/2 connection was not answered");
+                return Poll::Ready(Ok(()));
+            }
+            let polled = connection.as_mut().poll(cx);
+            link.allow(connection.max_concurrent_send_streams());
+            polled
+        });
+        running.await
+    };
+    link.ended();
+    if let Err(error) = ended {
+        tracing::debug!(%address, %error, "HTTP/2 connection ended");
+    }
 }
 
 /// Asks whether the peer is there, for as long as streams are open.

@@ -25,14 +25,57 @@ use crate::error::{Error, Place, Sent};
 use crate::pool::{Counted, EndpointPool, Pools};
 use crate::security::{Permits, Security};
 use crate::telemetry::{Cells, Edges, service_of};
+use crate::tls::registry::GRACE;
 use crate::tls::server::Server;
 use crate::tls::store::Store;
+
+/// What runs on a connection that is withdrawn has a while.
+#[tokio::test]
+async fn a_call_that_does_not_end_is_ended() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let [old, new] = ["old", "new"].map(Authority::new);
+        let [ours, theirs] = [store(&old), store(&old)];
+        let open = Server::new(&server_terms(ClientAuth::None).into(), &theirs).unwrap();
+        let app = App::start(open).await;
+        app.answers.forget_permits(1000);
+        let mut pools = Pooled::new(&ours, Security::AsConfigured);
+        let pool = pools.pool(app.address, protocol, tls(is_reviews()));
+        let running = called(&pool, false);
+        tokio::pin!(running);
+        let begun = async {
+            while app.asked.load(SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! { biased; _ = &mut running => panic!("it waits"), () = begun => {} }
+        ours.offer(&new.workload(REVIEWS).material(&[&new, &old]))
+            .unwrap();
+        ours.offer(&new.workload(REVIEWS).material(&[&new]))
+            .unwrap();
+        ours.judge_again().await;
+        tokio::time::pause();
+        let from = tokio::time::Instant::now();
+        let error = running.await.unwrap_err();
+        assert_eq!(
+            (tokio::time::Instant::now() - from).as_secs(),
+            GRACE.as_secs()
+        );
+        assert_eq!(
+            (error.flags(), error.sent()),
+            ("UC", Sent::MaybeProcessed),
+            "{error}"
+        );
+        tokio::time::resume();
+    }
+}
 
 /// An application that tells the version of HTTP and the protocol that was agreed.
 struct App {
     address: SocketAddr,
     /// How many connections came about.
     accepted: Arc<AtomicUsize>,
+    /// How many requests came.
+    asked: Arc<AtomicUsize>,
     /// A response waits for one of these.
     answers: Arc<Semaphore>,
 }
@@ -43,14 +86,15 @@ impl App {
         let app = Self {
             address: listener.local_addr().unwrap(),
             accepted: Arc::default(),
+            asked: Arc::default(),
             answers: Arc::new(Semaphore::new(1000)),
         };
         let (accepted, answers) = (Arc::clone(&app.accepted), Arc::clone(&app.answers));
-        let server = Arc::new(server);
+        let (server, asked) = (Arc::new(server), Arc::clone(&app.asked));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let (accepted, answers) = (Arc::clone(&accepted), Arc::clone(&answers));
-                let server = Arc::clone(&server);
+                let (server, asked) = (Arc::clone(&server), Arc::clone(&asked));
                 tokio::spawn(async move {
                     let Ok((stream, proof)) = server.accept(hello(tcp).await).await else {
                         return;
@@ -59,6 +103,7 @@ impl App {
                     let agreed = proof.protocol();
                     let answer = service_fn(move |request: Request<Incoming>| {
                         let answers = Arc::clone(&answers);
+                        asked.fetch_add(1, SeqCst);
                         async move {
                             answers.acquire().await.unwrap().forget();
                             let text = format!("{:?} {agreed:?}", request.version());
@@ -350,7 +395,7 @@ async fn connections_of_a_root_that_is_withdrawn_are_not_used_again() {
         let running = called(&pool, false);
         tokio::pin!(running);
         let begun = async {
-            while ours.connections() == 0 {
+            while app.asked.load(SeqCst) < 3 {
                 tokio::task::yield_now().await;
             }
         };
