@@ -387,12 +387,6 @@ impl Assembler {
         })
     }
 
-    fn take_inbound(&mut self) -> Option<Arc<Inbound>> {
-        let server = &self.server;
-        let inbound = self.inbound.as_mut()?;
-        inbound.take_changed(server)
-    }
-
     fn apply(&mut self, changes: &[Change], tables: &[TableKey]) {
         let mut touched: BTreeMap<TableKey, Table<Arc<Target>>> = BTreeMap::new();
         let keys = tables

@@ -19,6 +19,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 use http::http_connection_manager::RouteSpecifier;
 use http::{HttpConnectionManager, HttpFilter, http_filter};
+use mesh_core::authz::{Action, Rbac};
 use mesh_core::request::PathNormalization;
 use mesh_core::server::{Chosen, Inbound, Opening, Pipeline, Port, Rules, Step, Why, Xfcc};
 use mesh_core::tls::{CertName, ClientAuth, RootName, ServerTls, wanted};
@@ -245,6 +246,63 @@ fn filters_that_are_not_served_refuse_requests_by_name() {
             let named = denials.iter().filter(|why| why.contains(name));
             assert_eq!(named.count(), 1, "{denials:?}");
         }
+    }
+}
+
+/// The policies of each RBAC filter, in their order; `None` of one that is only tried.
+fn policies(pipeline: &Pipeline) -> Vec<Option<(Action, Vec<String>)>> {
+    let rules = |rbac: &Rbac| {
+        let rules = rbac.rules()?;
+        let names = rules.names().map(str::to_owned).collect();
+        Some((rules.action(), names))
+    };
+    let steps = pipeline.steps.iter();
+    steps
+        .filter_map(|step| match step {
+            Step::Authorize(rbac) => Some(rules(rbac)),
+            Step::Deny(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn policies_come_in_the_order_of_their_filters() {
+    let listener = rules_of(wire::any(LDS, &recorded()));
+    for port in [9080, 9081, 1] {
+        let found = policies(by_tls(listener.port(port), &MESH).1);
+        let actions: Vec<_> = found.iter().map(|it| it.as_ref().map(|it| it.0)).collect();
+        // CUSTOM asks by rules that are tried; so is a dry run.
+        assert_eq!(actions[0], None, "{found:?}");
+        assert!(actions.contains(&Some(Action::Allow)), "{found:?}");
+        assert!(actions.contains(&Some(Action::Log)), "{found:?}");
+        let nothing = found.iter().flatten().flat_map(|(_, names)| names);
+        let nothing = nothing.filter(|name| name.contains("allow-nothing"));
+        assert_eq!(nothing.count(), 1, "{found:?}");
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_understood_refuses_the_listener() {
+    const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+    let with = |bytes: Vec<u8>| {
+        edited(|l| {
+            manager(&mut l.filter_chains[PLAIN], |m| {
+                m.http_filters
+                    .insert(0, filter("envoy.filters.http.rbac", RBAC, bytes));
+            });
+        })
+    };
+    let mut rig = server();
+    rules(published(&mut rig, "1", vec![wire::any(LDS, &recorded())]));
+    rig.sent();
+    // Malformed, and with a field (200) that is not known.
+    for bytes in [vec![0x0a, 9], vec![0xc0, 0x0c, 1]] {
+        assert!(published(&mut rig, "2", vec![with(bytes)]).is_none());
+        let answer = rig.sent().remove(0);
+        let text = error(&answer);
+        let place = "filter_chains[9].filters[1].typed_config.http_filters[0].typed_config";
+        assert!(text.contains(place), "{text}");
+        assert_eq!(answer.version_info, "1");
     }
 }
 

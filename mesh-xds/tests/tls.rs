@@ -408,107 +408,108 @@ fn extension() -> Option<TypedExtensionConfig> {
     })
 }
 
-#[test]
+/// Edits of the terms, and why nobody is called then.
 #[allow(deprecated, reason = "istiod sends the older form")]
+const UNSERVED: [(&str, Edit); 22] = [
+    ("custom_handshaker is not served", |t| {
+        common(t).custom_handshaker = extension();
+    }),
+    ("custom_tls_certificate_selector", |t| {
+        common(t).custom_tls_certificate_selector = extension();
+    }),
+    ("tls_certificates is not served", |t| {
+        common(t)
+            .tls_certificates
+            .push(tls::TlsCertificate::default());
+    }),
+    ("no secret that is known here", |t| {
+        common(t).tls_certificate_sds_secret_configs = vec![secret("kubernetes://mine")];
+    }),
+    ("more than one is not served", |t| {
+        common(t)
+            .tls_certificate_sds_secret_configs
+            .push(secret("default"));
+    }),
+    ("older than what is spoken", |t| {
+        common(t).tls_params = Some(TlsParameters {
+            tls_maximum_protocol_version: 2,
+            ..TlsParameters::default()
+        });
+    }),
+    ("names no authorities", |t| {
+        common(t).validation_context_type = None;
+    }),
+    // `insecureSkipVerify`
+    ("names no authorities", |t| {
+        common(t).validation_context_type = Some(ValidationContextType::ValidationContext(
+            CertificateValidationContext::default(),
+        ));
+    }),
+    ("crl is not served", |t| {
+        context(t).crl = Some(DataSource {
+            specifier: Some(Specifier::Filename("/crl".to_owned())),
+            ..DataSource::default()
+        });
+    }),
+    ("trusted_ca: only a filename", |t| {
+        context(t).trusted_ca = Some(DataSource {
+            specifier: Some(Specifier::InlineString("PEM".to_owned())),
+            ..DataSource::default()
+        });
+    }),
+    ("the authority is named twice", |t| {
+        context(t).trusted_ca = Some(DataSource {
+            specifier: Some(Specifier::Filename("/ca".to_owned())),
+            ..DataSource::default()
+        });
+    }),
+    ("verify_certificate_spki", |t| {
+        context(t).verify_certificate_spki.push("x".to_owned());
+    }),
+    ("verify_certificate_hash", |t| {
+        context(t).verify_certificate_hash.push("x".to_owned());
+    }),
+    ("require_signed_certificate_timestamp", |t| {
+        context(t).require_signed_certificate_timestamp = Some(BoolValue { value: true });
+    }),
+    ("custom_validator_config", |t| {
+        context(t).custom_validator_config = extension();
+    }),
+    ("does not begin with a whole trust domain", |t| {
+        context(t).match_subject_alt_names = vec![prefix("spiffe://cluster.local")];
+    }),
+    ("does not begin with a whole trust domain", |t| {
+        context(t).match_subject_alt_names = vec![prefix("reviews.")];
+    }),
+    ("ignore_case", |t| {
+        let mut name = exact(RATINGS);
+        name.ignore_case = true;
+        context(t).match_subject_alt_names = vec![name];
+    }),
+    ("only an exact name", |t| {
+        let suffix = MatchPattern::Suffix(".example.com".to_owned());
+        context(t).match_subject_alt_names = vec![pattern(suffix)];
+    }),
+    ("EMAIL is not served", |t| {
+        context(t).match_typed_subject_alt_names = vec![SubjectAltNameMatcher {
+            san_type: SanType::Email.into(),
+            matcher: Some(exact("a@b")),
+            oid: String::new(),
+        }];
+    }),
+    ("is no DNS", |t| {
+        context(t).match_typed_subject_alt_names = vec![SubjectAltNameMatcher {
+            san_type: SanType::Dns.into(),
+            matcher: Some(exact("spiffe://a/b")),
+            oid: String::new(),
+        }];
+    }),
+    ("auto_host_sni", |t| t.auto_host_sni = true),
+];
+
+#[test]
 fn what_cannot_be_honoured_leaves_no_connection() {
-    // [name: what is edited, what the reason says]
-    let rows: [(&str, Edit); 22] = [
-        ("custom_handshaker is not served", |t| {
-            common(t).custom_handshaker = extension();
-        }),
-        ("custom_tls_certificate_selector", |t| {
-            common(t).custom_tls_certificate_selector = extension();
-        }),
-        ("tls_certificates is not served", |t| {
-            common(t)
-                .tls_certificates
-                .push(tls::TlsCertificate::default());
-        }),
-        ("no secret that is known here", |t| {
-            common(t).tls_certificate_sds_secret_configs = vec![secret("kubernetes://mine")];
-        }),
-        ("more than one is not served", |t| {
-            common(t)
-                .tls_certificate_sds_secret_configs
-                .push(secret("default"));
-        }),
-        ("older than what is spoken", |t| {
-            common(t).tls_params = Some(TlsParameters {
-                tls_maximum_protocol_version: 2,
-                ..TlsParameters::default()
-            });
-        }),
-        ("names no authorities", |t| {
-            common(t).validation_context_type = None;
-        }),
-        // `insecureSkipVerify`
-        ("names no authorities", |t| {
-            common(t).validation_context_type = Some(ValidationContextType::ValidationContext(
-                CertificateValidationContext::default(),
-            ));
-        }),
-        ("crl is not served", |t| {
-            context(t).crl = Some(DataSource {
-                specifier: Some(Specifier::Filename("/crl".to_owned())),
-                ..DataSource::default()
-            });
-        }),
-        ("trusted_ca: only a filename", |t| {
-            context(t).trusted_ca = Some(DataSource {
-                specifier: Some(Specifier::InlineString("PEM".to_owned())),
-                ..DataSource::default()
-            });
-        }),
-        ("the authority is named twice", |t| {
-            context(t).trusted_ca = Some(DataSource {
-                specifier: Some(Specifier::Filename("/ca".to_owned())),
-                ..DataSource::default()
-            });
-        }),
-        ("verify_certificate_spki", |t| {
-            context(t).verify_certificate_spki.push("x".to_owned());
-        }),
-        ("verify_certificate_hash", |t| {
-            context(t).verify_certificate_hash.push("x".to_owned());
-        }),
-        ("require_signed_certificate_timestamp", |t| {
-            context(t).require_signed_certificate_timestamp = Some(BoolValue { value: true });
-        }),
-        ("custom_validator_config", |t| {
-            context(t).custom_validator_config = extension();
-        }),
-        ("does not begin with a whole trust domain", |t| {
-            context(t).match_subject_alt_names = vec![prefix("spiffe://cluster.local")];
-        }),
-        ("does not begin with a whole trust domain", |t| {
-            context(t).match_subject_alt_names = vec![prefix("reviews.")];
-        }),
-        ("ignore_case", |t| {
-            let mut name = exact(RATINGS);
-            name.ignore_case = true;
-            context(t).match_subject_alt_names = vec![name];
-        }),
-        ("only an exact name", |t| {
-            let suffix = MatchPattern::Suffix(".example.com".to_owned());
-            context(t).match_subject_alt_names = vec![pattern(suffix)];
-        }),
-        ("EMAIL is not served", |t| {
-            context(t).match_typed_subject_alt_names = vec![SubjectAltNameMatcher {
-                san_type: SanType::Email.into(),
-                matcher: Some(exact("a@b")),
-                oid: String::new(),
-            }];
-        }),
-        ("is no DNS", |t| {
-            context(t).match_typed_subject_alt_names = vec![SubjectAltNameMatcher {
-                san_type: SanType::Dns.into(),
-                matcher: Some(exact("spiffe://a/b")),
-                oid: String::new(),
-            }];
-        }),
-        ("auto_host_sni", |t| t.auto_host_sni = true),
-    ];
-    for (expected, edit) in rows {
+    for (expected, edit) in UNSERVED {
         let mut edited = ratings();
         edit(&mut edited);
         let read = read(&cluster(&edited));

@@ -1,12 +1,15 @@
 //! The listeners of a server in the dialect of sidecars -> what it is to do with connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_core::server::Inbound;
+use mesh_core::snapshot::Missing;
 
+use super::Assembler;
 use super::entries::{Entry, Held};
-use crate::decode::inbound::{InboundListener, rules};
+use crate::decode::Invalid;
+use crate::decode::inbound::{self, InboundListener, rules};
 use crate::resource::ResourceType;
 
 /// The listeners that came, each in its last good version.
@@ -148,5 +151,58 @@ impl Inbounds {
         }
         self.published = Some(next);
         Some(Arc::new(inbound))
+    }
+}
+
+impl Assembler {
+    /// Records that a listener was sent and cannot be used. One that is there stays.
+    pub(crate) fn listener_refused(&mut self, name: &Arc<str>, fault: Arc<str>) {
+        match (&self.listeners, &mut self.inbound) {
+            (None, Some(inbound)) => inbound.refuse(name, fault),
+            _ => self.missing(ResourceType::Listener, name, Missing::NotReceived(fault)),
+        }
+    }
+
+    /// Of listeners of servers something has been said.
+    pub(crate) fn inbound_answered(&mut self) {
+        if let Some(inbound) = &mut self.inbound {
+            inbound.answered();
+        }
+    }
+
+    /// Takes a listener of the dialect of sidecars, if it is one of a server and servers have asked.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(crate) fn set_inbound(
+        &mut self,
+        name: &Arc<str>,
+        version: &Arc<str>,
+        bytes: Vec<u8>,
+    ) -> Result<(), Invalid> {
+        let (None, Some(all)) = (&self.listeners, &mut self.inbound) else {
+            return Ok(());
+        };
+        if !inbound::is_inbound(&bytes)? {
+            all.remove(name);
+        } else if !all.is_same(name, &bytes) {
+            let listener = inbound::decode(&bytes, version)?;
+            all.set(name, listener, bytes);
+        }
+        Ok(())
+    }
+
+    /// The name whose coming is waited for where a type is asked for without names.
+    pub(crate) fn awaited(&self, resource_type: ResourceType) -> Option<Arc<BTreeSet<Arc<str>>>> {
+        let waits = resource_type == ResourceType::Listener
+            && self.listeners.is_none()
+            && self.inbound.is_some();
+        waits.then(|| Arc::new([inbound::VIRTUAL.into()].into()))
+    }
+
+    pub(super) fn take_inbound(&mut self) -> Option<Arc<Inbound>> {
+        let server = &self.server;
+        let inbound = self.inbound.as_mut()?;
+        inbound.take_changed(server)
     }
 }

@@ -10,7 +10,6 @@ use super::inbound::Inbounds;
 use super::listeners::Stated;
 use crate::decode::listener::ListenerResource;
 use crate::decode::route::{RouteResource, Timing};
-use crate::decode::{Invalid, inbound};
 use crate::dialect::Dialect;
 use crate::resource::ResourceType;
 
@@ -135,51 +134,6 @@ impl Assembler {
             }
         }
         self.compose();
-    }
-
-    /// Records that a listener was sent and cannot be used. One that is there stays.
-    pub(crate) fn listener_refused(&mut self, name: &Arc<str>, fault: Arc<str>) {
-        match (&self.listeners, &mut self.inbound) {
-            (None, Some(inbound)) => inbound.refuse(name, fault),
-            _ => self.missing(ResourceType::Listener, name, Missing::NotReceived(fault)),
-        }
-    }
-
-    /// Of listeners of servers something has been said.
-    pub(crate) fn inbound_answered(&mut self) {
-        if let Some(inbound) = &mut self.inbound {
-            inbound.answered();
-        }
-    }
-
-    /// Takes a listener of the dialect of sidecars, if it is one of a server and servers have asked.
-    ///
-    /// # Errors
-    /// When it is malformed.
-    pub(crate) fn set_inbound(
-        &mut self,
-        name: &Arc<str>,
-        version: &Arc<str>,
-        bytes: Vec<u8>,
-    ) -> Result<(), Invalid> {
-        let (None, Some(all)) = (&self.listeners, &mut self.inbound) else {
-            return Ok(());
-        };
-        if !inbound::is_inbound(&bytes)? {
-            all.remove(name);
-        } else if !all.is_same(name, &bytes) {
-            let listener = inbound::decode(&bytes, version)?;
-            all.set(name, listener, bytes);
-        }
-        Ok(())
-    }
-
-    /// The name whose coming is waited for where a type is asked for without names.
-    pub(crate) fn awaited(&self, resource_type: ResourceType) -> Option<Names> {
-        let waits = resource_type == ResourceType::Listener
-            && self.listeners.is_none()
-            && self.inbound.is_some();
-        waits.then(|| Arc::new([inbound::VIRTUAL.into()].into()))
     }
 
     /// Whether a resource of these types is there.
