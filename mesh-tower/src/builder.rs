@@ -5,9 +5,11 @@ mod source;
 #[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_core::request::PathNormalization;
+use mesh_core::server::Inbound as Entry;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::{Status, Variant};
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
@@ -21,6 +23,7 @@ use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::security::{Permits, Security};
+use crate::server::Door;
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
 #[cfg(feature = "tls")]
 use crate::tls::{self, CertificateProvider};
@@ -292,15 +295,6 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
-        #[cfg(feature = "tls")]
-        let store = Arc::new(tls::Store::of(&self.outside.tls));
-        let permits = Permits::new(
-            self.security,
-            #[cfg(feature = "tls")]
-            Arc::clone(&store),
-        );
-        let live = Live::new(Arc::clone(&errors), Arc::clone(&edges), permits);
-        let live = Arc::new(live);
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
@@ -309,9 +303,25 @@ impl Builder {
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
-        if let Some(provider) = &self.certificates {
-            store.feed(provider.get()).map_err(StartError::Thread)?;
-        }
+        let store = store(&self.outside.tls, self.certificates.as_ref())?;
+        let door = Arc::new(Door::new(
+            inbound(source.is_some(), is_direct, dialect),
+            self.security,
+            #[cfg(feature = "tls")]
+            Arc::clone(&store),
+        ));
+        let permits = Permits::new(
+            self.security,
+            #[cfg(feature = "tls")]
+            Arc::clone(&store),
+        );
+        let live = Live::new(
+            Arc::clone(&errors),
+            Arc::clone(&edges),
+            Arc::clone(&door),
+            permits,
+        );
+        let live = Arc::new(live);
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
@@ -335,6 +345,8 @@ impl Builder {
             edges,
             observer,
             drain: Default::default(),
+            listens: AtomicBool::new(false),
+            door,
             wanted,
             status,
             csds,
@@ -390,6 +402,33 @@ impl Builder {
             _ => Ok(()),
         }
     }
+}
+
+/// By what rules connections come in until a source of rules has said something.
+fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
+    let nobody = match (is_direct, has_source, dialect) {
+        (true, _, _) => "mesh without rules (`Builder::direct`, MESH=off)",
+        (false, false, _) => "mesh without a source of rules",
+        (false, true, Dialect::Grpc) => {
+            "dialect of gRPC, in which no rules for servers are asked for,"
+        }
+        (false, true, Dialect::Sidecar) => return Entry::Waiting,
+    };
+    Entry::Open(nobody.into())
+}
+
+/// What TLS is made of, fed by the provider.
+#[cfg(feature = "tls")]
+fn store(
+    settings: &tls::Settings,
+    provider: Option<&Provider>,
+) -> Result<Arc<tls::Store>, StartError> {
+    let store = Arc::new(tls::Store::of(settings));
+    if let Some(provider) = provider {
+        let fed = store.feed(provider.get());
+        fed.map_err(StartError::Thread)?;
+    }
+    Ok(store)
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

@@ -67,3 +67,5 @@ pub use tls::{
     CertificateProvider, Certificates, CryptoProvider, Feeding, Files, Identity, InvalidPem,
     Material, PrivateKey, Rejected, Roots,
 };
+#[cfg(feature = "csr")]
+pub use tls::{Csr, InvalidAuthority};

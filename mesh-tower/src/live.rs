@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::pool::{EndpointPool, Pools};
 use crate::random::SplitMix;
 use crate::security::Permits;
+use crate::server::Door;
 use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
 
@@ -136,13 +137,21 @@ pub(crate) struct Live {
     used: Mutex<Used>,
     errors: Arc<Errors>,
     edges: Arc<Edges>,
+    /// Where connections come in.
+    door: Arc<Door>,
 }
 
 impl Live {
-    pub(crate) fn new(errors: Arc<Errors>, edges: Arc<Edges>, permits: Permits) -> Self {
+    pub(crate) fn new(
+        errors: Arc<Errors>,
+        edges: Arc<Edges>,
+        door: Arc<Door>,
+        permits: Permits,
+    ) -> Self {
         Self {
             errors,
             edges,
+            door,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
             used: Mutex::new(Used {
@@ -172,6 +181,9 @@ impl Live {
 
     /// Makes a generation visible to every request that begins from now on. Costs what has changed.
     pub(crate) fn publish(&self, assembled: &Assembled, rng: &mut SplitMix) {
+        if let Some(inbound) = &assembled.inbound {
+            self.door.publish(inbound);
+        }
         let mut next = LiveSnapshot::clone(&self.current.load());
         next.generation = assembled.snapshot.generation;
         next.registry = Arc::clone(&assembled.snapshot.registry);

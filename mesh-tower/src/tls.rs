@@ -1,12 +1,10 @@
 //! All that knows rustls.
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "listeners take the side of servers next")
-)]
 
 mod cert;
 mod client;
 mod crypto;
+#[cfg(feature = "csr")]
+mod csr;
 mod error;
 mod files;
 mod keys;
@@ -19,19 +17,22 @@ mod registry;
 mod server;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod thread;
 mod trust;
 mod verify;
 
 pub(crate) use client::Client;
+#[cfg(feature = "csr")]
+pub use csr::{Csr, InvalidAuthority};
 pub(crate) use error::{PeerRefused, TlsError};
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
+pub(crate) use proof::Proof;
 pub use provider::{CertificateProvider, Certificates, Feeding};
-#[allow(unused_imports, reason = "listeners take it next")]
 pub(crate) use registry::{Kept, Side};
+pub(crate) use server::{Arrived, Hello, Server, arrival};
 pub use store::Rejected;
 pub(crate) use store::Store;

@@ -11,10 +11,6 @@ mod ignored;
 pub(crate) mod inbound;
 pub(crate) mod listener;
 mod matcher;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the listeners of servers are not decoded yet")
-)]
 mod rbac;
 pub(crate) mod route;
 mod tls;

@@ -2,7 +2,7 @@
 //! is published. `data/virtual_inbound.bin` is what an istiod sent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use envoy_types::pb::envoy::config::listener::v3::{
@@ -13,15 +13,21 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as tls;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource,
+};
 use envoy_types::pb::google::protobuf::{Any, BoolValue, UInt32Value};
 use http::http_connection_manager::RouteSpecifier;
 use http::{HttpConnectionManager, HttpFilter, http_filter};
+use mesh_core::authz::{Action, Rbac};
 use mesh_core::request::PathNormalization;
 use mesh_core::server::{Chosen, Inbound, Opening, Pipeline, Port, Rules, Step, Why, Xfcc};
 use mesh_core::tls::{CertName, ClientAuth, RootName, ServerTls, wanted};
-use mesh_xds::ads::Machine;
+use mesh_xds::ads::{Machine, Peer, Variant};
 use mesh_xds::{DOES_NOT_EXIST_AFTER, Dialect, Node, Resources, Wanted};
 use prost::Message;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use rig::{Rig, error};
 use wire::{CDS, LDS};
 
@@ -114,6 +120,10 @@ fn published(rig: &mut Rig, version: &str, listeners: Vec<Any>) -> Option<Arc<In
     rig.assemble()?.inbound
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it is handed on from what is published"
+)]
 fn rules(inbound: Option<Arc<Inbound>>) -> Arc<Rules> {
     match inbound.as_deref() {
         Some(Inbound::Rules(rules)) => Arc::clone(rules),
@@ -236,6 +246,63 @@ fn filters_that_are_not_served_refuse_requests_by_name() {
             let named = denials.iter().filter(|why| why.contains(name));
             assert_eq!(named.count(), 1, "{denials:?}");
         }
+    }
+}
+
+/// The policies of each RBAC filter, in their order; `None` of one that is only tried.
+fn policies(pipeline: &Pipeline) -> Vec<Option<(Action, Vec<String>)>> {
+    let rules = |rbac: &Rbac| {
+        let rules = rbac.rules()?;
+        let names = rules.names().map(str::to_owned).collect();
+        Some((rules.action(), names))
+    };
+    let steps = pipeline.steps.iter();
+    steps
+        .filter_map(|step| match step {
+            Step::Authorize(rbac) => Some(rules(rbac)),
+            Step::Deny(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn policies_come_in_the_order_of_their_filters() {
+    let listener = rules_of(wire::any(LDS, &recorded()));
+    for port in [9080, 9081, 1] {
+        let found = policies(by_tls(listener.port(port), &MESH).1);
+        let actions: Vec<_> = found.iter().map(|it| it.as_ref().map(|it| it.0)).collect();
+        // CUSTOM asks by rules that are tried; so is a dry run.
+        assert_eq!(actions[0], None, "{found:?}");
+        assert!(actions.contains(&Some(Action::Allow)), "{found:?}");
+        assert!(actions.contains(&Some(Action::Log)), "{found:?}");
+        let nothing = found.iter().flatten().flat_map(|(_, names)| names);
+        let nothing = nothing.filter(|name| name.contains("allow-nothing"));
+        assert_eq!(nothing.count(), 1, "{found:?}");
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_understood_refuses_the_listener() {
+    const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+    let with = |bytes: Vec<u8>| {
+        edited(|l| {
+            manager(&mut l.filter_chains[PLAIN], |m| {
+                m.http_filters
+                    .insert(0, filter("envoy.filters.http.rbac", RBAC, bytes));
+            });
+        })
+    };
+    let mut rig = server();
+    rules(published(&mut rig, "1", vec![wire::any(LDS, &recorded())]));
+    rig.sent();
+    // Malformed, and with a field (200) that is not known.
+    for bytes in [vec![0x0a, 9], vec![0xc0, 0x0c, 1]] {
+        assert!(published(&mut rig, "2", vec![with(bytes)]).is_none());
+        let answer = rig.sent().remove(0);
+        let text = error(&answer);
+        let place = "filter_chains[9].filters[1].typed_config.http_filters[0].typed_config";
+        assert!(text.contains(place), "{text}");
+        assert_eq!(answer.version_info, "1");
     }
 }
 
@@ -378,13 +445,80 @@ fn a_listener_that_is_not_understood_closes_or_keeps_the_last_good_one() {
     );
 }
 
+/// What the machine sends on an incremental stream, and what it publishes after this response.
+fn changed(
+    machine: &mut Machine,
+    all: &[(&str, Any)],
+    removed: &[&str],
+) -> (Option<Arc<Inbound>>, DeltaDiscoveryRequest) {
+    let resource = |(name, any): &(&str, Any)| Resource {
+        name: (*name).to_owned(),
+        version: "v1".to_owned(),
+        resource: Some(any.clone()),
+        ..Resource::default()
+    };
+    machine.at(0).received_delta(DeltaDiscoveryResponse {
+        type_url: LDS.type_url().to_owned(),
+        nonce: "n".to_owned(),
+        system_version_info: "s".to_owned(),
+        resources: all.iter().map(resource).collect(),
+        removed_resources: removed.iter().map(|name| (*name).to_owned()).collect(),
+        ..DeltaDiscoveryResponse::default()
+    });
+    let inbound = machine.assemble(Instant::now()).and_then(|it| it.inbound);
+    let answer = machine.at(0).request_delta(Instant::now());
+    (inbound, answer.expect("an answer"))
+}
+
+#[test]
+fn an_incremental_stream_tells_what_changes() {
+    let mut peer = Peer::from("plane");
+    peer.variant = Variant::Delta;
+    let mut machine = Machine::new(Node::sidecar("reviews", "default"), peer);
+    machine.want(Wanted::Inbound);
+    machine.connected();
+    let now = Instant::now();
+    let sent: Vec<_> = std::iter::from_fn(|| machine.at(0).request_delta(now)).collect();
+    let [_, lds] = &sent[..] else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(lds.type_url, LDS.type_url());
+    assert!(lds.resource_names_subscribe.is_empty());
+
+    let other = ("virtualOutbound", outbound("virtualOutbound"));
+    let good = (VIRTUAL, wire::any(LDS, &recorded()));
+    let (first, answer) = changed(&mut machine, &[other.clone(), good], &[]);
+    assert_eq!(&*rules(first).version, "v1");
+    assert_eq!(answer.error_detail, None);
+    // Another listener says nothing of ours.
+    assert!(changed(&mut machine, &[other], &[]).0.is_none());
+    let bad = (VIRTUAL, edited(|listener| listener.address = None));
+    let (kept, answer) = changed(&mut machine, &[bad], &[]);
+    assert!(kept.is_none());
+    assert!(answer.error_detail.is_some());
+
+    // What is there is told to a new stream, so that it can be taken away.
+    machine.disconnected("gone", now, &mut StdRng::seed_from_u64(1));
+    machine.connected();
+    let sent: Vec<_> = std::iter::from_fn(|| machine.at(0).request_delta(now)).collect();
+    let lds = sent.iter().find(|it| it.type_url == LDS.type_url());
+    let versions = &lds.expect("a request").initial_resource_versions;
+    assert_eq!(versions.len(), 1);
+    assert_eq!(versions[VIRTUAL], "v1");
+    let (open, _) = changed(&mut machine, &[], &[VIRTUAL]);
+    assert!(
+        matches!(open.as_deref(), Some(Inbound::Open(_))),
+        "{open:?}"
+    );
+}
+
 #[test]
 fn a_folder_is_a_source_too() {
     let mut machine = Machine::new(Node::sidecar("reviews", "default"), "the folder");
     let mut resources = Resources::default();
     let publish = |machine: &mut Machine, resources: &Resources, version: &str| {
         machine.replaced(&version.into(), resources);
-        machine.assemble(std::time::Instant::now())?.inbound
+        machine.assemble(Instant::now())?.inbound
     };
     let all = |resources: &mut Resources| {
         let listener = wire::any(LDS, &recorded());
@@ -459,60 +593,62 @@ fn in_grpcs_dialect_nobody_is_asked() {
 
 type Edit = fn(&mut Listener);
 
+/// Edits of the chain for TLS, and why it is shut then.
+const SHUT: [(&str, Edit); 9] = [
+    ("transport socket \"no.Such\" is not served", |l| {
+        let any = Any {
+            type_url: "type.googleapis.com/no.Such".to_owned(),
+            value: Vec::new(),
+        };
+        l.filter_chains[TLS].transport_socket = Some(TransportSocket {
+            name: "x".to_owned(),
+            config_type: Some(transport_socket::ConfigType::TypedConfig(any)),
+        });
+    }),
+    ("has no configuration", |l| {
+        l.filter_chains[TLS].transport_socket = Some(TransportSocket::default());
+    }),
+    ("its TLS is not ended here", |l| {
+        l.filter_chains[TLS].transport_socket = None;
+    }),
+    ("require_client_certificate is false", |l| {
+        terms(&mut l.filter_chains[TLS], |terms| {
+            terms.require_client_certificate = None;
+        });
+    }),
+    ("require_sni", |l| {
+        terms(&mut l.filter_chains[TLS], |terms| {
+            terms.require_sni = Some(BoolValue { value: true });
+        });
+    }),
+    ("network filter \"own\"", |l| {
+        let filters = &mut l.filter_chains[TLS].filters;
+        let own = Filter {
+            name: "own".to_owned(),
+            config_type: Some(ConfigType::TypedConfig(Any {
+                type_url: "type.googleapis.com/own.Filter".to_owned(),
+                value: Vec::new(),
+            })),
+        };
+        filters.insert(0, own);
+    }),
+    ("neither an HTTP connection manager nor a TCP proxy", |l| {
+        l.filter_chains[TLS].filters.clear();
+    }),
+    ("source_ports is not asked here", |l| {
+        matching(&mut l.filter_chains[TLS]).source_ports = vec![1];
+    }),
+    ("the PROXY protocol", |l| {
+        #[allow(deprecated, reason = "Envoy still serves it")]
+        {
+            l.filter_chains[TLS].use_proxy_proto = Some(BoolValue { value: true });
+        }
+    }),
+];
+
 #[test]
 fn a_way_that_is_not_served_is_shut_and_none_other_is_taken() {
-    let rows: [(&str, Edit); 9] = [
-        ("transport socket \"no.Such\" is not served", |l| {
-            let any = Any {
-                type_url: "type.googleapis.com/no.Such".to_owned(),
-                value: Vec::new(),
-            };
-            l.filter_chains[TLS].transport_socket = Some(TransportSocket {
-                name: "x".to_owned(),
-                config_type: Some(transport_socket::ConfigType::TypedConfig(any)),
-            });
-        }),
-        ("has no configuration", |l| {
-            l.filter_chains[TLS].transport_socket = Some(TransportSocket::default());
-        }),
-        ("its TLS is not ended here", |l| {
-            l.filter_chains[TLS].transport_socket = None;
-        }),
-        ("require_client_certificate is false", |l| {
-            terms(&mut l.filter_chains[TLS], |terms| {
-                terms.require_client_certificate = None;
-            });
-        }),
-        ("require_sni", |l| {
-            terms(&mut l.filter_chains[TLS], |terms| {
-                terms.require_sni = Some(BoolValue { value: true });
-            });
-        }),
-        ("network filter \"own\"", |l| {
-            let filters = &mut l.filter_chains[TLS].filters;
-            let own = Filter {
-                name: "own".to_owned(),
-                config_type: Some(ConfigType::TypedConfig(Any {
-                    type_url: "type.googleapis.com/own.Filter".to_owned(),
-                    value: Vec::new(),
-                })),
-            };
-            filters.insert(0, own);
-        }),
-        ("neither an HTTP connection manager nor a TCP proxy", |l| {
-            l.filter_chains[TLS].filters.clear();
-        }),
-        ("source_ports is not asked here", |l| {
-            matching(&mut l.filter_chains[TLS]).source_ports = vec![1];
-        }),
-        ("the PROXY protocol", |l| {
-            #[allow(deprecated, reason = "Envoy still serves it")]
-            {
-                l.filter_chains[TLS].use_proxy_proto = Some(BoolValue { value: true });
-            }
-        }),
-    ];
-    for (expected, edit) in rows {
+    for (expected, edit) in SHUT {
         let rules = rules_of(edited(edit));
         let port = rules.port(9080);
         assert_eq!(closed(choose(port, &MESH)), Why::Shut, "{expected}");
@@ -568,59 +704,63 @@ fn a_criterion_that_is_not_known_shuts_the_port() {
     plain(rules.port(7777));
 }
 
+type EditManager = fn(&mut HttpConnectionManager);
+
+/// Edits of what requests pass, and why all are refused then.
+const DENIED: [(&str, EditManager); 14] = [
+    ("path_with_escaped_slashes_action REJECT_REQUEST", |m| {
+        m.path_with_escaped_slashes_action = 2;
+    }),
+    ("normalize_path false, merge_slashes true", |m| {
+        m.normalize_path = None;
+        m.merge_slashes = true;
+    }),
+    ("use_remote_address", |m| {
+        m.use_remote_address = Some(BoolValue { value: true });
+    }),
+    ("xff_num_trusted_hops", |m| m.xff_num_trusted_hops = 1),
+    ("strip_matching_host_port", |m| {
+        m.strip_matching_host_port = true
+    }),
+    ("strip_trailing_host_dot", |m| {
+        m.strip_trailing_host_dot = true
+    }),
+    ("not in the listener", |m| m.route_specifier = None),
+    ("virtual host", |m| {
+        routes(m).push(VirtualHost::default());
+    }),
+    ("one route", |m| {
+        let routes = &mut routes(m)[0].routes;
+        let again = routes[0].clone();
+        routes.push(again);
+    }),
+    ("not one for all requests", |m| {
+        routes(m)[0].domains = vec!["reviews".to_owned()];
+    }),
+    ("not one for all requests", |m| {
+        routes(m)[0].routes[0].r#match = Some(RouteMatch {
+            headers: vec![HeaderMatcher::default()],
+            path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
+            ..RouteMatch::default()
+        });
+    }),
+    ("not one for all requests", |m| {
+        let redirect = RedirectAction::default();
+        routes(m)[0].routes[0].action = Some(route::Action::Redirect(redirect));
+    }),
+    ("typed_per_filter_config", |m| {
+        let config = &mut routes(m)[0].typed_per_filter_config;
+        config.insert("envoy.filters.http.rbac".to_owned(), Any::default());
+    }),
+    ("HTTP filter \"own\" (\"own.Filter\") is not served", |m| {
+        m.http_filters
+            .insert(0, filter("own", "own.Filter", Vec::new()));
+    }),
+];
+
 #[test]
 fn what_policies_would_see_otherwise_refuses_requests() {
-    let rows: [(&str, fn(&mut HttpConnectionManager)); 14] = [
-        ("path_with_escaped_slashes_action REJECT_REQUEST", |m| {
-            m.path_with_escaped_slashes_action = 2;
-        }),
-        ("normalize_path false, merge_slashes true", |m| {
-            m.normalize_path = None;
-            m.merge_slashes = true;
-        }),
-        ("use_remote_address", |m| {
-            m.use_remote_address = Some(BoolValue { value: true });
-        }),
-        ("xff_num_trusted_hops", |m| m.xff_num_trusted_hops = 1),
-        ("strip_matching_host_port", |m| {
-            m.strip_matching_host_port = true
-        }),
-        ("strip_trailing_host_dot", |m| {
-            m.strip_trailing_host_dot = true
-        }),
-        ("not in the listener", |m| m.route_specifier = None),
-        ("virtual host", |m| {
-            routes(m).push(VirtualHost::default());
-        }),
-        ("one route", |m| {
-            let routes = &mut routes(m)[0].routes;
-            let again = routes[0].clone();
-            routes.push(again);
-        }),
-        ("not one for all requests", |m| {
-            routes(m)[0].domains = vec!["reviews".to_owned()];
-        }),
-        ("not one for all requests", |m| {
-            routes(m)[0].routes[0].r#match = Some(RouteMatch {
-                headers: vec![HeaderMatcher::default()],
-                path_specifier: Some(PathSpecifier::Prefix("/".to_owned())),
-                ..RouteMatch::default()
-            });
-        }),
-        ("not one for all requests", |m| {
-            let redirect = RedirectAction::default();
-            routes(m)[0].routes[0].action = Some(route::Action::Redirect(redirect));
-        }),
-        ("typed_per_filter_config", |m| {
-            let config = &mut routes(m)[0].typed_per_filter_config;
-            config.insert("envoy.filters.http.rbac".to_owned(), Any::default());
-        }),
-        ("HTTP filter \"own\" (\"own.Filter\") is not served", |m| {
-            m.http_filters
-                .insert(0, filter("own", "own.Filter", Vec::new()));
-        }),
-    ];
-    for (expected, edit) in rows {
+    for (expected, edit) in DENIED {
         let rules = rules_of(edited(|l| manager(&mut l.filter_chains[PLAIN], edit)));
         let denials = denials(plain(rules.port(9080)));
         assert!(

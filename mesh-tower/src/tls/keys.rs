@@ -166,7 +166,7 @@ impl Roots {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all = parsed.map_err(|error| InvalidPem(format!("the text is not valid PEM: {error}")))?;
     match all.is_empty() {

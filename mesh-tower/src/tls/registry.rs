@@ -37,7 +37,6 @@ pub(crate) enum Side {
     /// We called.
     Client(Arc<Client>),
     /// We were called.
-    #[allow(dead_code, reason = "listeners take it next")]
     Server(Arc<Server>),
 }
 
@@ -58,7 +57,6 @@ struct Entry {
 
 impl Kept {
     /// What its handshake has proven.
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) fn proof(&self) -> &Proof {
         &self.0.proof
     }

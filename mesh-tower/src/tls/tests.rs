@@ -3,13 +3,15 @@
 mod arrival;
 mod by_name;
 mod cases;
+#[cfg(feature = "csr")]
+mod csr;
 mod files;
 mod live;
 mod matrix;
-mod pki;
+pub(crate) mod pki;
 mod pools;
 mod resumption;
 mod rotation;
-mod scene;
+pub(crate) mod scene;
 mod store;
 mod terms;

@@ -19,6 +19,7 @@ mod downloads;
 mod explain;
 mod go_control_plane;
 mod hostile;
+mod inbound;
 mod joined;
 #[cfg(feature = "tls")]
 mod mtls;

@@ -136,9 +136,3 @@ pub(crate) fn rules<'a>(
     let otherwise = ports::shut("the listeners", "no inbound listener is for this port");
     Some(Rules::new(Arc::clone(&first.version), ports, otherwise))
 }
-
-/// What an RBAC filter asks. It has no effect but refusal until policies are read.
-fn rbac(_bytes: &[u8]) -> Result<mesh_core::server::Step, Invalid> {
-    let why = "HTTP filter \"envoy.filters.http.rbac\" is not served yet";
-    Ok(mesh_core::server::Step::Deny(why.into()))
-}

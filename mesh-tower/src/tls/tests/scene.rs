@@ -30,7 +30,7 @@ use crate::tls::proof::Proof;
 use crate::tls::server::{Arrived, Hello, Server, arrival};
 use crate::tls::store::Store;
 
-pub(super) const BOTH: [&SupportedProtocolVersion; 2] =
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// A clock that the test sets.
@@ -66,14 +66,14 @@ pub(super) fn store_with(settings: Settings) -> Arc<Store> {
 }
 
 /// A workload of ours, which believes the root.
-pub(super) fn store(root: &Authority) -> Arc<Store> {
+pub(crate) fn store(root: &Authority) -> Arc<Store> {
     let store = empty_store();
     let ours = root.workload(REVIEWS);
     store.offer(&ours.material(&[root])).unwrap();
     store
 }
 
-pub(super) fn exactly(uri: &str) -> PeerRule {
+pub(crate) fn exactly(uri: &str) -> PeerRule {
     let exact = StringMatcher::Exact(uri.as_bytes().into());
     PeerRule::OneOf([SanMatcher::Uri(exact)].into())
 }
@@ -98,7 +98,7 @@ pub(super) fn client(store: &Arc<Store>, peer: PeerRule) -> Client {
     Client::new(&client_terms(peer).into(), store).unwrap()
 }
 
-pub(super) fn server_terms(client: ClientAuth) -> ServerTerms {
+pub(crate) fn server_terms(client: ClientAuth) -> ServerTerms {
     ServerTerms {
         who: "chain 0.0.0.0_9080".into(),
         identity: CertName::Workload,
@@ -147,7 +147,7 @@ pub(super) fn their_anonymous_server(shown: &Leaf) -> ServerConfig {
 }
 
 /// A client that shows this, or nothing, and takes every server.
-pub(super) fn their_client(
+pub(crate) fn their_client(
     shown: Option<&Leaf>,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {

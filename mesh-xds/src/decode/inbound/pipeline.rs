@@ -16,6 +16,7 @@ use route::route_action::ClusterSpecifier;
 
 use crate::decode::http_filter::{ROUTER, kind};
 use crate::decode::ignored::Ignored;
+use crate::decode::rbac::rbac;
 use crate::decode::{Faults, Invalid, message};
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
@@ -184,8 +185,8 @@ fn one(filter: &http::HttpFilter, ignored: &mut Ignored) -> Result<Role, Invalid
     }
     match (kind, decoded.message) {
         (ROUTER, _) => Ok(Role::Router),
-        (RBAC, Some(bytes)) => match super::rbac(bytes) {
-            Ok(step) => Ok(Role::Step(step)),
+        (RBAC, Some(bytes)) => match rbac(bytes) {
+            Ok(rbac) => Ok(Role::Step(Step::Authorize(rbac))),
             Err(error) => Err(error.within("typed_config")),
         },
         _ if TELEMETRY.contains(&kind) => Ok(Role::Nothing),
