@@ -278,5 +278,10 @@ fn lost(cause: impl Into<BoxError>, own: bool, place: Place) -> Error {
         true => (Kind::Upload, "the request's own body failed"),
         false => (Kind::Reset, "the connection ended before the response"),
     };
+    #[cfg(feature = "tls")]
+    if let Some(refusal) = crate::tls::PeerRefused::below(&*cause) {
+        let reason = format!("{what}: {refusal}");
+        return Error::new(kind, place, reason).caused(Sent::MaybeProcessed, cause);
+    }
     Error::new(kind, place, format!("{what}: {cause}")).caused(Sent::MaybeProcessed, cause)
 }

@@ -1,11 +1,4 @@
 //! All that knows rustls.
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "handshakes between workloads are complete before the pool and the server take them"
-    )
-)]
 
 mod cert;
 mod client;
@@ -33,7 +26,7 @@ mod verify;
 pub(crate) use client::Client;
 #[cfg(feature = "csr")]
 pub use csr::Csr;
-pub(crate) use error::TlsError;
+pub(crate) use error::{PeerRefused, TlsError};
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub(crate) use link::{Believed, Link};

@@ -65,6 +65,9 @@ pub(crate) enum ConnectError {
     #[cfg(feature = "tls")]
     #[error("no TLS with {0} within {1:?}: it is connected, and does not answer the handshake")]
     TlsTimeout(SocketAddr, Duration),
+    #[cfg(feature = "tls")]
+    #[error("no HTTP connection to {0}: {1}")]
+    RefusedByPeer(SocketAddr, #[source] BoxError),
     #[error("no HTTP connection to {0}: {1}")]
     Http(SocketAddr, #[source] BoxError),
     #[error("all connections to {0} ended before one had room for the call")]
@@ -77,7 +80,7 @@ impl ConnectError {
     pub(super) const fn kind(&self) -> Kind {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(..) | Self::TlsTimeout(..) => Kind::Tls,
+            Self::Tls(..) | Self::TlsTimeout(..) | Self::RefusedByPeer(..) => Kind::Tls,
             Self::Outside(DialError::Forbidden(..)) => Kind::TlsDemanded,
             _ => Kind::Connect,
         }

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::tls::{Kept, Stream};
+use crate::tls::{Kept, PeerRefused, Stream};
 
 /// TLS, and how long it may last.
 pub(crate) struct Secured {
     stream: Stream,
+    kept: Option<Kept>,
     over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Of a peer that would not be taken any more.
     is_over: bool,
@@ -21,16 +22,31 @@ impl Secured {
     pub(super) const fn new(stream: Stream) -> Self {
         Self {
             stream,
+            kept: None,
             over: None,
             is_over: false,
         }
     }
 
     pub(super) fn kept(stream: Stream, kept: Kept) -> Self {
+        let until = kept.clone();
         Self {
-            over: Some(Box::pin(async move { kept.over().await })),
+            kept: Some(kept),
+            over: Some(Box::pin(async move { until.over().await })),
             ..Self::new(stream)
         }
+    }
+
+    /// What the peer says of us by its alert, in words that are to be mended by. Some that stand on this keep the text of
+    /// an error alone.
+    fn told(&self, error: io::Error) -> io::Error {
+        let Some(refused) = PeerRefused::of(&error) else {
+            return error;
+        };
+        if let Some(kept) = &self.kept {
+            kept.refused();
+        }
+        io::Error::new(error.kind(), refused)
     }
 
     /// Whoever reads is woken when it is over, and each connection reads.
@@ -57,7 +73,8 @@ impl AsyncRead for Secured {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
+        Poll::Ready(read.map_err(|error| self.told(error)))
     }
 }
 

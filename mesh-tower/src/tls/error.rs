@@ -1,5 +1,6 @@
 //! Why there is no TLS with a workload. Every text has whose terms they were, and what was seen and wanted.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,11 +74,33 @@ impl TlsError {
 }
 
 /// The alert by which the peer ended a connection. In TLS 1.3 a client hears only after its handshake that its certificate
-/// was refused: whatever it reads or writes next fails with this.
-pub(crate) fn alert(error: &io::Error) -> Option<AlertDescription> {
-    match tls(error) {
-        Some(RustlsError::AlertReceived(alert)) => Some(*alert),
-        _ => None,
+/// was refused: whatever it reads next fails with this.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the peer refused us by the TLS alert {0:?}: its log says why; our certificate, its chain and the names that it wants are what to look at"
+)]
+pub(crate) struct PeerRefused(AlertDescription);
+
+impl PeerRefused {
+    /// In the place of rustls' own words, which tell the alert alone.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        match tls(error) {
+            Some(RustlsError::AlertReceived(alert)) => Some(Self(*alert)),
+            _ => None,
+        }
+    }
+
+    /// Somewhere below an error.
+    pub(crate) fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let mut below = Some(error);
+        while let Some(error) = below {
+            let io = error.downcast_ref::<io::Error>();
+            if let Some(refused) = io.and_then(|io| io.get_ref()?.downcast_ref()) {
+                return Some(refused);
+            }
+            below = error.source();
+        }
+        None
     }
 }
 

@@ -50,6 +50,8 @@ struct Entry {
     /// By which generation of what is believed.
     judged: AtomicU64,
     withdrawn: AtomicBool,
+    /// By the peer, after the handshake.
+    refused: AtomicBool,
     told: Notify,
 }
 
@@ -62,6 +64,16 @@ impl Kept {
     /// Whether nothing new may begin on it.
     pub(crate) fn is_withdrawn(&self) -> bool {
         self.0.withdrawn.load(Acquire)
+    }
+
+    /// The peer has said that it does not take us.
+    pub(crate) fn refused(&self) {
+        self.0.refused.store(true, Release);
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.0.refused.load(Acquire)
     }
 
     /// Waits until nothing new may begin on it.
@@ -119,6 +131,7 @@ impl Store {
             judged: AtomicU64::new(proof.generation()),
             proof,
             withdrawn: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             told: Notify::new(),
         });
         let registry = &self.registry;
@@ -134,13 +147,15 @@ impl Store {
         if entry.proof.is_proven() && entry.judged.load(Acquire) != believed {
             entry.again(believed);
         }
-        if !registry.is_looked_after.swap(true, Relaxed) {
-            self.look_after();
-        }
+        self.look_after();
         Kept(entry)
     }
 
-    fn look_after(self: &Arc<Self>) {
+    /// From now on; once is enough.
+    pub(super) fn look_after(self: &Arc<Self>) {
+        if self.registry.is_looked_after.swap(true, Relaxed) {
+            return;
+        }
         let looking = looking(Arc::downgrade(self), self.believing());
         match self.thread.handle() {
             Ok(handle) => drop(handle.spawn(looking)),

@@ -108,10 +108,11 @@ enum Fault {
 }
 
 impl Own {
-    /// How many seconds it holds in all, and from now on.
-    fn life_and_left(&self, now: u64) -> (u64, u64) {
+    /// Whether so little of its life is left that the next should be there.
+    pub(super) const fn is_late(&self, now: u64) -> bool {
         let end = self.certificate.not_after;
-        (end.saturating_sub(self.not_before), end.saturating_sub(now))
+        let life = end.saturating_sub(self.not_before);
+        end.saturating_sub(now) < life / LATE
     }
 }
 
@@ -154,6 +155,7 @@ impl Store {
         let feeding = from.feed(Certificates::of(self));
         drop(self.thread.handle()?.spawn(feeding));
         self.fed.store(true, Relaxed);
+        self.look_after();
         Ok(())
     }
 
@@ -270,8 +272,9 @@ impl Store {
         let (Some(own), Some(now)) = (self.own(), self.now()) else {
             return;
         };
-        let (life, left) = own.life_and_left(now.as_secs());
-        if left < life / LATE && self.warned.swap(own.generation, Relaxed) != own.generation {
+        let left = own.certificate.not_after.saturating_sub(now.as_secs());
+        if own.is_late(now.as_secs()) && self.warned.swap(own.generation, Relaxed) != own.generation
+        {
             let reason = self.refusal();
             let reason = reason
                 .as_ref()

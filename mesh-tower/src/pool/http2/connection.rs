@@ -89,7 +89,13 @@ pub(super) async fn introduced(
         #[cfg(feature = "tls")]
         kept,
     } = open;
-    let failed = |error: BoxError| ConnectError::Http(address, error);
+    let failed = |error: BoxError| {
+        #[cfg(feature = "tls")]
+        if kept.as_ref().is_some_and(Kept::is_refused) {
+            return ConnectError::RefusedByPeer(address, error);
+        }
+        ConnectError::Http(address, error)
+    };
     let (sender, mut connection) = Builder::new()
         .initial_max_send_streams(UNTOLD)
         .initial_window_size(STREAM_WINDOW)

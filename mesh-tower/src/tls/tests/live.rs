@@ -17,6 +17,7 @@ use super::scene::{
 };
 use crate::tls::Settings;
 use crate::tls::client::Client;
+use crate::tls::provider::{CertificateProvider, Certificates, Feeding};
 use crate::tls::registry::{GRACE, Kept, Side};
 use crate::tls::server::Server;
 use crate::tls::store::Store;
@@ -117,6 +118,50 @@ async fn a_root_that_is_withdrawn_takes_its_connections_along_by_itself() {
         tokio::time::resume();
     }
     assert!(!of_new.is_withdrawn());
+}
+
+#[tokio::test]
+async fn a_certificate_is_late_in_the_last_quarter_of_its_life() {
+    let root = Authority::new("the mesh");
+    let store = super::scene::empty_store();
+    let params = changed(|params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2100, 1, 1);
+    });
+    store
+        .offer(&root.issue(&params).material(&[&root]))
+        .unwrap();
+    let own = store.own().unwrap();
+    let quarter = 20 * 365 * 24 * 3600;
+    let end = own.certificate.not_after;
+    assert!(!own.is_late(end - quarter - 10 * 24 * 3600));
+    assert!(own.is_late(end - quarter + 10 * 24 * 3600) && own.is_late(end + 1));
+}
+
+/// What a provider runs ends with the mesh that it feeds.
+#[tokio::test]
+async fn a_provider_goes_with_its_store() {
+    struct Endless(std::sync::Mutex<Option<tokio::sync::oneshot::Sender<()>>>);
+    impl CertificateProvider for Endless {
+        fn feed(self: Arc<Self>, to: Certificates) -> Feeding {
+            Box::pin(async move {
+                let held = self.0.lock().unwrap().take();
+                to.failed(&"there is none");
+                std::future::pending::<()>().await;
+                drop(held);
+            })
+        }
+    }
+    let store = super::scene::empty_store();
+    let (held, mut gone) = tokio::sync::oneshot::channel();
+    store.feed(Arc::new(Endless(Some(held).into()))).unwrap();
+    while store.refusal().is_none() {
+        tokio::task::yield_now().await;
+    }
+    gone.try_recv().unwrap_err();
+    drop(store);
+    let gone = timeout(Duration::from_secs(20), gone);
+    gone.await.expect("it goes on").unwrap_err();
 }
 
 /// It was judged by a root that has gone during the handshake, when the registry did not have it yet.

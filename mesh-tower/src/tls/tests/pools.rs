@@ -277,6 +277,37 @@ async fn who_is_refused_is_told_by_names_and_nothing_was_sent() {
     assert_eq!(app.accepted(), 0);
 }
 
+/// In TLS 1.3 the client's handshake is over before the server has looked at its certificate.
+#[tokio::test]
+async fn that_the_peer_refused_us_is_said() {
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let app = App::start(server(
+        &store,
+        exactly("spiffe://cluster.local/ns/default/sa/other"),
+    ))
+    .await;
+    let mut pools = Pooled::new(&store, Security::AsConfigured);
+    for (protocol, sent) in [
+        // The request had been written.
+        (Protocol::Http1, Sent::MaybeProcessed),
+        (Protocol::Http2, Sent::NotSent),
+    ] {
+        let pool = pools.pool(app.address, protocol, tls(is_reviews()));
+        let error = called(&pool, false).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("the peer refused us by the TLS alert AccessDenied"),
+            "{text}"
+        );
+        assert_eq!(
+            (error.sent(), error.is_tls()),
+            (sent, sent == Sent::NotSent)
+        );
+    }
+    assert_eq!(app.accepted(), 0);
+}
+
 #[tokio::test]
 async fn what_speaks_no_tls_is_never_spoken_to_in_plaintext() {
     let root = Authority::new("the mesh");
