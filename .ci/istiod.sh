@@ -50,7 +50,7 @@ note "FAILED (the differential test against $name)"
 cargo build -p oracle -p differential # as the stage `oracle` has built them
 "${limit[@]}" "$TARGET/debug/differential"
 # The control: what is made wrong must be seen.
-"${limit[@]}" "$TARGET/debug/differential" --control --cases weights,bookinfo
+"${limit[@]}" "$TARGET/debug/differential" --control --cases weights,bookinfo,authz-mesh
 
 note "FAILED (before the tour)"
 cargo build --release -p bookinfo-rs

@@ -1,10 +1,11 @@
 //! The launcher: all of Bookinfo as child processes of one, with a control plane behind and an ingress in front.
 //!
-//! Order: janitor, control plane, services (each binds port 0 and says its address), `workloads.yaml`, ingress. Every
+//! Order: janitor, certificates, control plane, services (each binds port 0 and says its address), `workloads.yaml`, ingress. Every
 //! child holds the other end of a pipe; they stop when it closes, however the launcher ends. The janitor then removes
 //! what is ours, so it is there before the first file is.
 
 pub mod bootstrap;
+pub mod certificates;
 pub mod child;
 mod children;
 mod control_plane;
@@ -13,7 +14,7 @@ mod gateway;
 pub mod topology;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use mesh_istio::Config;
 use mesh_xds::ads::{InvalidServer, Server};
 use tokio::time::Instant;
 
+use self::bootstrap::{INGRESS, INGRESS_ACCOUNT};
+use self::certificates::{Certificates, CertificatesError};
 use self::child::{Child, ChildError, Died};
 use self::control_plane::ControlPlane;
 use self::folder::{Folder, FolderError};
@@ -46,8 +49,34 @@ pub struct Options {
     pub control_plane: Option<String>,
     /// Whether reviews v3 asks ratings by gRPC.
     pub grpc_ratings: bool,
+    /// How calls between services are secured.
+    pub mtls: Mtls,
+    /// How long a certificate is valid; zero for 24 hours.
+    pub cert_ttl: Duration,
     /// Whether a tour is played: its rules will be written to `config`.
     pub tour: bool,
+}
+
+/// How calls between services are secured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mtls {
+    /// No workload has a certificate, and all calls are plaintext.
+    Off,
+    /// Each has one; services take mutual TLS and plaintext, as Istio's do where nobody says otherwise.
+    #[default]
+    Permissive,
+    /// Each has one; services take mutual TLS alone: a `PeerAuthentication` STRICT is put on the mesh.
+    Strict,
+}
+
+impl Mtls {
+    /// The mode that is put on the mesh; where there are no certificates a control plane of somebody else's must be told.
+    const fn mode(self) -> Option<&'static str> {
+        match self {
+            Self::Strict => Some("STRICT"),
+            Self::Off | Self::Permissive => None,
+        }
+    }
 }
 
 /// A running Bookinfo.
@@ -61,6 +90,8 @@ pub struct Demo {
     workloads: Vec<(Workload, SocketAddr)>,
     ingress: Option<Child>,
     ingress_address: SocketAddr,
+    /// After the children: they read it to their end.
+    certificates: Option<Certificates>,
 }
 
 /// Why Bookinfo does not run.
@@ -72,6 +103,9 @@ pub enum LaunchError {
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The certificates.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// What is in it.
     #[error("the configuration in {} is wrong; correct it or name another folder with --config\n{rejected}", dir.display())]
     Config {
@@ -131,6 +165,7 @@ impl Demo {
             janitor,
             gateway_port,
             server,
+            mut certificates,
         } = prepare(options)?;
         let (control_plane, control_plane_address) = match server {
             Some(server) => (None, server.uri().to_string()),
@@ -141,12 +176,21 @@ impl Demo {
             }
         };
         let (workloads, ingress_ip) = topology::workloads(topology::bindable());
+        if let Some(certificates) = &mut certificates {
+            let accounts = workloads
+                .iter()
+                .map(|one| (one.name(), one.service_account()));
+            let ingress = (INGRESS.to_owned(), INGRESS_ACCOUNT.to_owned());
+            certificates.fill(accounts.chain([ingress]), options.cert_ttl)?;
+        }
+        let of = |name: &str| certificates.as_ref().map(|all| all.of(name));
         let mut services = Vec::new();
         for workload in &workloads {
             services.push(children::service(
                 &program,
                 workload,
                 &control_plane_address,
+                of(&workload.name()).as_deref(),
                 options,
             )?);
         }
@@ -155,7 +199,14 @@ impl Demo {
         let workloads: Vec<_> = workloads.into_iter().zip(addresses).collect();
         folder.write_workloads(&workloads)?;
         let bootstrap = bootstrap::router(ingress_ip, &control_plane_address);
-        let mut ingress = children::ingress(&program, options.port, gateway_port, &bootstrap)?;
+        let own = of(INGRESS);
+        let mut ingress = children::ingress(
+            &program,
+            options.port,
+            gateway_port,
+            &bootstrap,
+            own.as_deref(),
+        )?;
         let ingress_address = ingress.listening().await?;
         let demo = Self {
             folder,
@@ -166,6 +217,7 @@ impl Demo {
             workloads,
             ingress: Some(ingress),
             ingress_address,
+            certificates,
         };
         tokio::select! {
             ready = demo.ready() => ready?,
@@ -182,6 +234,11 @@ impl Demo {
     /// The configuration folder that is in force.
     pub const fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// The folder of the authority and of all workloads' certificates.
+    pub fn certificates(&self) -> Option<&Path> {
+        self.certificates.as_ref().map(Certificates::path)
     }
 
     /// Where the control plane listens.
@@ -218,6 +275,7 @@ impl Demo {
         if let Some(control_plane) = self.control_plane {
             control_plane.stop().await;
         }
+        drop(self.certificates);
         let removed = self.folder.remove();
         self.janitor.stop().await;
         removed
@@ -276,6 +334,7 @@ struct Prepared {
     janitor: Child,
     gateway_port: u16,
     server: Option<Server>,
+    certificates: Option<Certificates>,
 }
 
 /// All that can be found wrong before a service is started.
@@ -296,7 +355,12 @@ fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
         (Some(_), Some(dir)) => Folder::shared(dir, options.tour)?,
         (None, dir) => Folder::temporary(dir)?,
     };
-    let janitor = children::janitor(&program, &folder)?;
+    let folder = folder.with_mtls(options.mtls.mode())?;
+    let certificates = match options.mtls {
+        Mtls::Off => None,
+        Mtls::Permissive | Mtls::Strict => Some(Certificates::new()?),
+    };
+    let janitor = children::janitor(&program, &folder, certificates.as_ref())?;
     folder.fill(from)?;
     let named = || from.unwrap_or_else(|| folder.path()).to_owned();
     let loaded = Config::load(folder.path()).map_err(|rejected| LaunchError::Config {
@@ -311,5 +375,6 @@ fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
         janitor,
         gateway_port,
         server,
+        certificates,
     })
 }

@@ -33,6 +33,7 @@ mod mesh;
 mod outside;
 mod pool;
 mod random;
+mod security;
 mod server;
 mod telemetry;
 #[cfg(feature = "tls")]
@@ -53,6 +54,7 @@ pub use mesh_xds::ads::{Status, Variant};
 pub use mesh_xds::csds::CsdsService;
 pub use mesh_xds::dns::{Resolve, Resolving};
 pub use mesh_xds::{Node, NodeType};
+pub use security::Security;
 pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,
@@ -61,4 +63,9 @@ pub use server::{
 pub use telemetry::MetricsBridge;
 pub use telemetry::{AccessLog, Accounted, EdgeStats, FaultStats, MirrorStats, Propagation, Stats};
 #[cfg(feature = "tls")]
-pub use tls::{CryptoProvider, Identity, InvalidPem, Material, PrivateKey, Roots};
+pub use tls::{
+    CertificateProvider, Certificates, CryptoProvider, Feeding, Files, Identity, InvalidPem,
+    Material, PrivateKey, Rejected, Roots,
+};
+#[cfg(feature = "csr")]
+pub use tls::{Csr, InvalidAuthority};

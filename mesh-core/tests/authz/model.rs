@@ -351,13 +351,7 @@ impl Held {
                     ip: Box::default(),
                     unreadable: *unreadable,
                 };
-                Peer::Proven(Arc::new(PeerCertificate {
-                    spiffe: sans.workload().ok(),
-                    sans,
-                    subject: (*subject).into(),
-                    sha256: [0; 32],
-                    not_after: 0,
-                }))
+                Peer::Proven(Arc::new(PeerCertificate::new(sans, *subject, [0; 32], 0)))
             }
         };
         Self {

@@ -19,7 +19,10 @@ mod downloads;
 mod explain;
 mod go_control_plane;
 mod hostile;
+mod inbound;
 mod joined;
+#[cfg(feature = "tls")]
+mod mtls;
 mod one_call;
 mod places;
 mod repeat;

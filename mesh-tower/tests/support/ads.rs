@@ -55,7 +55,13 @@ impl Scripted {
         nonce: u64,
     ) -> DiscoveryResponse {
         let held = self.resources.lock().unwrap();
-        let asked = |name: &String| resource_type == ResourceType::Cluster || names.contains(name);
+        // Listeners are asked for by name by clients, and all of them by servers.
+        let all = match resource_type {
+            ResourceType::Cluster => true,
+            ResourceType::Listener => names.is_empty(),
+            ResourceType::Endpoints | ResourceType::Route => false,
+        };
+        let asked = |name: &String| all || names.contains(name);
         let resources = held
             .of(resource_type)
             .iter()
