@@ -82,13 +82,7 @@ fn allocations(policies: usize) -> u64 {
         uri: ["spiffe://td/ns/a/sa/x".into()].into(),
         ..Sans::default()
     };
-    let peer = Peer::Proven(Arc::new(PeerCertificate {
-        spiffe: sans.workload().ok(),
-        sans,
-        subject: "CN=x".into(),
-        sha256: [0; 32],
-        not_after: 0,
-    }));
+    let peer = Peer::Proven(Arc::new(PeerCertificate::new(sans, "CN=x", [0; 32], 0)));
     let claims = Value::Object([("payload".into(), Value::Null)].into());
     let local = SocketAddr::from(([10, 0, 0, 1], 9080));
     let decide = || {

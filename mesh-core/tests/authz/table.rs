@@ -70,13 +70,7 @@ impl Asked {
             ip: Box::default(),
             unreadable: 0,
         };
-        self.peer = Peer::Proven(Arc::new(PeerCertificate {
-            spiffe: sans.workload().ok(),
-            sans,
-            subject: subject.into(),
-            sha256: [0; 32],
-            not_after: 0,
-        }));
+        self.peer = Peer::Proven(Arc::new(PeerCertificate::new(sans, subject, [0; 32], 0)));
         self
     }
 

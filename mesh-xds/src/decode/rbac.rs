@@ -38,7 +38,7 @@ pub(crate) fn rbac(bytes: &[u8]) -> Result<Rbac, Invalid> {
     ];
     refuse(&unserved, &mut faults);
     let within = |rules: &Option<pb::Rbac>, field: &str, faults: &mut Faults| {
-        let decoded = rules.as_ref().map(|one| rule_set(one));
+        let decoded = rules.as_ref().map(rule_set);
         faults.take(decoded.transpose().map_err(|error| error.within(field)))
     };
     let rules = within(&filter.rules, "rules", &mut faults);
