@@ -404,7 +404,7 @@ fn all_of_several_requirements_are_needed() {
         ..(*two).clone()
     });
     let of = [&one, &two].map(|it| Requirement::Provider(it.clone()));
-    let rules = rules([one.clone(), two.clone()], Requirement::All(Box::new(of)));
+    let rules = rules([one, two], Requirement::All(Box::new(of)));
     let ours = Draft::good().token();
     let theirs = Draft::good()
         .claims(claims(&[("iss", "\"https://other.example\"")]))
@@ -428,7 +428,7 @@ fn all_of_several_requirements_are_needed() {
 #[test]
 fn every_token_must_be_good_where_none_is_demanded() {
     let (one, two) = two_issuers();
-    let all: Arc<[Arc<Provider>]> = Arc::new([one.clone(), two.clone()]);
+    let all: Arc<[Arc<Provider>]> = Arc::new([one, two]);
     let strict = rules(all.to_vec(), Requirement::AllowMissing(all.clone()));
     let lenient = rules(all.to_vec(), Requirement::AllowMissingOrFailed(all.clone()));
     let good = Draft::good().token();
@@ -610,86 +610,126 @@ fn answers_are_envoys() {
     );
 }
 
+/// A number of so many bytes.
+fn number(length: usize, top: u8, last: u8) -> String {
+    let mut bytes = vec![7; length];
+    bytes[0] = top;
+    bytes[length - 1] = last;
+    encoded(bytes)
+}
+
+fn modulus() -> String {
+    number(256, 0x80, 1)
+}
+
+fn rsa(n: &str, e: &str) -> String {
+    format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#)
+}
+
+fn rsa_with(more: &str) -> String {
+    format!(r#"{{"kty":"RSA","n":"{}","e":"AQAB",{more}}}"#, modulus())
+}
+
+fn ec(crv: &str, length: usize) -> String {
+    let at = number(length, 1, 1);
+    format!(r#"{{"kty":"EC","crv":"{crv}","x":"{at}","y":"{at}"}}"#)
+}
+
+fn okp(crv: &str, length: usize) -> String {
+    format!(
+        r#"{{"kty":"OKP","crv":"{crv}","x":"{}"}}"#,
+        number(length, 1, 1)
+    )
+}
+
+fn set_of(key: &str) -> Result<Jwks, InvalidJwks> {
+    Jwks::parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes())
+}
+
 #[test]
-fn keys_that_cannot_be_used_are_passed_over() {
-    let bytes = |length: usize, top: u8, last: u8| {
-        let mut bytes = vec![7; length];
-        bytes[0] = top;
-        bytes[length - 1] = last;
-        encoded(bytes)
-    };
-    let rsa = |n: String, e: &str| format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#);
-    let good = bytes(256, 0x80, 1);
-    let ec = |crv: &str, length: usize| {
-        let at = bytes(length, 1, 1);
-        format!(r#"{{"kty":"EC","crv":"{crv}","x":"{at}","y":"{at}"}}"#)
-    };
-    let okp = |crv: &str, length: usize| {
-        format!(
-            r#"{{"kty":"OKP","crv":"{crv}","x":"{}"}}"#,
-            bytes(length, 1, 1)
-        )
-    };
-    let member = |more: &str| format!(r#"{{"kty":"RSA","n":"{good}","e":"AQAB",{more}}}"#);
+fn keys_that_can_be_used_are_read() {
+    let good = modulus();
     for key in [
-        rsa(good.clone(), "AQAB"),
-        rsa(good.clone(), "Aw"),
-        rsa(format!("AAAA{good}"), "AAAD"),
-        rsa(bytes(1024, 0xff, 1), "AQAB"),
+        rsa(&good, "AQAB"),
+        rsa(&good, "Aw"),
+        rsa(&format!("AAAA{good}"), "AAAD"),
+        rsa(&number(1024, 0xff, 1), "AQAB"),
         ec("P-256", 32),
         ec("P-384", 48),
         ec("P-521", 66),
         okp("Ed25519", 32),
-        member("\"use\":\"sig\""),
-        member("\"key_ops\":[\"verify\"]"),
-        member("\"alg\":\"PS512\""),
-        member("\"x5t\":1"),
+        rsa_with("\"use\":\"sig\""),
+        rsa_with("\"key_ops\":[\"verify\"]"),
+        rsa_with("\"alg\":\"PS512\""),
+        rsa_with("\"x5t\":1"),
     ] {
-        let set = Jwks::parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes());
+        let set = set_of(&key);
         assert!(set.is_ok(), "{key}: {set:?}");
     }
-    for key in [
-        "1".to_owned(),
-        "{}".to_owned(),
-        r#"{"kty":"oct","k":"c2VjcmV0"}"#.to_owned(),
-        r#"{"kty":"rsa"}"#.to_owned(),
-        rsa(bytes(128, 0x80, 1), "AQAB"),
-        rsa(bytes(256, 0x7f, 1), "AQAB"),
-        rsa(bytes(1025, 0x80, 1), "AQAB"),
-        rsa(bytes(256, 0x80, 2), "AQAB"),
-        rsa(good.clone(), "AQ"),
-        rsa(good.clone(), "Ag"),
-        rsa(good.clone(), ""),
-        rsa(good.clone(), "AA"),
-        rsa(good.clone(), "BAAAAAAB"),
-        rsa(good.clone(), "AgAAAAE"),
-        rsa(format!("{good}="), "AQAB"),
-        rsa("!".to_owned(), "AQAB"),
-        r#"{"kty":"RSA","e":"AQAB"}"#.to_owned(),
-        ec("P-256", 31),
-        ec("P-256", 33),
-        ec("P-384", 32),
-        ec("P-521", 65),
-        ec("secp256k1", 32),
-        ec("p-256", 32),
-        okp("Ed25519", 31),
-        okp("Ed448", 57),
-        okp("X25519", 32),
-        member("\"use\":\"enc\""),
-        member("\"use\":1"),
-        member("\"key_ops\":[\"sign\"]"),
-        member("\"key_ops\":\"verify\""),
-        member("\"alg\":\"HS256\""),
-        member("\"alg\":\"none\""),
-        member("\"alg\":\"ES256\""),
-        member("\"alg\":null"),
-        member("\"kid\":1"),
+}
+
+fn unusable(key: &str) {
+    let set = set_of(key);
+    assert!(
+        matches!(set, Err(InvalidJwks::NoValidKeys(_))),
+        "{key}: {set:?}"
+    );
+}
+
+#[test]
+fn keys_of_rsa_that_cannot_be_used_are_passed_over() {
+    let good = modulus();
+    for modulus in [
+        number(128, 0x80, 1),
+        number(256, 0x7f, 1),
+        number(1025, 0x80, 1),
+        number(256, 0x80, 2),
+        format!("{good}="),
+        "!".to_owned(),
     ] {
-        let set = Jwks::parse(format!(r#"{{"keys":[{key}]}}"#).as_bytes());
-        assert!(
-            matches!(set, Err(InvalidJwks::NoValidKeys(_))),
-            "{key}: {set:?}"
-        );
+        unusable(&rsa(&modulus, "AQAB"));
+    }
+    for exponent in ["AQ", "Ag", "", "AA", "BAAAAAAB", "AgAAAAE"] {
+        unusable(&rsa(&good, exponent));
+    }
+    for more in [
+        "\"use\":\"enc\"",
+        "\"use\":1",
+        "\"key_ops\":[\"sign\"]",
+        "\"key_ops\":\"verify\"",
+        "\"alg\":\"HS256\"",
+        "\"alg\":\"none\"",
+        "\"alg\":\"ES256\"",
+        "\"alg\":null",
+        "\"kid\":1",
+    ] {
+        unusable(&rsa_with(more));
+    }
+}
+
+#[test]
+fn other_keys_that_cannot_be_used_are_passed_over() {
+    for key in [
+        "1",
+        "{}",
+        r#"{"kty":"oct","k":"c2VjcmV0"}"#,
+        r#"{"kty":"rsa"}"#,
+        r#"{"kty":"RSA","e":"AQAB"}"#,
+    ] {
+        unusable(key);
+    }
+    for (curve, length) in [
+        ("P-256", 31),
+        ("P-256", 33),
+        ("P-384", 32),
+        ("P-521", 65),
+        ("secp256k1", 32),
+        ("p-256", 32),
+    ] {
+        unusable(&ec(curve, length));
+    }
+    for (curve, length) in [("Ed25519", 31), ("Ed448", 57), ("X25519", 32)] {
+        unusable(&okp(curve, length));
     }
     let set = Jwks::parse(scene::key_set().as_bytes()).expect("a key set");
     let told: Vec<&str> = set.passed_over().iter().map(|why| &**why).collect();

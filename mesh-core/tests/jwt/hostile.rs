@@ -25,6 +25,7 @@ pub(crate) fn all() -> Vec<Hostile> {
         base64(),
         header_json(),
         claims_json(),
+        unreadable_claims(),
         headers(),
         types(),
         names(),
@@ -417,6 +418,11 @@ fn claims_json() -> Vec<Hostile> {
         &[],
         Why::PayloadJson,
     ));
+    all
+}
+
+fn unreadable_claims() -> Vec<Hostile> {
+    let mut all = Vec::new();
     for none in [
         "\"",
         "01",

@@ -252,21 +252,7 @@ fn claimed(claims: &Value, faults: &mut Faults) {
     };
     number("iat");
     let (start, end) = (number("nbf"), number("exp"));
-    let audiences: Vec<&str> = match claims.get("aud") {
-        None => Vec::new(),
-        Some(Value::Array(list)) => {
-            wrong |= !list.iter().all(Value::is_string);
-            list.iter().filter_map(Value::as_str).collect()
-        }
-        Some(Value::Object(fields)) => {
-            wrong = true;
-            fields.keys().map(String::as_str).collect()
-        }
-        Some(one) => {
-            wrong |= !one.is_string();
-            one.as_str().into_iter().collect()
-        }
-    };
+    let audiences = audiences(claims, &mut wrong);
     let bare = |text: &str| {
         let text = text
             .trim_start_matches("https://")
@@ -297,4 +283,22 @@ fn claimed(claims: &Value, faults: &mut Faults) {
             .filter(|(_, wrong)| *wrong)
             .map(|(check, _)| check),
     );
+}
+
+fn audiences<'a>(claims: &'a Value, wrong: &mut bool) -> Vec<&'a str> {
+    match claims.get("aud") {
+        None => Vec::new(),
+        Some(Value::Array(list)) => {
+            *wrong |= !list.iter().all(Value::is_string);
+            list.iter().filter_map(Value::as_str).collect()
+        }
+        Some(Value::Object(fields)) => {
+            *wrong = true;
+            fields.keys().map(String::as_str).collect()
+        }
+        Some(one) => {
+            *wrong |= !one.is_string();
+            one.as_str().into_iter().collect()
+        }
+    }
 }
