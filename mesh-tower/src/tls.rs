@@ -12,6 +12,7 @@ mod client;
 mod crypto;
 mod error;
 mod files;
+mod jws;
 mod keys;
 mod outside;
 mod proof;
