@@ -9,8 +9,8 @@
 //! - There is no `none` and no `HS256`: an algorithm of shared keys is not representable, and neither are its keys.
 //! - The key has to fit the algorithm: the curve of `ES256` is P-256, an RSA key has 2048 bits at least, and `use` and
 //!   `key_ops` are looked at.
-//! - Base64url is without padding, blanks and stray bits; there are exactly two dots; JSON has no name twice in one
-//!   object, and is not nested deeper than [`DEEPEST`].
+//! - Base64url is without padding, blanks and stray bits; there are exactly two dots; JSON is not nested deeper than
+//!   [`DEEPEST`].
 //! - An extension that must be understood (`crit`, RFC 7515, 4.1.11) is not, and refuses.
 //! - `exp: 0` is long past; in Envoy it means that there is no `exp`.
 //! - All places of a provider are looked at, with every line, parameter and cookie of a name. Two different tokens for

@@ -155,53 +155,57 @@ fn what_istiod_sends_is_served() {
     assert_eq!(bad, Outcome::Refused(Why::HeaderBase64));
 }
 
+/// With everything that can be set.
+fn full() -> JwtProvider {
+    JwtProvider {
+        audiences: vec!["a".to_owned()],
+        subjects: Some(StringMatcher {
+            match_pattern: Some(
+                envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern::Prefix(
+                    "u".to_owned(),
+                ),
+            ),
+            ignore_case: false,
+        }),
+        require_expiration: true,
+        max_lifetime: Some(PbDuration {
+            seconds: 7,
+            nanos: 1,
+        }),
+        forward: true,
+        from_headers: vec![JwtHeader {
+            name: "X-Token".to_owned(),
+            value_prefix: "T ".to_owned(),
+        }],
+        from_params: vec!["t".to_owned()],
+        forward_payload_header: "X-Payload".to_owned(),
+        pad_forward_payload_header: true,
+        header_in_metadata: "header".to_owned(),
+        normalize_payload_in_metadata: Some(NormalizePayload::default()),
+        clock_skew_seconds: 5,
+        claim_to_headers: vec![
+            JwtClaimToHeader {
+                header_name: "x-a".to_owned(),
+                claim_name: "a.b".to_owned(),
+                claim_path: Vec::new(),
+            },
+            JwtClaimToHeader {
+                header_name: "x-b".to_owned(),
+                claim_name: String::new(),
+                claim_path: vec![PathSegment {
+                    key: "a.b".to_owned(),
+                }],
+            },
+        ],
+        clear_route_cache: true,
+        jwt_cache_config: Some(Default::default()),
+        ..provider()
+    }
+}
+
 #[test]
 fn a_provider_is_read_whole() {
-    let rules = decoded(&filter(
-        JwtProvider {
-            audiences: vec!["a".to_owned()],
-            subjects: Some(StringMatcher {
-                match_pattern: Some(
-                    envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern::Prefix("u".to_owned()),
-                ),
-                ignore_case: false,
-            }),
-            require_expiration: true,
-            max_lifetime: Some(PbDuration {
-                seconds: 7,
-                nanos: 1,
-            }),
-            forward: true,
-            from_headers: vec![JwtHeader {
-                name: "X-Token".to_owned(),
-                value_prefix: "T ".to_owned(),
-            }],
-            from_params: vec!["t".to_owned()],
-            forward_payload_header: "X-Payload".to_owned(),
-            pad_forward_payload_header: true,
-            header_in_metadata: "header".to_owned(),
-            normalize_payload_in_metadata: Some(NormalizePayload::default()),
-            clock_skew_seconds: 5,
-            claim_to_headers: vec![
-                JwtClaimToHeader {
-                    header_name: "x-a".to_owned(),
-                    claim_name: "a.b".to_owned(),
-                    claim_path: Vec::new(),
-                },
-                JwtClaimToHeader {
-                    header_name: "x-b".to_owned(),
-                    claim_name: String::new(),
-                    claim_path: vec![PathSegment {
-                        key: "a.b".to_owned(),
-                    }],
-                },
-            ],
-            clear_route_cache: true,
-            jwt_cache_config: Some(Default::default()),
-            ..provider()
-        },
-        by_name("p"),
-    ));
+    let rules = decoded(&filter(full(), by_name("p")));
     let [provider] = rules.providers() else {
         panic!("one provider")
     };
@@ -324,11 +328,11 @@ fn told(filter: &JwtAuthentication) -> String {
     error.to_string()
 }
 
-/// Each makes a good filter one that is refused, at this field.
-#[test]
-fn what_is_not_served_is_refused_by_name() {
-    type Spoil = fn(&mut JwtAuthentication);
-    let spoiled: [(&str, Spoil); 18] = [
+/// What makes a good filter one that is refused.
+type Spoil = fn(&mut JwtAuthentication);
+
+fn spoiled_rules() -> [(&'static str, Spoil); 10] {
+    [
         ("filter_state_rules", |it| {
             it.filter_state_rules = Some(FilterStateRule::default())
         }),
@@ -371,6 +375,11 @@ fn what_is_not_served_is_refused_by_name() {
         ("requirement_map[\"r\"].provider_name", |it| {
             it.requirement_map.insert("r".to_owned(), by_name("x"));
         }),
+    ]
+}
+
+fn spoiled_providers() -> [(&'static str, Spoil); 8] {
+    [
         ("providers[\"p\"].jwks_source_specifier", |it| {
             of_provider(it).jwks_source_specifier = None
         }),
@@ -409,8 +418,13 @@ fn what_is_not_served_is_refused_by_name() {
         ("providers[\"p\"].subjects.match_pattern", |it| {
             of_provider(it).subjects = Some(StringMatcher::default())
         }),
-    ];
-    for (field, spoil) in spoiled {
+    ]
+}
+
+/// At the field that is told.
+#[test]
+fn what_is_not_served_is_refused_by_name() {
+    for (field, spoil) in spoiled_rules().into_iter().chain(spoiled_providers()) {
         let mut filter = filter(provider(), by_name("p"));
         decoded(&filter);
         spoil(&mut filter);
