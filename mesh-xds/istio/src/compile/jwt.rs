@@ -282,10 +282,19 @@ mod tests {
         assert!(decode(None, &mut sink).is_some_and(|it| it.rules.is_empty()));
     }
 
+    /// Rules with one mistake each, and what is told of it.
+    fn told<const N: usize>(rules: [(String, &str); N]) {
+        for (rule, told) in rules {
+            let (_, errors) = read(&format!("jwtRules: [ {rule} ]\n"));
+            let is_told = errors.iter().any(|error| error.starts_with(told));
+            assert!(is_told, "{rule}: {errors:?}");
+        }
+    }
+
     #[test]
-    fn what_is_wrong_is_told_with_its_place() {
+    fn keys_that_are_no_use_are_told_with_their_place() {
         let keys = format!("jwks: '{KEYS}'");
-        for (rule, told) in [
+        told([
             (
                 format!("{{ {keys} }}"),
                 "spec.jwtRules[0].issuer is missing",
@@ -326,6 +335,13 @@ mod tests {
                 "{ issuer: i, jwksUri: 'https://a:0/k' }".to_owned(),
                 "spec.jwtRules[0].jwksUri",
             ),
+        ]);
+    }
+
+    #[test]
+    fn other_faults_are_told_with_their_place() {
+        let keys = format!("jwks: '{KEYS}'");
+        told([
             (
                 format!("{{ issuer: i, {keys}, audiences: [''] }}"),
                 "spec.jwtRules[0].audiences holds an empty text",
@@ -346,13 +362,7 @@ mod tests {
                 format!("{{ issuer: i, {keys}, x: 1 }}"),
                 "unknown field \"x\" in spec.jwtRules[0]",
             ),
-        ] {
-            let (_, errors) = read(&format!("jwtRules: [ {rule} ]\n"));
-            assert!(
-                errors.iter().any(|error| error.starts_with(told)),
-                "{rule}: {errors:?}"
-            );
-        }
+        ]);
         let (_, errors) = read("targetRef: { kind: Gateway, name: g }\n");
         assert!(
             errors
