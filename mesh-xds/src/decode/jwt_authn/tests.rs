@@ -386,7 +386,7 @@ fn spoiled_providers() -> [(&'static str, Spoil); 8] {
         ("providers[\"p\"].local_jwks.filename", |it| {
             of_provider(it).jwks_source_specifier =
                 Some(JwksSourceSpecifier::LocalJwks(DataSource {
-                    specifier: Some(Specifier::Filename("/etc/keys".to_owned())),
+                    specifier: Some(Specifier::Filename("/etc/mesh".to_owned())),
                     watched_directory: None,
                 }));
         }),
