@@ -14,6 +14,7 @@ pub mod cow_map;
 pub mod explain;
 pub mod identity;
 pub mod istiod;
+pub mod jwt;
 pub mod lb;
 pub mod matcher;
 pub mod registry;

@@ -1,5 +1,7 @@
 //! The fuzz targets over their corpora; see the driver for how to fuzz.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use driver::Target;
 
 #[allow(unreachable_pub, reason = "the fuzz targets' library exports it")]
@@ -38,6 +40,32 @@ const TARGETS: &[Target] = &[
             ",",
         ],
     },
+    Target {
+        name: "jwt",
+        body: bodies::jwt,
+        broken: bodies::jwt_broken,
+        corpus: tokens,
+        pieces: &[
+            ".",
+            "..",
+            "=",
+            "==",
+            "-",
+            "_",
+            "+",
+            "/",
+            "%3D",
+            " ",
+            "A",
+            "eyJhbGciOiJFZERTQSJ9.",
+            "eyJhbGciOiJub25lIn0.",
+            "eyJhdWQiOiJhIiwiZXhwIjoxMDAwMDAwLCJpc3MiOiJpIn0.",
+            "{\"keys\":[",
+            "{\"kty\":\"RSA\",",
+            "\"use\":\"sig\"",
+            "]}",
+        ],
+    },
 ];
 
 fn paths() -> Vec<Vec<u8>> {
@@ -71,6 +99,40 @@ fn headers() -> Vec<Vec<u8>> {
         "\u{43}a",
     ];
     all.map(|text| text.as_bytes().to_vec()).into()
+}
+
+/// Tokens that are good, but for their spelling some of them; tokens that are not; and key sets.
+fn tokens() -> Vec<Vec<u8>> {
+    let encoded = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let token = |header: &str, claims: &str| {
+        let signature = URL_SAFE_NO_PAD.encode([0; 64]);
+        format!("{}.{}.{signature}", encoded(header), encoded(claims))
+    };
+    let (header, claims) = (
+        r#"{"alg":"EdDSA"}"#,
+        r#"{"aud":"a","exp":1000000,"iss":"i"}"#,
+    );
+    let good = token(header, claims);
+    let nested = format!(
+        r#"{{"aud":["a",""],"exp":1e9,"iss":"i","x":{}1{}}}"#,
+        "[".repeat(31),
+        "]".repeat(31)
+    );
+    let all = [
+        good.clone(),
+        format!("{good}=="),
+        format!("{good}."),
+        token(header, &nested),
+        token(header, r#"{"aud":"https://a/","exp":1000000.5,"iss":"i","nbf":0,"sub":"\u00e9\ud83d\ude00"}"#),
+        token(header, r#"{"aud":"a","exp":999999,"iss":"i"}"#),
+        token(header, r#"{"aud":"a","exp":1000000,"iss":"i","iss":"j"}"#),
+        token(r#"{"alg":"none"}"#, claims),
+        token(r#"{"alg":"EdDSA","crit":["exp"]}"#, claims),
+        "a.b.c".to_owned(),
+        "..".to_owned(),
+        r#"{"keys":[{"kty":"EC","crv":"P-256","x":"AQ","y":"AQ"},{"kty":"OKP"},{"kty":"RSA","n":"AQ","e":"AQAB"}]}"#.to_owned(),
+    ];
+    all.map(String::into_bytes).into()
 }
 
 #[test]

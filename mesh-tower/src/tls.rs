@@ -7,6 +7,7 @@ mod crypto;
 mod csr;
 mod error;
 mod files;
+mod jws;
 mod keys;
 mod link;
 mod moment;

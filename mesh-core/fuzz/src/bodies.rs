@@ -1,7 +1,13 @@
 //! The bodies of the fuzz targets: each holds for every input.
 
-use http::{HeaderMap, HeaderValue, Method, Uri};
-use mesh_core::matcher::{HeaderMatcher, HeaderTest, StringMatcher};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use mesh_core::authz::Value;
+use mesh_core::jwt::{
+    self, Alg, Audiences, Jwk, Jwks, Keys, Outcome, Provider, Requirement, Rule, Rules, check,
+};
+use mesh_core::matcher::{HeaderMatcher, HeaderTest, PathMatcher, StringMatcher};
 use mesh_core::request::{HeaderKey, PathNormalization, RequestView, normalized};
 
 /// Any path is normalised as by a reference that goes step by step, and a path of whole escapes only once.
@@ -233,5 +239,137 @@ fn holds(options: u8, pattern: &[u8], value: &[u8]) -> bool {
         4 => long >= part && value[long - part..] == pattern,
         5 => (0..=long).any(|at| value[at..].starts_with(&pattern)),
         _ => value == pattern,
+    }
+}
+
+/// The keys, the issuer, the audience and the time of the tokens below.
+const KEYS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const ISSUER: &str = "i";
+const AUDIENCE: &str = "a";
+const NOW: u64 = 1_000_000;
+
+/// Whatever a text is, as a token it is believed only in the one form that a token has, and for what it says: also where
+/// every signature is good.
+pub fn jwt(input: &[u8]) -> Result<(), String> {
+    jwt_by(input, |text| text)
+}
+
+/// The control: padding and dots around a token are passed over, as Envoy does.
+pub fn jwt_broken(input: &[u8]) -> Result<(), String> {
+    jwt_by(input, |text| text.trim_matches(['=', '.']))
+}
+
+/// Says yes or no to every signature.
+struct Always(bool);
+
+impl jwt::Verify for Always {
+    fn verify(&self, _: Alg, _: &Jwk, _: &[u8], _: &[u8]) -> bool {
+        self.0
+    }
+}
+
+fn jwt_by(input: &[u8], taken: fn(&str) -> &str) -> Result<(), String> {
+    // Keys may be anything, too.
+    let _ = Jwks::parse(input);
+    let text = String::from_utf8_lossy(input);
+    let Ok(value) = HeaderValue::from_str(taken(&text)) else {
+        return Ok(());
+    };
+    let rules = trusting()?;
+    let (method, uri) = (Method::GET, Uri::from_static("/"));
+    let headers = HeaderMap::from_iter([(HeaderName::from_static("x-token"), value)]);
+    let request = RequestView::of(&method, &uri, &headers);
+    let judged = |good| check(&rules, &request, NOW, &(), &Always(good));
+    if let Outcome::Verified(_) = judged(false) {
+        return Err(format!("{text:?} is believed without a signature"));
+    }
+    match judged(true) {
+        Outcome::Verified(verified) => believed(&text, &verified.metadata),
+        _ => Ok(()),
+    }
+}
+
+fn trusting() -> Result<Rules, String> {
+    let keys = Jwks::parse(KEYS.as_bytes()).map_err(|error| error.to_string())?;
+    let places = jwt::Places {
+        headers: Box::new([jwt::HeaderPlace {
+            name: HeaderName::from_static("x-token"),
+            prefix: Box::default(),
+        }]),
+        params: Box::default(),
+        cookies: Box::default(),
+    };
+    let provider = Arc::new(Provider {
+        name: "p".into(),
+        issuer: Some(ISSUER.into()),
+        audiences: Audiences::of([AUDIENCE]),
+        subjects: None,
+        expiration: jwt::Expiration::Required,
+        clock_skew: 0,
+        keys: Keys::Local(Arc::new(keys)),
+        places,
+        forward: true,
+        payload_header: None,
+        claim_to_headers: Box::default(),
+        payload_in_metadata: Some("p".into()),
+        header_in_metadata: Some("h".into()),
+        space_delimited_claims: Box::default(),
+    });
+    let rule = Rule {
+        path: PathMatcher::Prefix("/".into()),
+        headers: Box::default(),
+        query: Box::default(),
+        cookies: Box::default(),
+        requires: Requirement::Provider(provider.clone()),
+    };
+    Ok(Rules::new([provider], [rule], false, false))
+}
+
+/// What must hold for a token that is believed.
+fn believed(text: &str, metadata: &Value) -> Result<(), String> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let whole = |part: &&str| {
+        let index = |byte: u8| {
+            let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            alphabet.iter().position(|known| *known == byte)
+        };
+        let last = part.bytes().last().and_then(index);
+        let unused = [0, 64, 16, 4][part.len() % 4];
+        part.bytes().all(|byte| index(byte).is_some())
+            && last.is_some_and(|last| unused != 64 && (unused == 0 || last % unused == 0))
+    };
+    if parts.len() != 3 || !parts.iter().all(whole) || text.len() > jwt::LONGEST {
+        return Err(format!("{text:?} is believed, and is no token"));
+    }
+    let said = |object: &str, name: &str| match metadata {
+        Value::Object(all) => match all.get(object) {
+            Some(Value::Object(fields)) => fields.get(name).cloned(),
+            _ => None,
+        },
+        _ => None,
+    };
+    let is = |value: Option<Value>, wanted: &str| matches!(value, Some(Value::Text(text)) if text.trim_end_matches('/').ends_with(wanted));
+    let audience = match said("p", "aud") {
+        Some(Value::List(all)) => all
+            .into_vec()
+            .into_iter()
+            .any(|one| is(Some(one), AUDIENCE)),
+        one => is(one, AUDIENCE),
+    };
+    let ends = matches!(said("p", "exp"), Some(Value::Number(end)) if end >= NOW as f64);
+    let signed = matches!(said("h", "alg"), Some(Value::Text(alg)) if *alg == *"EdDSA");
+    if !is(said("p", "iss"), ISSUER) || !audience || !ends || !signed {
+        return Err(format!("{text:?} is believed, and says {metadata:?}"));
+    }
+    depth(metadata, jwt::DEEPEST + 1)
+}
+
+fn depth(value: &Value, levels: usize) -> Result<(), String> {
+    let below = levels.checked_sub(1).ok_or("too deep");
+    match value {
+        Value::List(all) => all.iter().try_for_each(|one| depth(one, below?)),
+        Value::Object(all) => all.values().try_for_each(|one| depth(one, below?)),
+        _ => Ok(()),
     }
 }

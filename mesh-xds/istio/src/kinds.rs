@@ -13,6 +13,11 @@ pub(crate) mod load_balancer;
 pub(crate) mod locality;
 pub(crate) mod mesh_config;
 pub(crate) mod peer_authentication;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the listeners of servers do not hold it yet")
+)]
+pub(crate) mod request_authentication;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
 pub(crate) mod tls_settings;

@@ -20,19 +20,37 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3 as pb;
-use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
-use mesh_core::matcher::Substitution;
-use mesh_core::route::{Domain, Fault, VirtualHost};
+use envoy_types::pb::envoy::r#type::matcher::v3::{
+    RegexMatchAndSubstitute, StringMatcher as PbString,
+};
+use mesh_core::matcher::{StringMatcher, Substitution};
+use mesh_core::route::{Domain, Fault, RouteMatch, VirtualHost};
 use prost::Message;
 
 use super::{Faults, Invalid, message};
 use clusters::Clusters;
 use headers::Changes;
 use ignored::Ignored;
+use matches::Matched;
 pub(crate) use timeout::Timing;
 
 /// `max_direct_response_body_size_bytes` when it is not set.
 const LARGEST_BODY: usize = 4096;
+
+/// A match that is not a route's. All of it can be looked at, and it does not hang on chance.
+pub(super) fn whole_match(wire: &pb::RouteMatch) -> Result<RouteMatch, Invalid> {
+    let unserved = |field| Invalid::new(field, "is not served here");
+    match matches::decode(wire)? {
+        Matched::By(matched) if matched.fraction.is_none() => Ok(matched),
+        Matched::By(_) => Err(unserved("runtime_fraction")),
+        Matched::Unknowable(what) => Err(unserved(what)),
+    }
+}
+
+/// `envoy.type.matcher.v3.StringMatcher`
+pub(super) fn text(wire: &PbString) -> Result<StringMatcher, Invalid> {
+    header_matcher::string(wire)
+}
 
 /// A route configuration, host by host.
 #[derive(Debug, Clone)]
