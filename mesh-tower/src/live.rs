@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::pool::{EndpointPool, Pools};
 use crate::random::SplitMix;
+use crate::security::Permits;
 use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
 
@@ -117,8 +118,13 @@ impl LiveCluster {
             },
             ..model
         };
-        let (mut none, mut rng) = (Pools::default(), SplitMix::default());
-        Self::new(&Arc::new(model), None, &mut none, errors, edges, &mut rng)
+        Self {
+            endpoints: Box::default(),
+            edge: edges.to(&service_of(&model), None),
+            model: Arc::new(model),
+            cursor: Arc::new(Cursor::starting_at(0)),
+            cells: Arc::new(Cells::with_errors(Arc::clone(errors))),
+        }
     }
 }
 
@@ -133,13 +139,16 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(errors: Arc<Errors>, edges: Arc<Edges>) -> Self {
+    pub(crate) fn new(errors: Arc<Errors>, edges: Arc<Edges>, permits: Permits) -> Self {
         Self {
             errors,
             edges,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
-            used: Mutex::default(),
+            used: Mutex::new(Used {
+                clusters: WeakMap::default(),
+                pools: Pools::new(permits),
+            }),
         }
     }
 
@@ -279,7 +288,7 @@ impl Live {
 }
 
 /// What is found again by name, while anybody uses it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Used {
     /// The newest version of each.
     clusters: WeakMap<Arc<str>, LiveCluster>,

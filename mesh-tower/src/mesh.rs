@@ -65,11 +65,9 @@ pub(crate) struct Shared {
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
     pub(crate) outside: Outside,
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) security: Security,
     /// Our certificate, and whom we believe.
     #[cfg(feature = "tls")]
-    #[allow(dead_code, reason = "listeners take it next")]
     pub(crate) store: Arc<tls::Store>,
     pub(crate) admin: Option<Admin>,
 }

@@ -21,6 +21,7 @@ mod named;
 mod outside;
 mod proof;
 mod provider;
+mod registry;
 mod server;
 mod store;
 #[cfg(test)]
@@ -29,13 +30,17 @@ mod thread;
 mod trust;
 mod verify;
 
+pub(crate) use client::Client;
 #[cfg(feature = "csr")]
 pub use csr::Csr;
+pub(crate) use error::TlsError;
 pub use files::Files;
 pub use keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
 pub(crate) use link::{Believed, Link};
 pub use outside::CryptoProvider;
 pub(crate) use outside::{Outbound, Settings, Stream};
 pub use provider::{CertificateProvider, Certificates, Feeding};
+#[allow(unused_imports, reason = "listeners take it next")]
+pub(crate) use registry::{Kept, Side};
 pub use store::Rejected;
 pub(crate) use store::Store;

@@ -6,9 +6,18 @@ pub(crate) mod cluster;
 mod duration;
 pub(crate) mod endpoints;
 mod faults;
+mod http_filter;
 mod ignored;
+pub(crate) mod inbound;
 pub(crate) mod listener;
+mod matcher;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the listeners of servers are not decoded yet")
+)]
+mod rbac;
 pub(crate) mod route;
+mod tls;
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ use super::Stream;
 use super::error::TlsError;
 use super::moment::{Lacking, Moment, Sources, versions};
 use super::proof::Proof;
+use super::registry::{Kept, Side};
 use super::store::Store;
 use super::trust::Role;
 use super::verify::{Judge, Refused, Servers};
@@ -113,6 +114,22 @@ impl Client {
             )),
             _ => Ok((stream, proof)),
         }
+    }
+
+    /// Whose terms they are.
+    pub(super) const fn who(&self) -> &Arc<str> {
+        &self.who
+    }
+
+    /// [`Self::connect`], and the connection is looked after.
+    pub(crate) async fn keep(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        protocol: Protocol,
+    ) -> Result<(Stream, Kept), TlsError> {
+        let (stream, proof) = self.connect(tcp, protocol).await?;
+        let side = Side::Client(Arc::clone(self));
+        Ok((stream, self.sources.store.keep(side, proof)))
     }
 
     /// Whether a connection of before would still come about.

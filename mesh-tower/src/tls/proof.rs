@@ -20,7 +20,6 @@ use super::verify::{Judge, Refused};
 pub(crate) struct Proof {
     peer: Peer,
     chain: Box<[CertificateDer<'static>]>,
-    /// By which generation of what is believed it was judged.
     generation: u64,
     /// When the first certificate of the chain ends, in seconds since 1970.
     until: u64,
@@ -84,10 +83,19 @@ impl Proof {
         self.protocol
     }
 
-    /// Whether it may have become wrong: others are believed now than when it was judged, or a certificate has ended.
-    pub(super) fn is_stale(&self, believed: u64, now: UnixTime) -> bool {
-        let judged = matches!(self.peer, Peer::Proven(_));
-        judged && (self.generation != believed || now.as_secs() > self.until)
+    /// Whether anybody was judged.
+    pub(super) const fn is_proven(&self) -> bool {
+        matches!(self.peer, Peer::Proven(_))
+    }
+
+    /// By which generation of what is believed it was judged.
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a certificate of it is valid no longer.
+    pub(super) const fn has_ended(&self, now: UnixTime) -> bool {
+        now.as_secs() > self.until
     }
 
     /// Judges the kept chain once more.

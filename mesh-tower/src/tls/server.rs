@@ -178,6 +178,11 @@ impl Server {
         Ok((stream, proof))
     }
 
+    /// Whose terms they are.
+    pub(super) const fn who(&self) -> &Arc<str> {
+        &self.who
+    }
+
     /// Whether a connection of before would still come about.
     pub(crate) fn still_takes(&self, proof: &Proof) -> Result<(), Refused> {
         if self.rule.is_none() {

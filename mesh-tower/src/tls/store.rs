@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -21,9 +21,13 @@ use super::keys::{KeyFault, Material};
 use super::named::{Held, Shown};
 use super::outside::Settings;
 use super::provider::{CertificateProvider, Certificates};
+use super::registry::Registry;
 use super::thread::Thread;
 use super::trust::{Role, Trust, reason};
 use crate::weak_map::WeakMap;
+
+/// What part of its life a certificate has left when it should have been renewed: Istio's agent does so at the half.
+const LATE: u64 = 4;
 
 /// All that was taken at one moment.
 pub(crate) struct Own {
@@ -32,7 +36,7 @@ pub(crate) struct Own {
     /// Our own certificate.
     pub(crate) certificate: PeerCertificate,
     /// From when it holds, in seconds since 1970.
-    pub(crate) not_before: u64,
+    not_before: u64,
     /// Who we are.
     pub(super) id: SpiffeId,
     /// Our own trust domain, as the certificate has it.
@@ -57,8 +61,11 @@ pub(crate) struct Store {
     /// Counts what is believed: a connection that was judged by less is judged again.
     believed: watch::Sender<u64>,
     named: Mutex<Named>,
+    pub(super) registry: Registry,
     /// Whether there is a provider.
     fed: AtomicBool,
+    /// The generation whose end was warned of.
+    warned: AtomicU64,
 }
 
 /// What the configuration names by its files, while a connection's terms use it.
@@ -100,6 +107,14 @@ enum Fault {
     Other(SpiffeId, SpiffeId),
 }
 
+impl Own {
+    /// How many seconds it holds in all, and from now on.
+    fn life_and_left(&self, now: u64) -> (u64, u64) {
+        let end = self.certificate.not_after;
+        (end.saturating_sub(self.not_before), end.saturating_sub(now))
+    }
+}
+
 impl Store {
     /// As a builder has it.
     pub(crate) fn of(settings: &Settings) -> Self {
@@ -123,7 +138,9 @@ impl Store {
             changes: watch::Sender::new(0),
             believed: watch::Sender::new(0),
             named: Mutex::default(),
+            registry: Registry::default(),
             fed: AtomicBool::new(false),
+            warned: AtomicU64::new(0),
         }
     }
 
@@ -233,6 +250,46 @@ impl Store {
     /// Which generation of authorities is believed.
     pub(super) fn believed(&self) -> u64 {
         *self.believed.borrow()
+    }
+
+    /// Tells when that changes.
+    pub(super) fn believing(&self) -> watch::Receiver<u64> {
+        self.believed.subscribe()
+    }
+
+    /// Looks at all files that connections are judged by.
+    pub(super) async fn look_at_files(&self) {
+        let held: Vec<_> = self.named(|named| named.roots.values().collect());
+        for held in held {
+            held.look(self).await;
+        }
+    }
+
+    /// Warns when little is left of our certificate: its provider should have given the next one by now.
+    pub(super) fn warn_of_the_end(&self) {
+        let (Some(own), Some(now)) = (self.own(), self.now()) else {
+            return;
+        };
+        let (life, left) = own.life_and_left(now.as_secs());
+        if left < life / LATE && self.warned.swap(own.generation, Relaxed) != own.generation {
+            let reason = self.refusal();
+            let reason = reason
+                .as_ref()
+                .map_or("no other was offered", |it| it.as_str());
+            tracing::warn!(whence = %own.whence, left, reason, "the workload's certificate ends soon, in that many seconds, and is not renewed");
+        }
+    }
+
+    /// How many seconds our certificate holds yet, less than none when it has ended; none without one.
+    pub(crate) fn seconds_left(&self) -> Option<i64> {
+        let end = i64::try_from(self.own()?.certificate.not_after).ok()?;
+        let now = i64::try_from(self.now()?.as_secs()).ok()?;
+        Some(end.saturating_sub(now))
+    }
+
+    /// Whether certificates are provided.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.fed.load(Relaxed)
     }
 
     /// Other authorities are believed from now on.

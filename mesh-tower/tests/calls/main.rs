@@ -24,6 +24,8 @@ mod hostile;
 mod joined;
 #[cfg(feature = "tls")]
 mod link;
+#[cfg(feature = "tls")]
+mod mtls;
 mod one_call;
 mod places;
 mod repeat;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use mesh_core::snapshot::{Missing, TableKey};
 
 use super::Assembler;
+use super::inbound::Inbounds;
 use super::listeners::Stated;
 use crate::decode::listener::ListenerResource;
 use crate::decode::route::{RouteResource, Timing};
+use crate::decode::{Invalid, inbound};
 use crate::dialect::Dialect;
 use crate::resource::ResourceType;
 
@@ -26,6 +28,7 @@ impl Assembler {
                 Some(Arc::new(names.collect()))
             }
             (ResourceType::Listener, Some(listeners)) => Some(listeners.listener_names()),
+            (ResourceType::Listener, None) if self.inbound.is_some() => None,
             (ResourceType::Listener, None) => Some(Arc::default()),
         }
     }
@@ -54,7 +57,10 @@ impl Assembler {
                 table.is_ok_and(|table| self.is_table_answered(table))
             }
             (ResourceType::Listener, Some(listeners)) => listeners.is_listener_answered(name),
-            (ResourceType::Listener, None) => true,
+            (ResourceType::Listener, None) => {
+                let inbound = self.inbound.as_ref();
+                inbound.is_none_or(Inbounds::is_answered)
+            }
         }
     }
 
@@ -121,9 +127,59 @@ impl Assembler {
                     self.endpoints_absent(Arc::clone(name));
                 }
             }
-            (ResourceType::Listener, None) => {}
+            // What it is that is missing is told by what there is.
+            (ResourceType::Listener, None) => {
+                if let Some(inbound) = &mut self.inbound {
+                    inbound.answered();
+                }
+            }
         }
         self.compose();
+    }
+
+    /// Records that a listener was sent and cannot be used. One that is there stays.
+    pub(crate) fn listener_refused(&mut self, name: &Arc<str>, fault: Arc<str>) {
+        match (&self.listeners, &mut self.inbound) {
+            (None, Some(inbound)) => inbound.refuse(name, fault),
+            _ => self.missing(ResourceType::Listener, name, Missing::NotReceived(fault)),
+        }
+    }
+
+    /// Of listeners of servers something has been said.
+    pub(crate) fn inbound_answered(&mut self) {
+        if let Some(inbound) = &mut self.inbound {
+            inbound.answered();
+        }
+    }
+
+    /// Takes a listener of the dialect of sidecars, if it is one of a server and servers have asked.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(crate) fn set_inbound(
+        &mut self,
+        name: &Arc<str>,
+        version: &Arc<str>,
+        bytes: Vec<u8>,
+    ) -> Result<(), Invalid> {
+        let (None, Some(all)) = (&self.listeners, &mut self.inbound) else {
+            return Ok(());
+        };
+        if !inbound::is_inbound(&bytes)? {
+            all.remove(name);
+        } else if !all.is_same(name, &bytes) {
+            let listener = inbound::decode(&bytes, version)?;
+            all.set(name, listener, bytes);
+        }
+        Ok(())
+    }
+
+    /// The name whose coming is waited for where a type is asked for without names.
+    pub(crate) fn awaited(&self, resource_type: ResourceType) -> Option<Names> {
+        let waits = resource_type == ResourceType::Listener
+            && self.listeners.is_none()
+            && self.inbound.is_some();
+        waits.then(|| Arc::new([inbound::VIRTUAL.into()].into()))
     }
 
     /// Whether a resource of these types is there.
@@ -134,13 +190,19 @@ impl Assembler {
             (ResourceType::Route, Some(listeners)) => listeners.has_route(name),
             (ResourceType::Route, None) => name.parse().is_ok_and(|table| self.has_table(table)),
             (ResourceType::Listener, Some(listeners)) => listeners.has_listener(name),
-            (ResourceType::Listener, None) => false,
+            (ResourceType::Listener, None) => {
+                let inbound = self.inbound.as_ref();
+                inbound.is_some_and(|inbound| inbound.has(name))
+            }
         }
     }
 
     /// The control plane has said all that there is: the listeners that were there and of which it says nothing do not
     /// exist any more. Those that have not come yet are waited for, as it may not have read the request for them.
     pub(crate) fn only_listeners(&mut self, is_told: impl Fn(&Arc<str>) -> bool) {
+        if let (None, Some(inbound)) = (&self.listeners, &mut self.inbound) {
+            return inbound.retain(is_told);
+        }
         let had = self.cached_by_name(ResourceType::Listener);
         let gone = had.into_iter().flatten().filter(|name| !is_told(name));
         gone.for_each(|name| self.listener_gone(&name));
@@ -149,6 +211,7 @@ impl Assembler {
     /// The control plane has taken a listener away, or says that there is none.
     pub(crate) fn listener_gone(&mut self, name: &Arc<str>) {
         let Some(listeners) = &mut self.listeners else {
+            self.inbound.iter_mut().for_each(|all| all.remove(name));
             return;
         };
         let what = match listeners.has_listener(name) {

@@ -7,7 +7,6 @@ mod fault;
 mod fraction;
 mod grpc;
 mod hash;
-mod header_matcher;
 mod headers;
 mod ignored;
 mod matches;

@@ -137,6 +137,15 @@ pub(super) fn their_server(
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown.certified())))
 }
 
+/// A server that shows this, and asks for nobody.
+pub(super) fn their_anonymous_server(shown: &Leaf) -> ServerConfig {
+    ServerConfig::builder_with_provider(crypto().provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown.certified())))
+}
+
 /// A client that shows this, or nothing, and takes every server.
 pub(super) fn their_client(
     shown: Option<&Leaf>,
