@@ -16,6 +16,7 @@ use crate::tls;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Link {
     /// The file of the authorities.
+    #[cfg(feature = "tls")]
     ca: Option<PathBuf>,
     name: Option<String>,
     token: Option<PathBuf>,
