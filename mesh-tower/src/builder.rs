@@ -12,9 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mesh_core::request::PathNormalization;
 use mesh_core::server::Inbound as Entry;
 use mesh_core::snapshot::TableKey;
-use mesh_xds::ads::{Status, Variant};
+use mesh_xds::ads::{Control, Status, Variant};
+use mesh_xds::csds::Csds;
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
-use mesh_xds::{Dialect, Node};
+use mesh_xds::{Dialect, Node, Wanted};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
@@ -304,15 +305,23 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
-        let (wanted, asked) = mpsc::unbounded_channel();
-        let (status_sender, status) = watch::channel(Status::default());
-        let (csds, questions) = mesh_xds::csds::channel();
-        let is_direct = matches!(self.rules, Rules::Direct);
-        let source = self.rules.source(&self.fallback, self.variant)?;
+        let (control, wanted, status, csds) = self.control();
+        let (is_direct, normalization) = match self.rules {
+            Rules::Direct => (true, PathNormalization::None),
+            _ => (false, self.normalization),
+        };
+        #[cfg(feature = "tls")]
+        let store = Arc::new(tls::Store::of(&self.outside.tls));
+        let source = self.source(
+            #[cfg(feature = "tls")]
+            &store,
+        )?;
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
-        let store = store(&self.outside.tls, self.certificates.as_ref())?;
+        if let Some(provider) = &self.certificates {
+            store.feed(provider.get()).map_err(StartError::Thread)?;
+        }
         let door = Arc::new(Door::new(
             inbound(source.is_some(), is_direct, dialect),
             self.security,
@@ -331,21 +340,9 @@ impl Builder {
             permits,
         );
         let live = Arc::new(live);
-        #[cfg(feature = "tls")]
-        let tls = (&store, self.certificates.is_some());
-        #[cfg(not(feature = "tls"))]
-        let tls = std::marker::PhantomData;
-        let through = |source| self.link.through(source, self.security, &tls);
-        let source = source.map(through).transpose()?;
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
-            let control = mesh_xds::ads::Control {
-                wanted: asked,
-                status: status_sender,
-                lookups: Lookups::new(self.outside.resolver.clone()),
-                csds: questions,
-            };
             control::spawn(source, node, control, Arc::clone(&live), seed)
                 .map_err(StartError::Thread)?;
         }
@@ -368,24 +365,35 @@ impl Builder {
             declared: self.declared,
             dialect,
             channels: Default::default(),
-            normalization: match is_direct {
-                true => PathNormalization::None,
-                false => self.normalization,
-            },
+            normalization,
             is_direct,
             security: self.security,
             #[cfg(feature = "tls")]
             store,
             admin,
         };
-        for table in &shared.declared {
-            shared.want(*table);
-        }
-        let shared = Arc::new(shared);
-        if let Some(admin) = &shared.admin {
-            admin.start(&shared).map_err(StartError::Thread)?;
-        }
-        Ok(Mesh { shared })
+        started(shared)
+    }
+
+    /// What the control thread holds, and the other ends of it.
+    fn control(
+        &self,
+    ) -> (
+        Control,
+        mpsc::UnboundedSender<Wanted>,
+        watch::Receiver<Status>,
+        Csds,
+    ) {
+        let (wants, wanted) = mpsc::unbounded_channel();
+        let (tell, status) = watch::channel(Status::default());
+        let (questioner, csds) = mesh_xds::csds::channel();
+        let control = Control {
+            wanted,
+            status: tell,
+            lookups: Lookups::new(self.outside.resolver.clone()),
+            csds,
+        };
+        (control, wants, status, questioner)
     }
 
     /// Who the mesh says that it is, in the dialect that it will speak.
@@ -432,18 +440,16 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
     Entry::Open(nobody.into())
 }
 
-/// What TLS is made of, fed by the provider.
-#[cfg(feature = "tls")]
-fn store(
-    settings: &tls::Settings,
-    provider: Option<&Provider>,
-) -> Result<Arc<tls::Store>, StartError> {
-    let store = Arc::new(tls::Store::of(settings));
-    if let Some(provider) = provider {
-        let fed = store.feed(provider.get());
-        fed.map_err(StartError::Thread)?;
+/// What was declared is asked for, and the admin port answers.
+fn started(shared: Shared) -> Result<Mesh, StartError> {
+    for table in &shared.declared {
+        shared.want(*table);
     }
-    Ok(store)
+    let shared = Arc::new(shared);
+    if let Some(admin) = &shared.admin {
+        admin.start(&shared).map_err(StartError::Thread)?;
+    }
+    Ok(Mesh { shared })
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

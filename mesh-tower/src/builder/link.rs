@@ -16,6 +16,7 @@ use crate::tls;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Link {
     /// The file of the authorities.
+    #[cfg(feature = "tls")]
     ca: Option<PathBuf>,
     name: Option<String>,
     token: Option<PathBuf>,
@@ -56,24 +57,28 @@ impl Builder {
     }
 }
 
-/// What TLS to a control plane is made of.
-#[cfg(feature = "tls")]
-pub(super) type Tls<'a> = (&'a Arc<tls::Store>, bool);
-#[cfg(not(feature = "tls"))]
-pub(super) type Tls<'a> = std::marker::PhantomData<&'a ()>;
+impl Builder {
+    /// Where the rules come from; control planes are reached as the builder says.
+    pub(super) fn source(
+        &self,
+        #[cfg(feature = "tls")] store: &Arc<tls::Store>,
+    ) -> Result<Option<Source>, StartError> {
+        let source = self.rules.clone().source(&self.fallback, self.variant)?;
+        let through = |server: Server| {
+            let server = self.link.to(server, self.security)?;
+            #[cfg(feature = "tls")]
+            return self
+                .link
+                .secured(server, store, self.certificates.is_some());
+            #[cfg(not(feature = "tls"))]
+            return Link::without_tls(server);
+        };
+        source.map(|source| source.through(through)).transpose()
+    }
+}
 
 impl Link {
-    /// The source whose control planes are reached as the builder says, or why they cannot be.
-    pub(super) fn through(
-        &self,
-        source: Source,
-        security: Security,
-        tls: &Tls<'_>,
-    ) -> Result<Source, StartError> {
-        source.through(|server| self.to(server, security, tls))
-    }
-
-    fn to(&self, server: Server, security: Security, tls: &Tls<'_>) -> Result<Server, StartError> {
+    fn to(&self, server: Server, security: Security) -> Result<Server, StartError> {
         if security == Security::Required && server.is_plaintext() {
             return Err(StartError::PlaintextControlPlane(server.uri().to_string()));
         }
@@ -81,21 +86,25 @@ impl Link {
             Some(file) => server.with_token_file(file)?,
             None => server,
         };
-        let server = match &self.name {
+        Ok(match &self.name {
             Some(name) => server.with_server_name(name),
             None => server,
-        };
-        self.secured(server, tls)
+        })
     }
 
     #[cfg(feature = "tls")]
-    fn secured(&self, server: Server, (store, is_fed): &Tls<'_>) -> Result<Server, StartError> {
+    fn secured(
+        &self,
+        server: Server,
+        store: &Arc<tls::Store>,
+        is_fed: bool,
+    ) -> Result<Server, StartError> {
         let Some(terms) = server.terms() else {
             return Ok(server);
         };
         let believed = match &self.ca {
             Some(file) => tls::Believed::File(file),
-            None if *is_fed => tls::Believed::Workload,
+            None if is_fed => tls::Believed::Workload,
             None => tls::Believed::System,
         };
         let link = tls::Link::new(terms, believed, store);
@@ -104,7 +113,7 @@ impl Link {
     }
 
     #[cfg(not(feature = "tls"))]
-    fn secured(&self, server: Server, _: &Tls<'_>) -> Result<Server, StartError> {
+    fn without_tls(server: Server) -> Result<Server, StartError> {
         match server.terms() {
             Some(_) => Err(StartError::ControlPlaneTls(format!(
                 "the control plane {} is reached over TLS, and this program was built without the feature `tls` of mesh-tower; build it with it",

@@ -124,14 +124,14 @@ async fn a_mesh_is_configured_over_tls_and_its_token_arrives() {
     assert!(!format!("{mesh:?}").contains("first"));
 }
 
-#[tokio::test]
-async fn the_token_is_sent_only_after_the_server_is_verified() {
-    let (authority, stranger) = (Authority::new(), Authority::called("a stranger"));
+/// Servers that must not get the token: what is wrong, what they show, and what is told.
+fn bad(authority: &Authority) -> [(&'static str, Leaf, &'static str); 6] {
+    let stranger = Authority::called("a stranger");
     let usage = |usages: &[ExtendedKeyUsagePurpose]| {
         let usages = usages.to_vec();
         authority.issue(&server(|params| params.extended_key_usages = usages))
     };
-    let rows: [(&str, Leaf, &str); 6] = [
+    [
         (
             "of another root",
             stranger.issue(&server(|_| {})),
@@ -170,9 +170,14 @@ async fn the_token_is_sent_only_after_the_server_is_verified() {
             Leaf::self_signed(&server(|_| {})),
             "its chain leads to none of them",
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn the_token_is_sent_only_after_the_server_is_verified() {
+    let authority = Authority::new();
     let pod = Pod::new(&authority);
-    for (what, leaf, reason) in rows {
+    for (what, leaf, reason) in bad(&authority) {
         let plane = plane(shows(&leaf, None), Resources::default()).await;
         let mesh = pod.builder(&plane).build().unwrap();
         let error = refused(&mesh, &plane).await;

@@ -49,7 +49,7 @@ pub(super) fn whole_match(wire: &pb::RouteMatch) -> Result<RouteMatch, Invalid> 
 
 /// `envoy.type.matcher.v3.StringMatcher`
 pub(super) fn text(wire: &PbString) -> Result<StringMatcher, Invalid> {
-    header_matcher::string(wire)
+    super::matcher::string(wire)
 }
 
 /// A route configuration, host by host.
