@@ -43,6 +43,13 @@ pub(super) enum Began {
     Tls(Box<Secured>),
 }
 
+/// What a client offered before its terms were chosen.
+#[cfg(feature = "tls")]
+pub(super) struct Offered {
+    pub(super) alpn: Box<[Box<[u8]>]>,
+    pub(super) sni: Option<Box<str>>,
+}
+
 /// What a handshake has shown.
 #[cfg(feature = "tls")]
 pub(super) struct Secured {
@@ -231,7 +238,7 @@ impl Connection {
 #[cfg(feature = "tls")]
 impl Secured {
     pub(super) fn new(
-        hello: (Box<[Box<[u8]>]>, Option<Box<str>>),
+        Offered { alpn, sni }: Offered,
         terms: Arc<mesh_core::tls::ServerTls>,
         (server, proof): (Arc<Server>, Proof),
         door: &Door,
@@ -240,7 +247,6 @@ impl Secured {
         let by = own.as_ref().and_then(|own| own.certificate.spiffe.as_ref());
         let certificate = proof.peer().certificate();
         let xfcc = certificate.and_then(|it| xfcc::element(by, it));
-        let (alpn, sni) = hello;
         Self {
             alpn,
             // As Envoy's inspector hands it on.

@@ -77,6 +77,10 @@ struct Open {
 }
 
 /// What a listener hears of.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and a box would cost each connection an allocation"
+)]
 enum Event {
     Draining,
     Opened(MeshStream),

@@ -117,7 +117,7 @@ fn chosen<'a>(ways: &'a Ways, local: SocketAddr, opening: &Opening<'_>) -> Optio
 mod secured {
     use super::*;
     use crate::security::Security;
-    use crate::server::connection::Secured;
+    use crate::server::connection::{Offered, Secured};
     use crate::tls::{Arrived, Hello, arrival};
 
     impl Accepted {
@@ -166,7 +166,10 @@ mod secured {
                 ));
             }
         };
-        let offered = (hello.alpn().into(), hello.sni().map(Into::into));
+        let offered = Offered {
+            alpn: hello.alpn().into(),
+            sni: hello.sni().map(Into::into),
+        };
         let server = ways.server(terms, &door.store)?;
         let (stream, proof) = server.accept(hello).await?;
         let secured = Secured::new(offered, Arc::clone(terms), (server, proof), door);

@@ -25,20 +25,20 @@ impl Refusal {
     /// By a policy, if one was met, or for want of one that allows it.
     pub(super) fn policy(name: Option<&str>) -> Self {
         let name = name.unwrap_or("none");
-        Self::denied(format!("rbac_access_denied_matched_policy[{name}]"))
+        Self::denied(&format!("rbac_access_denied_matched_policy[{name}]"))
     }
 
     /// By a filter that is demanded and not served.
     pub(super) fn filter(reason: &str) -> Self {
-        Self::denied(format!("filter_not_served[{reason}]"))
+        Self::denied(&format!("filter_not_served[{reason}]"))
     }
 
-    fn denied(details: String) -> Self {
+    fn denied(details: &str) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
             code: Code::PermissionDenied,
             text: ACCESS_DENIED,
-            details: one_word(&details),
+            details: one_word(details),
         }
     }
 
