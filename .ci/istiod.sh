@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The differential test of many folders under a real istiod, Bookinfo's tour under one that reads the same folder, then
-# calls in gRPC's dialect of it.
+# calls in gRPC's dialect of it, and over its TLS port with a certificate by its authority.
 #
 #   istiod.sh [FILE]   FILE gets the outcome in one line
 #
@@ -50,7 +50,7 @@ note "FAILED (the differential test against $name)"
 cargo build -p oracle -p differential # as the stage `oracle` has built them
 "${limit[@]}" "$TARGET/debug/differential"
 # The control: what is made wrong must be seen.
-"${limit[@]}" "$TARGET/debug/differential" --control --cases weights,bookinfo
+"${limit[@]}" "$TARGET/debug/differential" --control --cases weights,bookinfo,authz-mesh
 
 note "FAILED (before the tour)"
 cargo build --release -p bookinfo-rs
@@ -62,6 +62,6 @@ tour=("$TARGET/release/bookinfo" tour --control-plane "http://$address" --config
 [ -z "$OUTCOME" ] || tour+=(--json "$(dirname "$OUTCOME")/tour-istiod.json")
 note "FAILED (the tour under $name)"
 "${limit[@]}" "${tour[@]}"
-note "FAILED (gRPC's dialect under $name)"
-"${limit[@]}" cargo test --workspace --test calls -- --ignored dialect::
+note "FAILED (gRPC's dialect, and TLS, under $name)"
+"${limit[@]}" cargo test --workspace --test calls -- --ignored dialect:: csr::
 say "passed (the differential test, the tour and gRPC's dialect under $name)"

@@ -4,15 +4,18 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use mesh_control_plane::ControlPlane;
+use mesh_control_plane::ca::LONGEST_TTL;
 use mesh_tower::Mesh;
 use tracing_subscriber::EnvFilter;
 
 use crate::ingress::{self, IngressError, Proxy};
+use crate::launch::certificates::SHORTEST;
 use crate::launch::folder::{self, FolderError};
-use crate::launch::{Demo, LaunchError, Options};
+use crate::launch::{Demo, LaunchError, Mtls, Options};
 use crate::process::{self, announce, say, warn};
 use crate::service::settings::{Settings, SettingsError};
 use crate::tour::{self, Task, TourError};
@@ -39,13 +42,41 @@ struct Launch {
     /// Port of the ingress on 127.0.0.1; 0 lets the system choose.
     #[arg(long, value_name = "N", default_value_t = 0)]
     port: u16,
-    /// A control plane that runs already and reads --config, as host:port or http://host:port. Only workloads.yaml and
-    /// a tour's bookinfo-tour.yaml are written there, and removed.
+    /// A control plane that runs already and reads --config, as host:port or http://host:port. Only workloads.yaml,
+    /// bookinfo-mtls.yaml and a tour's bookinfo-tour.yaml are written there, and removed.
     #[arg(long, value_name = "URI")]
     control_plane: Option<String>,
     /// Red stars (reviews v3) are asked for by gRPC; a tour does so for its task grpc-ratings.
     #[arg(long)]
     grpc_ratings: bool,
+    /// How calls between services are secured.
+    #[arg(long, value_enum, default_value_t)]
+    mtls: Mtls,
+    /// How long a workload's certificate is valid, as 10s, 5m or 24h; at half of it the next one is there. At most 90 days.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cert_ttl)]
+    cert_ttl: Duration,
+}
+
+/// A life that a certificate can have.
+fn cert_ttl(text: &str) -> Result<Duration, String> {
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => return Err("write a number with s, m or h behind it".to_owned()),
+    };
+    let number = &text[..text.len() - 1];
+    let number: u32 = number
+        .parse()
+        .map_err(|error| format!("{number:?}: {error}"))?;
+    let ttl = Duration::from_secs(u64::from(number) * unit);
+    match ttl {
+        ttl if ttl < SHORTEST => Err(format!(
+            "workloads look for a new certificate each second: the shortest is {SHORTEST:?}"
+        )),
+        ttl if ttl > LONGEST_TTL => Err("the longest is 2160h".to_owned()),
+        ttl => Ok(ttl),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +102,9 @@ enum Command {
         /// Where to listen.
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
         listen: SocketAddr,
+        /// Services have certificates: rules about mutual TLS are in force.
+        #[arg(long)]
+        certificates: bool,
         #[command(flatten)]
         life: Life,
     },
@@ -183,8 +217,9 @@ pub async fn run() -> Result<ExitCode, CliError> {
         Some(Command::ControlPlane {
             config,
             listen,
+            certificates,
             life,
-        }) => control_plane(config, listen, &life).await,
+        }) => control_plane(config, listen, certificates, &life).await,
         Some(Command::Ingress {
             port,
             gateway_port,
@@ -227,6 +262,8 @@ impl From<Launch> for Options {
             port: launch.port,
             control_plane: launch.control_plane,
             grpc_ratings: launch.grpc_ratings,
+            mtls: launch.mtls,
+            cert_ttl: launch.cert_ttl,
             tour: false,
         }
     }
@@ -253,10 +290,12 @@ async fn service(
 async fn control_plane(
     config: PathBuf,
     listen: SocketAddr,
+    certificates: bool,
     life: &Life,
 ) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
-    let mut control_plane = ControlPlane::start(&config, listen).await?;
+    let options = mesh_control_plane::Options::default().certificates(certificates);
+    let mut control_plane = ControlPlane::start_with(&config, listen, options).await?;
     announce(control_plane.local_addr())?;
     tokio::select! {
         ended = control_plane.run() => ended?,
@@ -299,8 +338,15 @@ fn greeting(demo: &Demo) -> String {
     } else {
         "yours; workloads.yaml is removed at the end"
     };
+    let certificates = match demo.certificates() {
+        Some(dir) => format!(
+            "{} (a folder for each workload, removed at the end)",
+            dir.display()
+        ),
+        None => "none: calls are plaintext (--mtls off)".to_owned(),
+    };
     format!(
-        "Bookinfo is up: {}/productpage\n\n  configuration  {folder} ({kept})\n  control plane  {}\n\n\
+        "Bookinfo is up: {}/productpage\n\n  configuration  {folder} ({kept})\n  control plane  {}\n  certificates   {certificates}\n\n\
          Try next:\n  \
          reload the page: reviews v1 (no stars), v2 (black stars) and v3 (red stars) take turns\n  \
          cargo run -p meshctl -- apply --config {folder} -f bookinfo-rs/tasks/virtual-service-reviews-v3.yaml\n    \

@@ -1,31 +1,35 @@
 //! The launcher: all of Bookinfo as child processes of one, with a control plane behind and an ingress in front.
 //!
-//! Order: janitor, control plane, services (each binds port 0 and says its address), `workloads.yaml`, ingress. Every
+//! Order: janitor, certificates, control plane, services (each binds port 0 and says its address), `workloads.yaml`, ingress. Every
 //! child holds the other end of a pipe; they stop when it closes, however the launcher ends. The janitor then removes
 //! what is ours, so it is there before the first file is.
 
 pub mod bootstrap;
+pub mod certificates;
 pub mod child;
 mod children;
 mod control_plane;
 pub mod folder;
 mod gateway;
+mod mtls;
 pub mod topology;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use http::{HeaderMap, StatusCode};
-use mesh_istio::Config;
 use mesh_xds::ads::{InvalidServer, Server};
 use tokio::time::Instant;
 
+use self::bootstrap::{INGRESS, INGRESS_ACCOUNT};
+use self::certificates::{Certificates, CertificatesError};
 use self::child::{Child, ChildError, Died};
 use self::control_plane::ControlPlane;
 use self::folder::{Folder, FolderError};
+pub use self::mtls::Mtls;
 use self::topology::Workload;
 use crate::outside::Outside;
 
@@ -46,6 +50,10 @@ pub struct Options {
     pub control_plane: Option<String>,
     /// Whether reviews v3 asks ratings by gRPC.
     pub grpc_ratings: bool,
+    /// How calls between services are secured.
+    pub mtls: Mtls,
+    /// How long a certificate is valid; zero for 24 hours.
+    pub cert_ttl: Duration,
     /// Whether a tour is played: its rules will be written to `config`.
     pub tour: bool,
 }
@@ -61,6 +69,8 @@ pub struct Demo {
     workloads: Vec<(Workload, SocketAddr)>,
     ingress: Option<Child>,
     ingress_address: SocketAddr,
+    /// After the children: they read it to their end.
+    certificates: Option<Certificates>,
 }
 
 /// Why Bookinfo does not run.
@@ -72,6 +82,9 @@ pub enum LaunchError {
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The certificates.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// What is in it.
     #[error("the configuration in {} is wrong; correct it or name another folder with --config\n{rejected}", dir.display())]
     Config {
@@ -131,31 +144,38 @@ impl Demo {
             janitor,
             gateway_port,
             server,
+            mut certificates,
         } = prepare(options)?;
         let (control_plane, control_plane_address) = match server {
             Some(server) => (None, server.uri().to_string()),
             None => {
-                let own = ControlPlane::start(&program, folder.path()).await?;
+                let own = ControlPlane::start(&program, folder.path(), options.mtls.certificates())
+                    .await?;
                 let address = own.address().to_string();
                 (Some(own), address)
             }
         };
         let (workloads, ingress_ip) = topology::workloads(topology::bindable());
-        let mut services = Vec::new();
-        for workload in &workloads {
-            services.push(children::service(
-                &program,
-                workload,
-                &control_plane_address,
-                options,
-            )?);
+        if let Some(certificates) = &mut certificates {
+            let accounts = workloads
+                .iter()
+                .map(|one| (one.name(), one.service_account()));
+            let ingress = (INGRESS.to_owned(), INGRESS_ACCOUNT.to_owned());
+            certificates.fill(accounts.chain([ingress]), options.cert_ttl)?;
         }
+        let of = |name: &str| certificates.as_ref().map(|all| all.of(name));
+        let started = workloads.iter().map(|workload| {
+            let (own, server) = (of(&workload.name()), &control_plane_address);
+            children::service(&program, workload, server, own.as_deref(), options)
+        });
+        let mut services = started.collect::<Result<Vec<_>, _>>()?;
         let listening = join_all(services.iter_mut().map(Child::listening)).await;
         let addresses = listening.into_iter().collect::<Result<Vec<_>, _>>()?;
         let workloads: Vec<_> = workloads.into_iter().zip(addresses).collect();
         folder.write_workloads(&workloads)?;
         let bootstrap = bootstrap::router(ingress_ip, &control_plane_address);
-        let mut ingress = children::ingress(&program, options.port, gateway_port, &bootstrap)?;
+        let (own, ports) = (of(INGRESS), [options.port, gateway_port]);
+        let mut ingress = children::ingress(&program, ports, &bootstrap, own.as_deref())?;
         let ingress_address = ingress.listening().await?;
         let demo = Self {
             folder,
@@ -166,6 +186,7 @@ impl Demo {
             workloads,
             ingress: Some(ingress),
             ingress_address,
+            certificates,
         };
         tokio::select! {
             ready = demo.ready() => ready?,
@@ -182,6 +203,11 @@ impl Demo {
     /// The configuration folder that is in force.
     pub const fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// The folder of the authority and of all workloads' certificates.
+    pub fn certificates(&self) -> Option<&Path> {
+        self.certificates.as_ref().map(Certificates::path)
     }
 
     /// Where the control plane listens.
@@ -218,6 +244,7 @@ impl Demo {
         if let Some(control_plane) = self.control_plane {
             control_plane.stop().await;
         }
+        drop(self.certificates);
         let removed = self.folder.remove();
         self.janitor.stop().await;
         removed
@@ -276,12 +303,13 @@ struct Prepared {
     janitor: Child,
     gateway_port: u16,
     server: Option<Server>,
+    certificates: Option<Certificates>,
 }
 
 /// All that can be found wrong before a service is started.
 fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
     let server = match &options.control_plane {
-        Some(uri) => Some(Server::parse(uri)?),
+        Some(uri) => Some(Server::insecure(uri)?),
         None => None,
     };
     if options.port != 0 {
@@ -296,13 +324,23 @@ fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
         (Some(_), Some(dir)) => Folder::shared(dir, options.tour)?,
         (None, dir) => Folder::temporary(dir)?,
     };
-    let janitor = children::janitor(&program, &folder)?;
+    let rules = options.mtls.rules(folder.is_copy());
+    let folder = folder.with_mtls(rules)?;
+    let certificates = match options.mtls.certificates() {
+        true => Some(Certificates::new()?),
+        false => None,
+    };
+    let janitor = children::janitor(&program, &folder, certificates.as_ref())?;
     folder.fill(from)?;
     let named = || from.unwrap_or_else(|| folder.path()).to_owned();
-    let loaded = Config::load(folder.path()).map_err(|rejected| LaunchError::Config {
-        dir: named(),
-        rejected,
-    })?;
+    let loaded = options
+        .mtls
+        .compiling()
+        .load(folder.path())
+        .map_err(|rejected| LaunchError::Config {
+            dir: named(),
+            rejected,
+        })?;
     let gateway_port =
         gateway::port(&loaded.config).ok_or_else(|| LaunchError::NoGateway(named()))?;
     Ok(Prepared {
@@ -311,5 +349,6 @@ fn prepare(options: &Options) -> Result<Prepared, LaunchError> {
         janitor,
         gateway_port,
         server,
+        certificates,
     })
 }

@@ -6,6 +6,7 @@
 //! nothing.
 
 mod ab_testing;
+mod authorization;
 mod blue_green;
 mod edits;
 mod edits_in_force;
@@ -16,6 +17,7 @@ mod inside;
 mod judge;
 mod load;
 mod mirroring;
+mod mutual_tls;
 mod page;
 mod report;
 mod request_routing;
@@ -70,12 +72,18 @@ pub enum Task {
     Egress,
     /// A rule for a gRPC method.
     GrpcRatings,
+    /// PERMISSIVE, then STRICT.
+    MutualTls,
+    /// From nobody to who needs it.
+    Authorization,
+    /// A path and a namespace are denied.
+    Denial,
     /// How soon the edits of the others were in force.
     EditsInForce,
 }
 
 impl Task {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::RequestRouting,
         Self::TrafficShifting,
         Self::AbTesting,
@@ -89,6 +97,9 @@ impl Task {
         Self::Mirroring,
         Self::Egress,
         Self::GrpcRatings,
+        Self::MutualTls,
+        Self::Authorization,
+        Self::Denial,
         // Last: it judges what the others measured.
         Self::EditsInForce,
     ];
@@ -108,6 +119,9 @@ impl Task {
             Self::Mirroring => "mirroring",
             Self::Egress => "egress",
             Self::GrpcRatings => "grpc-ratings",
+            Self::MutualTls => "mutual-tls",
+            Self::Authorization => "authorization",
+            Self::Denial => "denial",
             Self::EditsInForce => "edits-in-force",
         }
     }
@@ -115,9 +129,10 @@ impl Task {
     /// What it applies.
     fn edits(self) -> Vec<&'static Edit> {
         use self::edits::{
-            AB, ABORT_30, ALL_V1, BLUE, BOOKS, CLOSED, DELAY_2S, DELAY_50, GREEN, GRPC_ABORT,
-            MIRROR, REDIRECT, REGISTRY_ONLY, REWRITE, TEST_ABORT, TEST_DELAY, TEST_V2, TIMEOUT, V1,
-            V1_50_V3_50, V1_90_V3_10, V2, V3,
+            AB, ABORT_30, ALL_V1, BLUE, BOOKS, CLOSED, DELAY_2S, DELAY_50, DENY_ALL,
+            DENY_NAMESPACE, DENY_PATH, GREEN, GRPC_ABORT, MIRROR, REDIRECT, REGISTRY_ONLY, REWRITE,
+            STRICT, STRICT_RATINGS, TEST_ABORT, TEST_DELAY, TEST_V2, TIMEOUT, V1, V1_50_V3_50,
+            V1_90_V3_10, V2, V3, VIEW_PAGE, VIEW_RATINGS, VIEW_REVIEWS,
         };
         match self {
             Self::RequestRouting => vec![&ALL_V1, &TEST_V2],
@@ -133,6 +148,16 @@ impl Task {
             Self::Mirroring => vec![&MIRROR],
             Self::Egress => vec![&REGISTRY_ONLY, &BOOKS],
             Self::GrpcRatings => vec![&V3, &GRPC_ABORT, &V2],
+            Self::MutualTls => vec![&STRICT_RATINGS, &STRICT],
+            Self::Authorization => vec![
+                &ALL_V1,
+                &V3,
+                &DENY_ALL,
+                &VIEW_PAGE,
+                &VIEW_REVIEWS,
+                &VIEW_RATINGS,
+            ],
+            Self::Denial => vec![&DENY_PATH, &DENY_NAMESPACE],
         }
     }
 }
@@ -280,6 +305,9 @@ async fn play(tasks: &[Task], stage: &mut Stage, report: &mut Report) -> Result<
             Task::Mirroring => mirroring::play(stage).await?,
             Task::Egress => egress::play(stage).await?,
             Task::GrpcRatings => grpc_ratings::play(stage).await?,
+            Task::MutualTls => mutual_tls::play(stage).await?,
+            Task::Authorization => authorization::play(stage).await?,
+            Task::Denial => authorization::play_denials(stage).await?,
             Task::EditsInForce => edits_in_force::play(stage).await?,
         };
         report.add(task.name(), checks);

@@ -3,6 +3,9 @@
 // Helpers of tests are tests.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(target_os = "linux")]
+#[path = "bookinfo/certificates.rs"]
+mod certificates;
 #[path = "bookinfo/details.rs"]
 mod details;
 #[path = "bookinfo/ingress.rs"]

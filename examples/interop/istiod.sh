@@ -105,6 +105,18 @@ sys.exit(opener.open(sys.argv[1], timeout=2).status != 200)
 PY
 }
 
+# The root of its certificate authority, which it keeps in a secret of the stub.
+root_of() {
+    python3 - "$1" <<'PY' 2>/dev/null
+import base64, json, pathlib, sys, urllib.request
+state = pathlib.Path(sys.argv[1])
+server = json.loads((state / "kubeconfig").read_text())["clusters"][0]["cluster"]["server"]
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+secret = opener.open(f"{server}/api/v1/namespaces/istio-system/secrets/istio-ca-secret", timeout=2)
+(state / "root-cert.pem").write_bytes(base64.b64decode(json.load(secret)["data"]["ca-cert.pem"]))
+PY
+}
+
 start() {
     [ "$#" = 3 ] || usage
     [ -d "$1" ] || fail 2 "the configuration folder $1 does not exist"
@@ -121,7 +133,7 @@ start() {
     if running "$state"; then
         fail 1 "an istiod of $state runs already (pid $(cat "$state/pid")); run: $HERE/istiod.sh stop $state"
     fi
-    rm -f "$state/pid" "$state/xds-address" "$state/http-address"
+    rm -f "$state/pid" "$state/xds-address" "$state/secure-xds-address" "$state/http-address"
     # It is looked into before the process below may have made it.
     : >"$state/istiod.log"
 
@@ -137,17 +149,18 @@ start() {
             --registries=Kubernetes --kubeconfig="$state/kubeconfig" \
             --configDir="$config" --meshConfig="$mesh" --networksConfig="$state/no-networks" \
             --grpcAddr="127.0.0.1:${MESH_INTEROP_XDS_PORT:-0}" --httpAddr=127.0.0.1:0 \
-            --secureGRPCAddr= --httpsAddr= --monitoringAddr= \
+            --secureGRPCAddr=127.0.0.1:0 --httpsAddr= --monitoringAddr= \
             --ctrlz_address=127.0.0.1 --ctrlz_port=0 \
             --shutdownDuration=1s
     ) >"$state/istiod.log" 2>&1 </dev/null &
     printf '%s\n' "$!" >"$state/pid"
 
-    local xds http
+    local xds http secure
     while :; do
         xds="$(logged_address "$state" "gRPC discovery service")"
+        secure="$(logged_address "$state" "secure gRPC discovery service")"
         http="$(logged_address "$state" "HTTP service")"
-        if [ -n "$xds" ] && [ -n "$http" ] && answers_ready "$http"; then
+        if [ -n "$xds" ] && [ -n "$secure" ] && [ -n "$http" ] && answers_ready "$http" && root_of "$state"; then
             break
         fi
         if ! kill -0 "$(cat "$state/pid")" 2>/dev/null; then
@@ -162,8 +175,9 @@ start() {
         sleep 0.1
     done
     printf '%s\n' "$http" >"$state/http-address"
+    printf '%s\n' "$secure" >"$state/secure-xds-address"
     printf '%s\n' "$xds" >"$state/xds-address"
-    say "istiod answers at $xds (xDS, plaintext) and http://$http/debug"
+    say "istiod answers at $xds (xDS, plaintext), $secure (over TLS, as istiod.istio-system.svc by $state/root-cert.pem) and http://$http/debug"
 }
 
 stop() {
@@ -180,7 +194,7 @@ stop() {
             sleep 0.1
         done
     fi
-    rm -f "$state/pid" "$state/xds-address" "$state/http-address"
+    rm -f "$state/pid" "$state/xds-address" "$state/secure-xds-address" "$state/http-address"
 }
 
 [ "$#" -ge 1 ] || usage

@@ -5,6 +5,7 @@ From 1.30 on istiod stops with a nil pointer when it has no Kubernetes client
 (its ServiceEntry controller asks the multicluster controller for the namespaces).
 This stub gives it a client and nothing to find: every list is empty, every watch
 stays silent, what istiod writes (its CA secret, leader locks) is kept in memory.
+Tokens are whose they say that they are: see `reviewed`.
 Standard library only, plain HTTP on 127.0.0.1, a port chosen by the kernel.
 
 usage: kube_stub.py KUBECONFIG_TO_WRITE COMMAND [ARGUMENT...]
@@ -79,6 +80,15 @@ def split(path):
     return group_version, plural, namespace, rest[1] if len(rest) > 1 else ""
 
 
+def reviewed(token):
+    """The token `token-of:NAMESPACE:ACCOUNT` is that service account's, any other is nobody's."""
+    kind, _, account = token.partition(":")
+    if kind != "token-of" or account.count(":") != 1:
+        return {"authenticated": False, "error": "the token is nobody's"}
+    groups = ["system:serviceaccounts", "system:authenticated"]
+    return {"authenticated": True, "user": {"username": f"system:serviceaccount:{account}", "groups": groups}}
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     store = Store()
@@ -148,14 +158,14 @@ class Handler(BaseHTTPRequestHandler):
         value = self.body()
         path = urllib.parse.urlsplit(self.path).path
         name = value.get("metadata", {}).get("name")
-        if not name:
+        if path.endswith("/tokenreviews"):
+            self.reply(201, value | {"status": reviewed(value.get("spec", {}).get("token", ""))})
+        elif not name:
             self.reply(201, value)
-            return
-        key = f"{path}/{name}"
-        if self.store.get(key):
+        elif self.store.get(f"{path}/{name}"):
             self.status(409, "AlreadyExists")
         else:
-            self.reply(201, self.store.put(key, value))
+            self.reply(201, self.store.put(f"{path}/{name}", value))
 
     def do_PUT(self):
         self.reply(200, self.store.put(urllib.parse.urlsplit(self.path).path, self.body()))

@@ -16,8 +16,10 @@ mod template;
 mod truth;
 
 pub use cidr::{CidrRange, NotCidr};
-pub use claims::{ClaimMatcher, NumberMatcher, Value, ValueMatcher};
-pub use decide::{Action, Decision, Outcome, Policy, Rbac, RuleSet, ShadowRules, Verdict};
+pub use claims::{ClaimMatcher, MetadataSource, NotClaim, NumberMatcher, Value, ValueMatcher};
+pub use decide::{
+    Action, Decision, NotRules, Outcome, Policy, Rbac, RuleSet, ShadowRules, Verdict,
+};
 pub use facts::{Claims, Facts};
 pub use operation::{NotPorts, Operation, PortRange};
 pub use rule::{Permission, Principal, Rule};

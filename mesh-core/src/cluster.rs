@@ -193,17 +193,25 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Why there can be no connection, where that is so.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Plaintext | Self::Tls(_) => None,
+            Self::Refused(who) => Some(format!(
+                "TLS is demanded by the {who} and cannot be served; plaintext is never used in its place"
+            )),
+        }
+    }
+
     /// Why a connection must not be plaintext, where that is so.
     pub fn no_plaintext(&self) -> Option<String> {
         match self {
             Self::Plaintext => None,
             Self::Tls(tls) => Some(format!(
-                "TLS is demanded by the {} and is not served yet; plaintext is never used in its place",
+                "TLS is demanded by the {}, and plaintext is never used in its place",
                 tls.terms().who
             )),
-            Self::Refused(who) => Some(format!(
-                "TLS is demanded by the {who} and is not served yet; plaintext is never used in its place"
-            )),
+            Self::Refused(_) => self.refusal(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The one normalised form of a request: router, policy, metrics and application see the same
 //! method, host and path, computed once.
 
+mod admit;
 mod normalize;
 
 use std::borrow::Cow;
@@ -8,6 +9,7 @@ use std::borrow::Cow;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ValueIter};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
+pub use admit::{Admitted, BadHead, Seen, admit};
 pub(crate) use normalize::escaped;
 pub use normalize::{PathNormalization, normalized};
 

@@ -5,6 +5,6 @@ mod chain;
 mod pipeline;
 mod rules;
 
-pub use chain::{Chain, Demand, Opening};
+pub use chain::{Chain, Demand, Opening, Shut};
 pub use pipeline::{Pipeline, Step, Xfcc};
 pub use rules::{Chosen, Inbound, Port, Rules, Why};

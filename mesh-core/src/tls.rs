@@ -101,7 +101,8 @@ pub enum Alpn {
     Istio,
     /// The protocol's common name alone.
     OfProtocol,
-    /// This list, whatever the protocol is (`alpn_protocols`).
+    /// This list (`alpn_protocols`), but of the names for versions of HTTP only those of the one that is spoken: a server
+    /// that chose another would be right.
     Exactly(Box<[Box<[u8]>]>),
 }
 
@@ -113,7 +114,10 @@ impl Alpn {
             (Self::Istio, Protocol::Http2) => &[b"istio-h2", b"istio", b"h2"],
             (Self::OfProtocol, Protocol::Http1) => &[b"http/1.1"],
             (Self::OfProtocol, Protocol::Http2) => &[b"h2"],
-            (Self::Exactly(names), _) => return names.iter().map(|name| name.to_vec()).collect(),
+            (Self::Exactly(names), _) => {
+                let fitting = names.iter().filter(|name| fits(name, protocol));
+                return fitting.map(|name| name.to_vec()).collect();
+            }
         };
         names.iter().map(|name| name.to_vec()).collect()
     }
@@ -131,6 +135,23 @@ impl Alpn {
             Self::Exactly(names) => list(names),
         }
     }
+}
+
+/// The version of HTTP that a name of ALPN stands for, if it stands for one.
+pub fn protocol(name: &[u8]) -> Option<Protocol> {
+    match name {
+        b"http/1.0" | b"http/1.1" | b"istio-http/1.0" | b"istio-http/1.1" => Some(Protocol::Http1),
+        b"h2" | b"istio-h2" => Some(Protocol::Http2),
+        _ => None,
+    }
+}
+
+/// Whether a name may be offered for a connection in this protocol. Istio's peer exchange is answered with frames that
+/// are no HTTP; a name that is empty or too long cannot be written (RFC 7301, 3.1).
+fn fits(name: &[u8], spoken: Protocol) -> bool {
+    (1..=255).contains(&name.len())
+        && name != b"istio-peer-exchange"
+        && protocol(name).is_none_or(|protocol| protocol == spoken)
 }
 
 /// Terms with the text that they are compared by.
@@ -210,6 +231,19 @@ impl<T> Hash for Keyed<T> {
 impl<T: fmt::Debug> fmt::Debug for Keyed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.terms.fmt(f)
+    }
+}
+
+/// A rule for an error: not more of its names than a line holds.
+pub fn told(rule: &PeerRule) -> String {
+    const SHOWN: usize = 4;
+    match rule {
+        PeerRule::OneOf(matchers) if matchers.len() > SHOWN => {
+            let first: Vec<String> = matchers.iter().take(SHOWN).map(one).collect();
+            let more = matchers.len() - SHOWN;
+            format!("one of [{}, and {more} more]", first.join(", "))
+        }
+        rule => wanted(rule),
     }
 }
 

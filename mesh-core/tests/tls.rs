@@ -180,6 +180,22 @@ fn a_list_of_protocols_is_offered_as_it_is() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         assert_eq!(list.offered(protocol), [b"x", b"y"]);
     }
+    // Of HTTP's versions, the one that is spoken; what cannot be answered or written is left out.
+    let long = vec![b'x'; 256].into_boxed_slice();
+    let names = [
+        &b"istio-peer-exchange"[..],
+        b"h2",
+        b"",
+        b"http/1.1",
+        b"istio",
+    ]
+    .map(Into::into);
+    let istiods = Alpn::Exactly(names.into_iter().chain([long]).collect());
+    assert_eq!(
+        istiods.offered(Protocol::Http1),
+        [&b"http/1.1"[..], b"istio"]
+    );
+    assert_eq!(istiods.offered(Protocol::Http2), [&b"h2"[..], b"istio"]);
     assert_eq!(Alpn::OfProtocol.offered(Protocol::Http2), [b"h2"]);
     assert_eq!(Alpn::OfProtocol.offered(Protocol::Http1), [b"http/1.1"]);
 }

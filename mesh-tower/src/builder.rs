@@ -1,13 +1,16 @@
 //! How a mesh starts: what is asked for, and the start itself.
 
+mod link;
 mod source;
 
 #[cfg(feature = "yaml")]
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_core::request::PathNormalization;
+use mesh_core::server::Inbound as Entry;
 use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::{Status, Variant};
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
@@ -20,14 +23,24 @@ use crate::live::Live;
 use crate::mesh::{Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
+use crate::security::{Permits, Security};
+use crate::server::Door;
 use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
+#[cfg(feature = "tls")]
+use crate::tls::{self, CertificateProvider};
+#[cfg(feature = "tls")]
+use source::Provider;
 use source::Rules;
 pub use source::{RulesFrom, StartError};
 
 /// Builds a [`Mesh`].
 #[derive(Debug, Clone)]
 pub struct Builder {
+    security: Security,
+    #[cfg(feature = "tls")]
+    certificates: Option<Provider>,
     rules: Rules,
+    link: link::Link,
     node: Option<Node>,
     seed: Option<u64>,
     declared: Vec<TableKey>,
@@ -45,7 +58,11 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
+            security: Security::default(),
+            #[cfg(feature = "tls")]
+            certificates: None,
             rules: Rules::None,
+            link: link::Link::default(),
             node: None,
             seed: None,
             declared: Vec::new(),
@@ -59,7 +76,13 @@ impl Builder {
         }
     }
 
-    /// Takes the rules from a control plane: `host:port` or `http://host:port`.
+    /// Takes the rules from a control plane:
+    ///
+    /// | address | |
+    /// | --- | --- |
+    /// | `https://istiod.istio-system.svc:15012` | TLS. The server must have a certificate for that name ([`Self::control_plane_name`]) by the authorities that are believed ([`Self::control_plane_ca`]). The workload's own certificate is shown while there is one; a token is sent after that ([`Self::token_file`]) |
+    /// | `istiod.istio-system.svc:15010`, `http://...` | plaintext, which [`Security::Required`] does not start with |
+    /// | `unix:///etc/istio/proxy/XDS` | a socket of this machine |
     #[must_use]
     pub fn xds(self, server: impl Into<String>) -> Self {
         Self {
@@ -69,7 +92,7 @@ impl Builder {
     }
 
     /// A control plane that stands in while those before it cannot be reached and something is wanted that they have
-    /// not sent (gRPC A71); `host:port` or `http://host:port`. The first is taken again when it is back. Several calls
+    /// not sent (gRPC A71); its address is as for [`Self::xds`]. The first is taken again when it is back. Several calls
     /// make a list. Beside a folder of YAML it is not used.
     #[must_use]
     pub fn fallback(mut self, server: impl Into<String>) -> Self {
@@ -146,6 +169,29 @@ impl Builder {
     pub fn crypto_provider(mut self, provider: Arc<crate::CryptoProvider>) -> Self {
         self.outside.tls.provider = Some(provider);
         self
+    }
+
+    /// Where the workload's certificate comes from, by which it proves itself in mutual TLS, and the roots by which it
+    /// judges others: [`Files`](crate::Files) is a folder. By default there is none, and a call that has to show one
+    /// fails. [`Self::from_env`] takes the folder that `MESH_CERTIFICATES` names.
+    ///
+    /// ```
+    /// let builder = mesh_tower::Mesh::builder().certificates(mesh_tower::Files::new("/etc/certs"));
+    /// # drop(builder);
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn certificates(self, provider: impl CertificateProvider) -> Self {
+        Self {
+            certificates: Some(Provider::new(provider)),
+            ..self
+        }
+    }
+
+    /// What is demanded of connections beside what the configuration says. By default [`Security::AsConfigured`].
+    #[must_use]
+    pub fn security(self, security: Security) -> Self {
+        Self { security, ..self }
     }
 
     /// Serves pages for operators on `host:port`, or on a port of the loopback interface (`"15000"`; 0 takes a free
@@ -258,7 +304,6 @@ impl Builder {
         let seed = self.seed.unwrap_or_else(seed_from_time);
         let errors = Arc::default();
         let edges = Arc::new(Edges::new(node.workload()));
-        let live = Arc::new(Live::new(Arc::clone(&errors), Arc::clone(&edges)));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
@@ -266,6 +311,32 @@ impl Builder {
         let source = self.rules.source(&self.fallback, self.variant)?;
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
+        #[cfg(feature = "tls")]
+        let store = store(&self.outside.tls, self.certificates.as_ref())?;
+        let door = Arc::new(Door::new(
+            inbound(source.is_some(), is_direct, dialect),
+            self.security,
+            #[cfg(feature = "tls")]
+            Arc::clone(&store),
+        ));
+        let permits = Permits::new(
+            self.security,
+            #[cfg(feature = "tls")]
+            Arc::clone(&store),
+        );
+        let live = Live::new(
+            Arc::clone(&errors),
+            Arc::clone(&edges),
+            Arc::clone(&door),
+            permits,
+        );
+        let live = Arc::new(live);
+        #[cfg(feature = "tls")]
+        let tls = (&store, self.certificates.is_some());
+        #[cfg(not(feature = "tls"))]
+        let tls = std::marker::PhantomData;
+        let through = |source| self.link.through(source, self.security, &tls);
+        let source = source.map(through).transpose()?;
         let observer = self.observe.start(&node, seed);
         let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
@@ -282,13 +353,15 @@ impl Builder {
             live,
             random: Randomness::new(seed),
             cells: Arc::new(Cells::with_errors(Arc::clone(&errors))),
-            outside: Outside::new(self.outside, &errors, &edges),
+            outside: Outside::new(self.outside, self.security, &errors, &edges),
             errors,
             faults: Arc::default(),
             mirrors: Arc::default(),
             edges,
             observer,
             drain: Default::default(),
+            listens: AtomicBool::new(false),
+            door,
             wanted,
             status,
             csds,
@@ -300,6 +373,9 @@ impl Builder {
                 false => self.normalization,
             },
             is_direct,
+            security: self.security,
+            #[cfg(feature = "tls")]
+            store,
             admin,
         };
         for table in &shared.declared {
@@ -341,6 +417,33 @@ impl Builder {
             _ => Ok(()),
         }
     }
+}
+
+/// By what rules connections come in until a source of rules has said something.
+fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
+    let nobody = match (is_direct, has_source, dialect) {
+        (true, _, _) => "mesh without rules (`Builder::direct`, MESH=off)",
+        (false, false, _) => "mesh without a source of rules",
+        (false, true, Dialect::Grpc) => {
+            "dialect of gRPC, in which no rules for servers are asked for,"
+        }
+        (false, true, Dialect::Sidecar) => return Entry::Waiting,
+    };
+    Entry::Open(nobody.into())
+}
+
+/// What TLS is made of, fed by the provider.
+#[cfg(feature = "tls")]
+fn store(
+    settings: &tls::Settings,
+    provider: Option<&Provider>,
+) -> Result<Arc<tls::Store>, StartError> {
+    let store = Arc::new(tls::Store::of(settings));
+    if let Some(provider) = provider {
+        let fed = store.feed(provider.get());
+        fed.map_err(StartError::Thread)?;
+    }
+    Ok(store)
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

@@ -32,6 +32,22 @@ impl Source {
         Self::Xds(Box::new(speaking(first)), others)
     }
 
+    /// The same with each control plane changed.
+    pub(crate) fn through<E>(
+        self,
+        mut change: impl FnMut(Server) -> Result<Server, E>,
+    ) -> Result<Self, E> {
+        Ok(match self {
+            Self::Xds(first, others) => {
+                let first = change(*first)?;
+                let others: Result<_, E> = others.into_iter().map(change).collect();
+                Self::Xds(Box::new(first), others?)
+            }
+            #[cfg(feature = "yaml")]
+            folder => folder,
+        })
+    }
+
     #[cfg(feature = "yaml")]
     pub(crate) fn folder(path: std::path::PathBuf) -> Result<Self, crate::StartError> {
         folder::Folder::open(path).map(Self::Folder)

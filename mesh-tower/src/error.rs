@@ -66,6 +66,8 @@ pub(crate) enum Kind {
     Full,
     Unsupported,
     TlsDemanded,
+    /// No TLS with a peer that was reached.
+    Tls,
     Connect,
     Reset,
     Upload,
@@ -92,7 +94,9 @@ impl Kind {
             // Envoy's overflow.
             Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "UO"),
             Self::Unsupported => (StatusCode::SERVICE_UNAVAILABLE, "NR"),
-            Self::TlsDemanded | Self::Connect => (StatusCode::SERVICE_UNAVAILABLE, "UF"),
+            Self::TlsDemanded | Self::Tls | Self::Connect => {
+                (StatusCode::SERVICE_UNAVAILABLE, "UF")
+            }
             Self::Reset => (StatusCode::SERVICE_UNAVAILABLE, "UC"),
             // The caller's side broke off: Envoy's downstream remote reset.
             Self::Upload => (StatusCode::BAD_REQUEST, "DR"),
@@ -178,7 +182,7 @@ impl Error {
 
     /// Why no connection came about, if that is what failed.
     pub(crate) fn connect_failure(&self) -> Option<String> {
-        (self.0.kind == Kind::Connect).then(|| self.0.reason.clone())
+        self.is_connect().then(|| self.0.reason.clone())
     }
 
     /// What gRPC calls it.
@@ -261,7 +265,8 @@ impl Error {
         matches!(self.0.kind, Kind::NoCluster(_))
     }
 
-    /// TLS is demanded, which is not served yet.
+    /// TLS is demanded and cannot be done, or [`Security::Required`](crate::Security::Required) permits no plaintext:
+    /// nothing was tried.
     pub fn is_tls_demanded(&self) -> bool {
         self.0.kind == Kind::TlsDemanded
     }
@@ -278,9 +283,15 @@ impl Error {
         matches!(self.0.kind, Kind::Timeout { .. })
     }
 
-    /// No connection came about.
+    /// No connection came about, or no TLS on it ([`Self::is_tls`]).
     pub fn is_connect(&self) -> bool {
-        self.0.kind == Kind::Connect
+        matches!(self.0.kind, Kind::Connect | Kind::Tls)
+    }
+
+    /// No TLS came about with an endpoint of the mesh: one of the two sides refused the other. The sentence has the names
+    /// that the peer showed, those that the configuration asks for, and by which authorities it was judged.
+    pub fn is_tls(&self) -> bool {
+        self.0.kind == Kind::Tls
     }
 
     /// The answer of a proxy or a page: our status, with the sentence as its body.

@@ -33,6 +33,7 @@ mod mesh;
 mod outside;
 mod pool;
 mod random;
+mod security;
 mod server;
 mod telemetry;
 #[cfg(feature = "tls")]
@@ -52,7 +53,8 @@ pub use mesh_xds::Dialect;
 pub use mesh_xds::ads::{Status, Variant};
 pub use mesh_xds::csds::CsdsService;
 pub use mesh_xds::dns::{Resolve, Resolving};
-pub use mesh_xds::{Node, NodeType};
+pub use mesh_xds::{Bootstrap, BootstrapError, Node, NodeType};
+pub use security::Security;
 pub use server::{
     Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
     PeerIdentity, SignalError,
@@ -60,5 +62,10 @@ pub use server::{
 #[cfg(feature = "metrics")]
 pub use telemetry::MetricsBridge;
 pub use telemetry::{AccessLog, Accounted, EdgeStats, FaultStats, MirrorStats, Propagation, Stats};
+#[cfg(feature = "csr")]
+pub use tls::Csr;
 #[cfg(feature = "tls")]
-pub use tls::{CryptoProvider, Identity, InvalidPem, Material, PrivateKey, Roots};
+pub use tls::{
+    CertificateProvider, Certificates, CryptoProvider, Feeding, Files, Identity, InvalidPem,
+    Material, PrivateKey, Rejected, Roots,
+};

@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 use crate::pool::{EndpointPool, Pools};
 use crate::random::SplitMix;
+use crate::security::Permits;
+use crate::server::Door;
 use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
 
@@ -117,8 +119,13 @@ impl LiveCluster {
             },
             ..model
         };
-        let (mut none, mut rng) = (Pools::default(), SplitMix::default());
-        Self::new(&Arc::new(model), None, &mut none, errors, edges, &mut rng)
+        Self {
+            endpoints: Box::default(),
+            edge: edges.to(&service_of(&model), None),
+            model: Arc::new(model),
+            cursor: Arc::new(Cursor::starting_at(0)),
+            cells: Arc::new(Cells::with_errors(Arc::clone(errors))),
+        }
     }
 }
 
@@ -130,16 +137,27 @@ pub(crate) struct Live {
     used: Mutex<Used>,
     errors: Arc<Errors>,
     edges: Arc<Edges>,
+    /// Where connections come in.
+    door: Arc<Door>,
 }
 
 impl Live {
-    pub(crate) fn new(errors: Arc<Errors>, edges: Arc<Edges>) -> Self {
+    pub(crate) fn new(
+        errors: Arc<Errors>,
+        edges: Arc<Edges>,
+        door: Arc<Door>,
+        permits: Permits,
+    ) -> Self {
         Self {
             errors,
             edges,
+            door,
             current: ArcSwap::default(),
             generation: watch::Sender::new(0),
-            used: Mutex::default(),
+            used: Mutex::new(Used {
+                clusters: WeakMap::default(),
+                pools: Pools::new(permits),
+            }),
         }
     }
 
@@ -163,6 +181,9 @@ impl Live {
 
     /// Makes a generation visible to every request that begins from now on. Costs what has changed.
     pub(crate) fn publish(&self, assembled: &Assembled, rng: &mut SplitMix) {
+        if let Some(inbound) = &assembled.inbound {
+            self.door.publish(inbound);
+        }
         let mut next = LiveSnapshot::clone(&self.current.load());
         next.generation = assembled.snapshot.generation;
         next.registry = Arc::clone(&assembled.snapshot.registry);
@@ -279,7 +300,7 @@ impl Live {
 }
 
 /// What is found again by name, while anybody uses it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Used {
     /// The newest version of each.
     clusters: WeakMap<Arc<str>, LiveCluster>,

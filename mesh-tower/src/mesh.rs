@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +21,11 @@ use crate::error::{Error, Kind, Place};
 use crate::live::{Live, LiveSnapshot};
 use crate::outside::Outside;
 use crate::random::Randomness;
-use crate::server::Drain;
+use crate::security::Security;
+use crate::server::{Door, Drain};
 use crate::telemetry::{Cells, EdgeStats, Edges, Errors, Observer, Stats};
+#[cfg(feature = "tls")]
+use crate::tls;
 
 /// How long [`Mesh::shutdown`] waits for requests that run.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +54,10 @@ pub(crate) struct Shared {
     /// Where single calls are told of, if that was asked for.
     pub(crate) observer: Option<Arc<Observer>>,
     pub(crate) drain: Drain,
+    /// Whether connections were ever listened for.
+    pub(crate) listens: AtomicBool,
+    /// By what rules connections come in.
+    pub(crate) door: Arc<Door>,
     /// Asks the control thread for tables or listeners; closed when there is no source of rules.
     pub(crate) wanted: mpsc::UnboundedSender<Wanted>,
     pub(crate) status: watch::Receiver<Status>,
@@ -62,6 +70,10 @@ pub(crate) struct Shared {
     /// Without rules: every call goes where it asks to.
     pub(crate) is_direct: bool,
     pub(crate) outside: Outside,
+    pub(crate) security: Security,
+    /// Our certificate, and whom we believe.
+    #[cfg(feature = "tls")]
+    pub(crate) store: Arc<tls::Store>,
     pub(crate) admin: Option<Admin>,
 }
 
@@ -70,6 +82,18 @@ impl Shared {
     pub(crate) fn want(&self, wanted: impl Into<Wanted>) {
         // A closed channel is a mesh without a source; `why_not_ready` says so.
         let _ = self.wanted.send(wanted.into());
+    }
+
+    /// Asks for the rules of connections that come in: who listens for none has no use for them.
+    pub(crate) fn begin_to_listen(&self) {
+        let has_begun = self.listens.swap(true, Relaxed);
+        if !has_begun && self.dialect == Dialect::Sidecar {
+            self.want(Wanted::Inbound);
+        }
+    }
+
+    pub(crate) fn listens(&self) -> bool {
+        self.listens.load(Relaxed)
     }
 
     /// Asks for what a channel is for.
@@ -129,7 +153,9 @@ impl Mesh {
     /// ([`Builder::yaml`]). With `MESH=off` calls go where they ask to, as [`Builder::direct`] says. A variable that is
     /// empty counts as one that is not set.
     ///
-    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]). [`Builder::from_env`] is the same where more is to be set.
+    /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]), and `MESH_CERTIFICATES` names the folder of the workload's
+    /// certificate ([`Files`](crate::Files)), `MESH_TOKEN_FILE` that of the token by which a control plane over TLS knows us
+    /// ([`Builder::token_file`]). [`Builder::from_env`] is the same where more is to be set.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
     ///
@@ -291,6 +317,13 @@ impl Mesh {
             errors,
             faults: self.shared.faults.read(),
             mirrors: self.shared.mirrors.read(),
+            closed: self
+                .shared
+                .door
+                .closed
+                .counts()
+                .filter(|(_, count)| *count > 0)
+                .collect(),
             access_log_dropped: self.shared.observer.as_ref().map_or(0, |it| it.dropped()),
             edges: self
                 .shared

@@ -16,6 +16,7 @@ use mesh_xds::dns::Resolver;
 
 use crate::duration::bounded;
 use crate::live::LiveCluster;
+use crate::security::Security;
 use crate::telemetry::{Edges, Errors};
 #[cfg(feature = "tls")]
 use crate::tls;
@@ -41,6 +42,7 @@ struct Means {
     resolver: Resolver,
     #[cfg(feature = "tls")]
     tls: Arc<tls::Outbound>,
+    security: Security,
     edges: Arc<Edges>,
 }
 
@@ -64,7 +66,12 @@ pub(crate) struct Name<'a> {
 }
 
 impl Outside {
-    pub(crate) fn new(settings: Settings, errors: &Arc<Errors>, edges: &Arc<Edges>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        security: Security,
+        errors: &Arc<Errors>,
+        edges: &Arc<Edges>,
+    ) -> Self {
         let model =
             Cluster::original_destination(PASSTHROUGH.into(), Protocol::Http1, CONNECT_TIMEOUT);
         Self {
@@ -72,6 +79,7 @@ impl Outside {
                 resolver: settings.resolver,
                 #[cfg(feature = "tls")]
                 tls: Arc::new(tls::Outbound::new(settings.tls)),
+                security,
                 edges: Arc::clone(edges),
             },
             own: Arc::new(LiveCluster::following_the_caller(model, errors, edges)),

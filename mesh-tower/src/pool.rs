@@ -6,6 +6,8 @@ mod connect;
 mod http1;
 mod http2;
 mod lease;
+#[cfg(feature = "tls")]
+mod secured;
 mod stream;
 mod tether;
 
@@ -25,6 +27,7 @@ use crate::body::{Body, is_ours};
 use crate::client::Answered;
 use crate::duration::bounded;
 use crate::error::{BoxError, Error, Kind, Place, Sent};
+use crate::security::Permits;
 use crate::telemetry::{Cells, Edge};
 use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};
@@ -52,17 +55,28 @@ enum Connections {
         grpc: OnceLock<Arc<http2::Pool>>,
     },
     Http2(Arc<http2::Pool>),
+    /// There may be none, and why.
+    Refused(Arc<str>),
 }
 
 /// The pools in use: clusters share those that are alike, so that a subset of a service opens no connections of its own
 /// beside those of the service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pools {
+    permits: Permits,
     http1: WeakMap<Alike, http1::Pool>,
     http2: WeakMap<Alike, http2::Pool>,
 }
 
 impl Pools {
+    pub(crate) fn new(permits: Permits) -> Self {
+        Self {
+            permits,
+            http1: WeakMap::default(),
+            http2: WeakMap::default(),
+        }
+    }
+
     /// Forgets those that nobody uses any more.
     pub(crate) fn sweep(&mut self) {
         self.http1.sweep();
@@ -113,17 +127,21 @@ impl EndpointPool {
         edge: Arc<Edge>,
     ) -> Self {
         let alike = Alike::of(endpoint, cluster);
-        let peer = Peer::Endpoint {
+        let peer = |via| Peer::Endpoint {
             address: endpoint.address,
             connect_timeout: bounded(cluster.connect_timeout),
+            via,
         };
-        let connections = match cluster.protocol {
-            Protocol::Http1 => Connections::Http1 {
-                http: pools.http1.shared(&alike, || http1::Pool::new(peer)),
+        let via = pools.permits.outbound(&endpoint.transport);
+        let connections = match (cluster.protocol, via) {
+            (_, Err(reason)) => Connections::Refused(reason),
+            (Protocol::Http1, Ok(via)) => Connections::Http1 {
+                http: pools.http1.shared(&alike, || http1::Pool::new(peer(via))),
                 grpc: OnceLock::new(),
             },
-            Protocol::Http2 => {
-                Connections::Http2(pools.http2.shared(&alike, || http2::Pool::new(peer)))
+            (Protocol::Http2, Ok(via)) => {
+                let new = || http2::Pool::new(peer(via));
+                Connections::Http2(pools.http2.shared(&alike, new))
             }
         };
         Self {
@@ -141,6 +159,7 @@ impl EndpointPool {
         let protocol = match self.connections {
             Connections::Http1 { .. } => Protocol::Http1,
             Connections::Http2(_) => Protocol::Http2,
+            Connections::Refused(_) => cluster.protocol,
         };
         let workload = endpoint.workload.as_ref();
         let leads_there = |edge: &Arc<Edge>| edge.leads_to(service, workload);
@@ -149,9 +168,15 @@ impl EndpointPool {
             && self.alike == Alike::of(endpoint, cluster)
     }
 
-    /// Why this endpoint may not be called in plaintext.
-    pub(crate) fn no_plaintext(&self) -> Option<String> {
-        self.alike.transport.no_plaintext()
+    /// Why this endpoint may not be called by a foreign client, whose connections are plaintext.
+    pub(crate) fn no_foreign(&self) -> Option<String> {
+        if let Connections::Refused(reason) = &self.connections {
+            return Some(reason.to_string());
+        }
+        let reason = self.alike.transport.no_plaintext()?;
+        Some(format!(
+            "{reason}: the connections of a foreign client are its own, without the mesh's TLS; call through Mesh::client"
+        ))
     }
 
     /// Its address as a URI has it; made when a foreign client is first sent there.
@@ -163,10 +188,10 @@ impl EndpointPool {
     /// Sends a request over a connection to this endpoint, a new one if none is free. The request is
     /// on its way when this returns, unless a connection has to be opened first.
     pub(crate) fn send(&self, request: Request<Body>, counted: Counted, place: Place) -> Sending {
-        if let Some(reason) = self.no_plaintext() {
-            return refused(Error::new(Kind::TlsDemanded, place, reason));
-        }
         match &self.connections {
+            Connections::Refused(reason) => {
+                refused(Error::new(Kind::TlsDemanded, place, &**reason))
+            }
             Connections::Http1 { http, grpc } if is_grpc(request.headers()) => {
                 let new = || Arc::new(http2::Pool::new(http.peer().clone()));
                 grpc.get_or_init(new).send(request, counted, place)
@@ -217,7 +242,7 @@ pub(crate) fn connect_failed(error: ConnectError, place: Place) -> Error {
             "; the mesh has no route for this host and port (PassthroughCluster): if it should have one, look for the host and the port in the ServiceEntries, as `meshctl explain` does",
         );
     }
-    Error::new(Kind::Connect, place, reason).caused(Sent::NotSent, error)
+    Error::new(error.kind(), place, reason).caused(Sent::NotSent, error)
 }
 
 /// What hyper says when a request fails: the request itself, if it was never written.

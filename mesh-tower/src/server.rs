@@ -1,13 +1,28 @@
 //! The server side: accepts connections, tells the application who calls, and drains.
 
+mod closed;
+mod connection;
+mod door;
 mod drain;
+mod guard;
+mod half_open;
+mod health;
+mod hygiene;
 mod inbound;
 mod incoming;
 mod listener;
+mod opening;
+mod refusal;
 mod serve;
 mod signal;
 mod stream;
+#[cfg(all(test, feature = "tls"))]
+mod tests;
+mod unguarded;
+#[cfg(feature = "tls")]
+mod xfcc;
 
+pub(crate) use door::Door;
 pub(crate) use drain::Drain;
 pub use inbound::{Answering, Inbound, InboundLayer};
 pub use incoming::Incoming;

@@ -7,6 +7,7 @@
 mod clusters;
 mod entries;
 mod hosts;
+mod inbound;
 mod listeners;
 mod named;
 
@@ -28,6 +29,7 @@ use crate::resource::ResourceType;
 use clusters::{Assignment, Clusters};
 pub(crate) use entries::{Entry, Held};
 use hosts::{Hosts, TableState};
+use inbound::Inbounds;
 use listeners::Listeners;
 
 /// How long a host waits for a cluster that the control plane's CDS does not list, before it is
@@ -85,6 +87,10 @@ pub(crate) struct Assembler {
     hosts: Hosts,
     /// In gRPC's dialect, what the tables are made of.
     listeners: Option<Listeners>,
+    /// What servers asked for, once they have.
+    inbound: Option<Inbounds>,
+    /// Whom errors call the other side.
+    server: Arc<str>,
     /// By table, the hosts that were asked for and have no target.
     unserved: BTreeMap<TableKey, Arc<BTreeMap<Arc<str>, Unserved>>>,
     snapshot: Snapshot,
@@ -122,9 +128,17 @@ impl Assembler {
                 }
                 is_new
             }
-            (_, Wanted::Inbound) | (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_)) => {
-                false
+            (listeners, Wanted::Inbound) => {
+                let is_new = self.inbound.is_none();
+                self.inbound.get_or_insert_with(|| match listeners {
+                    None => Inbounds::default(),
+                    Some(_) => Inbounds::unasked(
+                        "in gRPC's dialect no listener is asked for what servers are to do",
+                    ),
+                });
+                is_new
             }
+            (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_)) => false,
         }
     }
 
@@ -161,7 +175,9 @@ impl Assembler {
         let tables = tables.all(|(_, state)| !matches!(state, TableState::Waiting));
         let names = self.clusters.endpoint_names();
         let listeners = self.listeners.as_ref();
+        let inbound = self.inbound.as_ref();
         tables
+            && inbound.is_none_or(Inbounds::is_answered)
             && listeners.is_none_or(Listeners::is_all_answered)
             && self.clusters.is_known()
             && names.iter().all(|name| self.clusters.has_endpoints(name))
@@ -231,8 +247,16 @@ impl Assembler {
                 let known = known.filter(|(_, state)| matches!(state, TableState::Known { .. }));
                 known.map(|(key, _)| key.to_string().into()).collect()
             }
-            ResourceType::Listener => Vec::new(),
+            ResourceType::Listener => {
+                let inbound = self.inbound.iter().flat_map(Inbounds::names);
+                inbound.cloned().collect()
+            }
         }
+    }
+
+    /// Who hands resources over from now on.
+    pub(crate) fn served_by(&mut self, server: &Arc<str>) {
+        self.server = Arc::clone(server);
     }
 
     /// The control plane is out of reach: no host is given up while nothing can arrive.
@@ -292,8 +316,10 @@ impl Assembler {
     pub(crate) fn ignored(&self) -> Vec<Arc<str>> {
         let tables = self.ignored.values().flatten().cloned();
         let listeners = self.listeners.iter().flat_map(Listeners::ignored);
+        let inbound = self.inbound.iter().flat_map(Inbounds::ignored);
         tables
             .chain(listeners)
+            .chain(inbound)
             .chain(self.clusters.ignored())
             .collect()
     }
@@ -344,7 +370,8 @@ impl Assembler {
         let tables = self.hosts.take_changed_tables();
         // Before the first table nobody asks for the registry.
         let registry = self.registry.is_some() && self.snapshot.generation > 0;
-        if changes.is_empty() && tables.is_empty() && !registry {
+        let inbound = self.take_inbound();
+        if changes.is_empty() && tables.is_empty() && !registry && inbound.is_none() {
             return None;
         }
         if let Some(registry) = self.registry.take() {
@@ -356,7 +383,7 @@ impl Assembler {
             snapshot: self.snapshot.clone(),
             changes,
             tables,
-            inbound: None,
+            inbound,
         })
     }
 

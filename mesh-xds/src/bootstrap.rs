@@ -3,6 +3,18 @@
 //! `GRPC_XDS_BOOTSTRAP` names a file, `GRPC_XDS_BOOTSTRAP_CONFIG` holds the JSON itself; the file
 //! wins. Unknown fields are ignored, as A27 demands. `null` stands for an absent field: istio-agent's
 //! encoder writes it.
+//!
+//! The way to each control plane is its `channel_creds`, of which the first type that is known counts:
+//!
+//! | type | `config` | |
+//! | --- | --- | --- |
+//! | `tls` | `ca_certificate_file`, `certificate_file`, `private_key_file` (gRPC A65), all optional; `server_name`, which is ours | `server_uri` is `host:port` or `https://host:port`. The server must have a certificate for its host, or for `server_name`, by `ca_certificate_file`, or else by the roots of the platform. The files are read for each connection; `refresh_interval` has no meaning beside that |
+//! | `insecure` | | `host:port` or `http://host:port` in plaintext, or `unix:///path` |
+//!
+//! `call_creds` of type `jwt_token_file` (gRPC A97) names in `config.jwt_token_file` a token that is sent with each stream.
+//! It needs `tls`. Other types are not served: `google_default` is for Google's own control planes.
+
+mod credentials;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,9 +25,10 @@ use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
-use crate::ads::{Features, InvalidServer, Server};
+use crate::ads::{Features, Server};
 use crate::dialect::{Dialect, GENERATOR};
 use crate::node::{Node, NodeError};
+use credentials::Credential;
 
 /// The variable that names a bootstrap file.
 pub const FILE_VARIABLE: &str = "GRPC_XDS_BOOTSTRAP";
@@ -158,7 +171,9 @@ struct File {
 struct XdsServer {
     server_uri: String,
     #[serde(default, deserialize_with = "or_default")]
-    channel_creds: Vec<ChannelCreds>,
+    channel_creds: Vec<Credential>,
+    #[serde(default, deserialize_with = "or_default")]
+    call_creds: Vec<Credential>,
     #[serde(default, deserialize_with = "or_default")]
     server_features: Vec<String>,
 }
@@ -166,34 +181,11 @@ struct XdsServer {
 impl XdsServer {
     /// `at` is its place in the list.
     fn parse(self, at: usize) -> Result<Server, String> {
-        // The first supported type of the list counts; the others are skipped (A27).
-        let mut kinds = self.channel_creds.iter().map(|creds| &*creds.kind);
-        if !kinds.clone().any(|kind| kind == "insecure") {
-            let reason = match kinds.next() {
-                None => "is empty".to_owned(),
-                Some("google_default") => {
-                    "asks for google_default, which is for Google's own control planes and is not served".to_owned()
-                }
-                Some(kind) => format!(
-                    "has no type that is served yet ({kind:?} is not), and plaintext in its place would be unsafe"
-                ),
-            };
-            return Err(format!(
-                "xds_servers[{at}].channel_creds {reason}; list {{\"type\": \"insecure\"}} for a plaintext control plane"
-            ));
-        }
-        let server = Server::parse(&self.server_uri)
-            .map_err(|e: InvalidServer| format!("xds_servers[{at}].server_uri: {e}"))?;
+        let server = credentials::server(&self.server_uri, &self.channel_creds, &self.call_creds)
+            .map_err(|reason| format!("xds_servers[{at}].{reason}"))?;
         let features = self.server_features.iter().map(String::as_str);
         Ok(server.with_features(Features::from_names(features)))
     }
-}
-
-#[derive(Deserialize)]
-#[serde(expecting = "an object of channel_creds")]
-struct ChannelCreds {
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 #[derive(Deserialize, Default)]

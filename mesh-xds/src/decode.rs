@@ -6,14 +6,19 @@ pub(crate) mod cluster;
 mod duration;
 pub(crate) mod endpoints;
 mod faults;
+mod http_filter;
 mod ignored;
+pub(crate) mod inbound;
 #[cfg_attr(
     not(test),
     allow(dead_code, reason = "the filters of servers do not hold it yet")
 )]
 mod jwt_authn;
 pub(crate) mod listener;
+mod matcher;
+mod rbac;
 pub(crate) mod route;
+mod tls;
 
 use std::sync::Arc;
 

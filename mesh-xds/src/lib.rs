@@ -28,6 +28,7 @@ pub mod csds;
 mod decode;
 mod dialect;
 pub mod dns;
+pub mod link;
 mod listener_name;
 pub mod node;
 pub mod resource;

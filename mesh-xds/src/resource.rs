@@ -14,7 +14,8 @@ pub enum ResourceType {
     Endpoints,
     /// `envoy.config.route.v3.RouteConfiguration`
     Route,
-    /// `envoy.config.listener.v3.Listener`; in gRPC's dialect only.
+    /// `envoy.config.listener.v3.Listener`: in gRPC's dialect those that calls begin with, in the dialect of sidecars those
+    /// of a server, once it asks.
     Listener,
 }
 
@@ -63,7 +64,7 @@ pub struct Resources {
     pub endpoints: BTreeMap<String, Any>,
     /// Route configurations by name.
     pub routes: BTreeMap<String, Any>,
-    /// Listeners by name; in gRPC's dialect only.
+    /// Listeners by name: in gRPC's dialect those that calls begin with, in the dialect of sidecars `virtualInbound`.
     pub listeners: BTreeMap<String, Any>,
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use envoy_types::pb::google::protobuf::value::Kind;
 use mesh_xds::ads::{Features, Peer, Server};
 use mesh_xds::bootstrap::{FILE_VARIABLE, INLINE_VARIABLE};
+use mesh_xds::link::{CredentialFiles, Credentials, Terms};
 use mesh_xds::{Bootstrap, Dialect, Node, NodeType};
 
 fn parse(json: &str) -> Result<Bootstrap, String> {
@@ -249,10 +250,123 @@ fn addresses_of_control_planes() {
         "[::1]:15010",
         "http://istiod:15010",
         "http://[::1]:1/",
+        "unix:///etc/istio/proxy/XDS",
+        "unix:///./etc/istio/proxy/XDS",
+        "unix:etc/XDS",
     ] {
         let bootstrap = parse(&with(uri, INSECURE, ID)).expect(uri);
         assert_eq!(&**bootstrap.server.uri(), uri);
+        assert_eq!(bootstrap.server.terms(), None, "{uri}");
+        assert_eq!(bootstrap.server.is_plaintext(), !uri.starts_with("unix:"));
     }
+}
+
+/// The terms of the link to `server_uri` with these `channel_creds`.
+fn terms(server_uri: &str, creds: &str) -> Terms {
+    let bootstrap = parse(&with(server_uri, creds, ID)).expect(creds);
+    assert!(!bootstrap.server.is_plaintext());
+    bootstrap.server.terms().expect("TLS").clone()
+}
+
+#[test]
+fn the_files_of_tls_are_taken() {
+    let all = r#"[{"type": "tls", "config": {"ca_certificate_file": "/ca.pem", "certificate_file": "/cert.pem",
+        "private_key_file": "/key.pem", "refresh_interval": "600s", "of_tomorrow": 1}}]"#;
+    for uri in [
+        "istiod.istio-system.svc:15012",
+        "https://istiod.istio-system.svc:15012",
+    ] {
+        let files = CredentialFiles {
+            ca_certificate: Some("/ca.pem".into()),
+            identity: Some(("/cert.pem".into(), "/key.pem".into())),
+        };
+        let expected = Terms {
+            uri: uri.into(),
+            host: "istiod.istio-system.svc".into(),
+            port: 15012,
+            server_name: "istiod.istio-system.svc".into(),
+            credentials: Credentials::Files(files),
+        };
+        assert_eq!(terms(uri, all), expected);
+    }
+    // What is not named, or empty, is the platform's roots and no certificate of ours.
+    for config in [
+        "",
+        r#", "config": null"#,
+        r#", "config": {}"#,
+        r#", "config": {"ca_certificate_file": "", "certificate_file": null}"#,
+    ] {
+        let terms = terms("[::1]:15012", &format!(r#"[{{"type": "tls"{config}}}]"#));
+        assert_eq!(
+            terms.credentials,
+            Credentials::Files(CredentialFiles::default())
+        );
+        assert_eq!((&*terms.host, &*terms.server_name), ("::1", "::1"));
+    }
+    let named = r#"[{"type": "tls", "config": {"server_name": "istiod.istio-system.svc"}}]"#;
+    let terms = terms("127.0.0.1:15012", named);
+    assert_eq!(
+        (&*terms.host, &*terms.server_name),
+        ("127.0.0.1", "istiod.istio-system.svc")
+    );
+}
+
+#[test]
+fn the_first_known_type_counts() {
+    let tls = r#"[{"type": "google_default"}, {"type": "tls"}, {"type": "insecure"}]"#;
+    assert!(
+        parse(&with("a:1", tls, ID))
+            .expect("a bootstrap")
+            .server
+            .terms()
+            .is_some()
+    );
+    let insecure =
+        r#"[{"type": "of_tomorrow", "config": 7}, {"type": "insecure"}, {"type": "tls"}]"#;
+    assert!(
+        parse(&with("a:1", insecure, ID))
+            .expect("a bootstrap")
+            .server
+            .is_plaintext()
+    );
+    // What the first known type says wrongly does not lead on to plaintext.
+    let broken =
+        r#"[{"type": "tls", "config": {"certificate_file": "/cert.pem"}}, {"type": "insecure"}]"#;
+    is_told(
+        &with("a:1", broken, ID),
+        "xds_servers[0].channel_creds: certificate_file and private_key_file go together",
+    );
+}
+
+#[test]
+fn a_token_needs_tls() {
+    let with = |creds: &str, call: &str| {
+        format!(
+            r#"{{"xds_servers": [{{"server_uri": "a:1", "channel_creds": [{{"type": "{creds}"}}], "call_creds": {call}}}], "node": {{"id": "{ID}"}}}}"#
+        )
+    };
+    let token = r#"[{"type": "of_tomorrow"}, {"type": "jwt_token_file", "config": {"jwt_token_file": "/token"}}]"#;
+    let bootstrap = parse(&with("tls", token)).expect("a bootstrap");
+    let shown = format!("{:?}", bootstrap.server);
+    assert!(shown.contains("\"/token\""), "{shown}");
+    is_told(
+        &with("insecure", token),
+        "xds_servers[0].call_creds: control plane \"a:1\": the token of \"/token\" is sent over TLS alone",
+    );
+    // A list of types that are all unknown asks for nothing.
+    parse(&with("insecure", r#"[{"type": "of_tomorrow"}]"#)).expect("a bootstrap");
+    is_told(
+        &with("tls", r#"[{"type": "jwt_token_file", "config": {}}]"#),
+        "xds_servers[0].call_creds: jwt_token_file is not named",
+    );
+    let twice = format!(
+        "[{0}, {0}]",
+        r#"{"type": "jwt_token_file", "config": {"jwt_token_file": "/token"}}"#
+    );
+    is_told(
+        &with("tls", &twice),
+        "call_creds lists jwt_token_file twice",
+    );
 }
 
 fn is_told(json: &str, expected: &str) {
@@ -291,11 +405,19 @@ fn credentials_and_ids_that_cannot_be_used_are_told_in_one_sentence() {
     let rows = [
         (
             "null",
-            "xds_servers[0].channel_creds is empty; list {\"type\": \"insecure\"}",
+            "xds_servers[0].channel_creds is empty; list {\"type\": \"tls\"}, or {\"type\": \"insecure\"}",
         ),
         (
-            r#"[{"type": "tls"}]"#,
-            "has no type that is served yet (\"tls\" is not), and plaintext in its place would be unsafe",
+            r#"[{"type": "alts"}]"#,
+            "has no type that is served (\"alts\" is not), and plaintext in its place would be unsafe",
+        ),
+        (
+            r#"[{"type": "tls", "config": {"ca_certificate_file": 7}}]"#,
+            "channel_creds: config of type \"tls\": invalid type: integer `7`, expected path string",
+        ),
+        (
+            r#"[{"type": "tls", "config": {"private_key_file": "/key.pem"}}]"#,
+            "certificate_file and private_key_file go together; name both or neither",
         ),
         (
             r#"[{"type": "google_default"}]"#,
@@ -324,26 +446,24 @@ fn credentials_and_ids_that_cannot_be_used_are_told_in_one_sentence() {
 #[test]
 fn addresses_that_cannot_be_used_are_told_in_one_sentence() {
     let rows = [
-        ("unix:///etc/istio/proxy/XDS", "\"unix\" is not served yet"),
+        ("unix://", "it names no socket"),
+        ("unix-abstract:xds", "\"unix-abstract\" is not served"),
         (
-            "unix:///./etc/istio/proxy/XDS",
-            "\"unix\" is not served yet",
+            "dns:///istiod:15010",
+            "\"dns\" is not served, and plaintext TCP in its place would be unsafe",
         ),
-        ("unix:etc/XDS", "\"unix\" is not served yet"),
-        ("unix-abstract:xds", "\"unix-abstract\" is not served yet"),
-        ("dns:///istiod:15010", "\"dns\" is not served yet"),
         (
             "https://istiod:15012",
-            "\"https\" is not served yet, and plaintext TCP in its place would be unsafe",
+            "it asks for TLS, and the credentials are for plaintext",
         ),
         (
             "istiod",
-            "it has no port from 1 to 65535; expected host:port or http://host:port",
+            "it has no port from 1 to 65535; expected https://host:port, host:port",
         ),
         ("http://istiod", "it has no port"),
         ("istiod:0", "it has no port"),
         ("istiod:99999", "it has no port from 1 to 65535"),
-        ("", "expected host:port"),
+        ("", "expected https://host:port"),
         ("a b:1", "invalid"),
     ];
     for (uri, expected) in rows {

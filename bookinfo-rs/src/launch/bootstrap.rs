@@ -10,6 +10,11 @@ use super::topology::Workload;
 pub const INGRESS_LABELS: [(&str, &str); 2] =
     [("istio", "ingressgateway"), ("app", "istio-ingressgateway")];
 
+/// The ingress's workload and service account.
+pub const INGRESS: &str = "ingressgateway";
+/// See [`INGRESS`].
+pub const INGRESS_ACCOUNT: &str = "bookinfo-ingress";
+
 /// The bootstrap of a workload: a sidecar's node.
 pub fn sidecar(workload: &Workload, control_plane: &str) -> Value {
     let labels = json!({
@@ -38,8 +43,8 @@ pub fn router(ip: IpAddr, control_plane: &str) -> Value {
         control_plane,
         "router",
         ip,
-        "ingressgateway",
-        "bookinfo-ingress",
+        INGRESS,
+        INGRESS_ACCOUNT,
         &labels,
     )
 }

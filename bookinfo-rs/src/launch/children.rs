@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::certificates::Certificates;
 use super::child::{Child, ChildError};
 use super::folder::Folder;
 use super::topology::Workload;
@@ -19,9 +20,14 @@ const SERVICE_LOG: &str = "warn,mesh_xds::ads::task=error";
 const TOUR_LOG: &str = "warn,mesh_xds::ads::task=error,bookinfo_rs::service=error";
 
 /// Removes what is ours when the launcher has ended, however it ended.
-pub(crate) fn janitor(program: &Path, folder: &Folder) -> Result<Child, ChildError> {
+pub(crate) fn janitor(
+    program: &Path,
+    folder: &Folder,
+    certificates: Option<&Certificates>,
+) -> Result<Child, ChildError> {
     let mut arguments: Vec<OsString> = vec!["janitor".into()];
     arguments.extend(folder.ours().into_iter().map(OsString::from));
+    arguments.extend(certificates.map(|all| all.path().into()));
     Child::start(program, "janitor".to_owned(), arguments, [])
 }
 
@@ -29,14 +35,18 @@ pub(crate) fn control_plane(
     program: &Path,
     folder: &Path,
     listen: SocketAddr,
+    certificates: bool,
 ) -> Result<Child, ChildError> {
-    let arguments = [
+    let mut arguments: Vec<OsString> = vec![
         "control-plane".into(),
         "--config".into(),
         folder.into(),
         format!("--listen={listen}").into(),
         "--stop-on-stdin-eof".into(),
     ];
+    if certificates {
+        arguments.push("--certificates".into());
+    }
     Child::start(program, "control-plane".to_owned(), arguments, [])
 }
 
@@ -44,6 +54,7 @@ pub(crate) fn service(
     program: &Path,
     workload: &Workload,
     control_plane: &str,
+    certificates: Option<&Path>,
     options: &Options,
 ) -> Result<Child, ChildError> {
     let listen = SocketAddr::new(workload.ip, 0);
@@ -70,14 +81,20 @@ pub(crate) fn service(
         let log = if options.tour { TOUR_LOG } else { SERVICE_LOG };
         variables.push(("RUST_LOG", log.to_owned()));
     }
+    variables.extend(certificates.map(certificates_variable));
     Child::start(program, workload.name(), arguments, variables)
+}
+
+/// Where a mesh finds the certificate of its workload.
+fn certificates_variable(folder: &Path) -> (&'static str, String) {
+    ("MESH_CERTIFICATES", folder.display().to_string())
 }
 
 pub(crate) fn ingress(
     program: &Path,
-    port: u16,
-    gateway_port: u16,
+    [port, gateway_port]: [u16; 2],
     bootstrap: &serde_json::Value,
+    certificates: Option<&Path>,
 ) -> Result<Child, ChildError> {
     let arguments = [
         "ingress".into(),
@@ -85,6 +102,7 @@ pub(crate) fn ingress(
         format!("--gateway-port={gateway_port}").into(),
         "--stop-on-stdin-eof".into(),
     ];
-    let variables = [("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string())];
+    let mut variables = vec![("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string())];
+    variables.extend(certificates.map(certificates_variable));
     Child::start(program, "ingress".to_owned(), arguments, variables)
 }

@@ -33,15 +33,20 @@ pub(crate) struct ControlPlane {
 
 impl ControlPlane {
     /// Starts it, and keeps it running until [`stop`](Self::stop) or until this is dropped.
-    pub(crate) async fn start(program: &Path, folder: &Path) -> Result<Self, ChildError> {
+    pub(crate) async fn start(
+        program: &Path,
+        folder: &Path,
+        certificates: bool,
+    ) -> Result<Self, ChildError> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut child = children::control_plane(program, folder, any)?;
+        let mut child = children::control_plane(program, folder, any, certificates)?;
         let address = child.listening().await?;
         let (stop, stopped) = oneshot::channel();
         let (tell, lost) = watch::channel(None);
         let mut keeper = Keeper {
             program: program.to_owned(),
             folder: folder.to_owned(),
+            certificates,
             address,
             child,
         };
@@ -90,6 +95,7 @@ impl ControlPlane {
 struct Keeper {
     program: PathBuf,
     folder: PathBuf,
+    certificates: bool,
     address: SocketAddr,
     child: Child,
 }
@@ -128,7 +134,14 @@ impl Keeper {
     }
 
     async fn again(&self) -> Result<Child, ChildError> {
-        let mut child = children::control_plane(&self.program, &self.folder, self.address)?;
+        let Self {
+            program,
+            folder,
+            address,
+            certificates,
+            ..
+        } = self;
+        let mut child = children::control_plane(program, folder, *address, *certificates)?;
         child.listening().await?;
         Ok(child)
     }

@@ -25,6 +25,9 @@ pub const WORKLOADS: &str = "workloads.yaml";
 /// The file that the tour writes: all its rules, so that it never touches a file of somebody else's.
 pub const TOUR: &str = "bookinfo-tour.yaml";
 
+/// The file that the launcher writes for `--mtls`.
+pub const MTLS: &str = "bookinfo-mtls.yaml";
+
 /// How temporary folders begin; nothing else is ever removed as a whole.
 const PREFIX: &str = "bookinfo-";
 
@@ -36,6 +39,8 @@ pub struct Folder {
     is_copy: bool,
     /// Whether the tour's file is ours, too.
     tour: bool,
+    /// What is written for `--mtls`; the file is ours then.
+    mtls: Option<String>,
     removed: bool,
 }
 
@@ -61,6 +66,12 @@ pub enum FolderError {
         .0.display()
     )]
     TourThere(PathBuf),
+    /// What `--mtls` would put there is there, and not by this launcher.
+    #[error(
+        "{} is there already: another launcher uses this folder, or one was cut off; remove the file when none runs, or name another folder with --config",
+        .0.display()
+    )]
+    MtlsThere(PathBuf),
     /// The system refused.
     #[error("{} cannot be {what}: {source}", path.display())]
     Io {
@@ -73,7 +84,22 @@ pub enum FolderError {
     },
 }
 
-fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+/// A new temporary folder with this in its name, which this user alone can read, and which [`remove`] removes.
+///
+/// # Errors
+/// When there is no place for one.
+pub fn made(kind: &str) -> Result<PathBuf, FolderError> {
+    let parent = std::env::temp_dir();
+    let prefix = format!("{PREFIX}{kind}");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let made = builder.tempdir_in(&parent);
+    Ok(made.map_err(refused("written to", &parent))?.keep())
+}
+
+pub(crate) fn refused(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     let path = path.to_owned();
     move |source| FolderError::Io { what, path, source }
 }
@@ -87,30 +113,30 @@ impl Folder {
         if let Some(from) = from {
             exists(from)?;
         }
-        let parent = std::env::temp_dir();
-        let made = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(&parent)
-            .map_err(refused("written to", &parent))?;
         Ok(Self {
-            path: made.keep(),
+            path: made("")?,
             is_copy: true,
             tour: false,
+            mtls: None,
             removed: false,
         })
     }
 
-    /// Fills a temporary folder; one that is shared has what it needs.
+    /// Fills a temporary folder; one that is shared has what it needs, but for `--mtls`.
     ///
     /// # Errors
     /// When something cannot be copied.
     pub fn fill(&self, from: Option<&Path>) -> Result<(), FolderError> {
         match from {
-            _ if !self.is_copy => Ok(()),
-            Some(from) => copy_yaml(from, &self.path),
+            _ if !self.is_copy => {}
+            Some(from) => copy_yaml(from, &self.path)?,
             None => BUILT_IN
                 .iter()
-                .try_for_each(|(name, text)| write(&self.path, name, text)),
+                .try_for_each(|(name, text)| write(&self.path, name, text))?,
+        }
+        match &self.mtls {
+            Some(rules) => write(&self.path, MTLS, rules),
+            None => Ok(()),
         }
     }
 
@@ -128,8 +154,22 @@ impl Folder {
             path: path.to_owned(),
             is_copy: false,
             tour,
+            mtls: None,
             removed: false,
         })
+    }
+
+    /// Has [`fill`](Self::fill) write these rules, too.
+    ///
+    /// # Errors
+    /// When the folder is shared, and the file is there already.
+    pub fn with_mtls(mut self, rules: Option<String>) -> Result<Self, FolderError> {
+        let file = self.path.join(MTLS);
+        if rules.is_some() && file.exists() {
+            return Err(FolderError::MtlsThere(file));
+        }
+        self.mtls = rules;
+        Ok(self)
     }
 
     /// Where it is.
@@ -164,7 +204,11 @@ impl Folder {
         if self.is_copy {
             return vec![self.path.clone()];
         }
-        let files = [Some(WORKLOADS), self.tour.then_some(TOUR)];
+        let files = [
+            Some(WORKLOADS),
+            self.tour.then_some(TOUR),
+            self.mtls.as_ref().map(|_| MTLS),
+        ];
         files
             .into_iter()
             .flatten()
@@ -208,7 +252,7 @@ pub fn remove(target: &Path) -> Result<(), FolderError> {
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let removed = if name == WORKLOADS || name == TOUR {
+    let removed = if [WORKLOADS, TOUR, MTLS].contains(&name) {
         // Left only where a writer was killed.
         let _ = fs::remove_file(unfinished(target));
         fs::remove_file(target)

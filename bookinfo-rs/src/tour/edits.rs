@@ -20,17 +20,28 @@ pub(crate) struct Edit {
     pub details: Option<&'static str>,
     /// The rule for calls to ratings, if there is one.
     pub ratings: Option<&'static str>,
-    /// A request with another status than without it, if it is about calls that no service of Bookinfo makes.
-    pub told: Option<Told>,
+    /// Requests that are answered otherwise than without it, if it is about calls that no service of Bookinfo makes.
+    pub told: &'static [Told],
 }
 
-/// A request whose status tells.
+/// A request whose answer tells.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Told {
     /// What is asked.
     pub by: By,
-    /// The status while the edit is in force, and at no other time.
-    pub status: u16,
+    /// The answer while the edit is in force, and at no other time.
+    pub sees: Sees,
+}
+
+/// What tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sees {
+    /// A status.
+    Status(u16),
+    /// A status, and a text in the body.
+    Text(u16, &'static str),
+    /// That the connection is closed without an answer.
+    Reset,
 }
 
 /// Who is asked for what.
@@ -38,10 +49,27 @@ pub(crate) struct Told {
 pub(crate) enum By {
     /// The ingress, for a path of shop.example.com.
     Shop(&'static str),
+    /// The ingress, for a path of Bookinfo.
+    Ingress(&'static str),
+    /// A service, without the mesh and in plaintext, at its workload's own address.
+    Plaintext(&'static str),
     /// The tour's own client in the mesh, for a host that the registry does not know.
     UnknownHost,
     /// The same client, for a host that the registry may know.
     Books,
+}
+
+impl Sees {
+    /// Whether an answer is it.
+    pub(crate) fn is(self, status: u16, body: &[u8]) -> bool {
+        match self {
+            Self::Status(wanted) => status == wanted,
+            Self::Text(wanted, text) => {
+                status == wanted && String::from_utf8_lossy(body).contains(text)
+            }
+            Self::Reset => false,
+        }
+    }
 }
 
 /// A rule that could not be brought into force, or out of it.
@@ -105,7 +133,7 @@ macro_rules! edit {
             reviews: &[],
             details: None,
             ratings: None,
-            told: None,
+            told: &[],
         }
     };
 }
@@ -204,43 +232,128 @@ pub(crate) static GRPC_ABORT: Edit = Edit {
 };
 /// Another path for the API.
 pub(crate) static REWRITE: Edit = Edit {
-    told: Some(Told {
+    told: &[Told {
         by: By::Shop("/books/0"),
-        status: 200,
-    }),
+        sees: Sees::Status(200),
+    }],
     ..edit!("virtual-service-shop-rewrite.yaml")
 };
 /// The page has moved.
 pub(crate) static REDIRECT: Edit = Edit {
-    told: Some(Told {
+    told: &[Told {
         by: By::Shop("/comedy-of-errors"),
-        status: 301,
-    }),
+        sees: Sees::Status(301),
+    }],
     ..edit!("virtual-service-shop-redirect.yaml")
 };
 /// An answer of no service.
 pub(crate) static CLOSED: Edit = Edit {
-    told: Some(Told {
+    told: &[Told {
         by: By::Shop("/productpage"),
-        status: 503,
-    }),
+        sees: Sees::Status(503),
+    }],
     ..edit!("virtual-service-shop-closed.yaml")
 };
 /// Unknown hosts are refused.
 pub(crate) static REGISTRY_ONLY: Edit = Edit {
-    told: Some(Told {
+    told: &[Told {
         by: By::UnknownHost,
-        status: 502,
-    }),
+        sees: Sees::Status(502),
+    }],
     ..edit!("sidecar-registry-only.yaml")
 };
 /// A host outside is known.
 pub(crate) static BOOKS: Edit = Edit {
-    told: Some(Told {
+    told: &[Told {
         by: By::Books,
-        status: 200,
-    }),
+        sees: Sees::Status(200),
+    }],
     ..edit!("service-entry-books.yaml")
+};
+
+/// Plaintext is refused by ratings.
+pub(crate) static STRICT_RATINGS: Edit = Edit {
+    told: &[Told {
+        by: By::Plaintext("ratings"),
+        sees: Sees::Reset,
+    }],
+    ..edit!("peer-authentication-ratings-strict.yaml")
+};
+/// Plaintext is refused by everybody.
+pub(crate) static STRICT: Edit = Edit {
+    told: &[
+        Told {
+            by: By::Plaintext("details"),
+            sees: Sees::Reset,
+        },
+        Told {
+            by: By::Plaintext("productpage"),
+            sees: Sees::Reset,
+        },
+    ],
+    ..edit!("peer-authentication-strict.yaml")
+};
+/// Nobody may do anything.
+pub(crate) static DENY_ALL: Edit = Edit {
+    told: &[
+        Told {
+            by: By::Ingress("/productpage"),
+            sees: Sees::Text(403, "RBAC: access denied"),
+        },
+        Told {
+            by: By::Plaintext("details"),
+            sees: Sees::Status(403),
+        },
+        Told {
+            by: By::Plaintext("reviews"),
+            sees: Sees::Status(403),
+        },
+        Told {
+            by: By::Plaintext("ratings"),
+            sees: Sees::Status(403),
+        },
+    ],
+    ..edit!("authorization-policy-deny-all.yaml")
+};
+/// But anybody may read the page.
+pub(crate) static VIEW_PAGE: Edit = Edit {
+    told: &[Told {
+        by: By::Ingress("/api/v1/products/0"),
+        sees: Sees::Text(403, "product details are currently unavailable"),
+    }],
+    ..edit!("authorization-policy-productpage-viewer.yaml")
+};
+/// And the page may read details and reviews.
+pub(crate) static VIEW_REVIEWS: Edit = Edit {
+    told: &[Told {
+        by: By::Ingress("/api/v1/products/0/reviews"),
+        sees: Sees::Text(200, "Ratings service is currently unavailable"),
+    }],
+    ..edit!("authorization-policy-details-reviews-viewer.yaml")
+};
+/// And reviews may read ratings.
+pub(crate) static VIEW_RATINGS: Edit = Edit {
+    told: &[Told {
+        by: By::Ingress("/api/v1/products/0/reviews"),
+        sees: Sees::Text(200, "\"color\":\"red\""),
+    }],
+    ..edit!("authorization-policy-ratings-viewer.yaml")
+};
+/// One path is nobody's.
+pub(crate) static DENY_PATH: Edit = Edit {
+    told: &[Told {
+        by: By::Ingress("/api/v1/products/0/ratings"),
+        sees: Sees::Text(403, "RBAC: access denied"),
+    }],
+    ..edit!("authorization-policy-deny-path.yaml")
+};
+/// The namespace of the page may not read reviews.
+pub(crate) static DENY_NAMESPACE: Edit = Edit {
+    told: &[Told {
+        by: By::Ingress("/api/v1/products/0/reviews"),
+        sees: Sees::Status(403),
+    }],
+    ..edit!("authorization-policy-deny-namespace.yaml")
 };
 
 #[cfg(test)]

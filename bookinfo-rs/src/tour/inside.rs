@@ -70,7 +70,9 @@ impl Inside {
     /// Where the book service is asked: at a port that no ServiceEntry has, or at that of its ServiceEntry.
     pub(crate) fn url(&self, by: By) -> String {
         match by {
-            By::Books | By::Shop(_) => format!("http://{HOST}{PATH}"),
+            By::Books | By::Shop(_) | By::Ingress(_) | By::Plaintext(_) => {
+                format!("http://{HOST}{PATH}")
+            }
             By::UnknownHost => format!("http://{HOST}:{}{PATH}", self.stand_in.port()),
         }
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use http::HeaderMap;
-use mesh_istio::{Config, Object};
+use mesh_istio::{Object, Options};
 use tokio::time::Instant;
 
-use super::edits::{By, Edit, EditError, Told};
+use super::edits::{By, Edit, EditError, Sees, Told};
 use super::inside::Inside;
 use super::judge::Version;
 use super::{Task, TourError, shop};
@@ -37,6 +37,8 @@ pub(crate) struct Stage {
     dir: PathBuf,
     /// Reviews that call ratings, by name and address.
     callers_of_ratings: Vec<(String, String)>,
+    /// Services by name, one workload of each.
+    addresses: BTreeMap<&'static str, String>,
     client: Outside,
     inside: Inside,
     control: bool,
@@ -59,8 +61,8 @@ struct Probe {
 enum Sign {
     /// The rule that routed the call behind the answer.
     Rules(Vec<&'static str>),
-    /// The answer's status.
-    Status(Told),
+    /// The answer.
+    Answer(Told),
 }
 
 impl Stage {
@@ -89,6 +91,11 @@ impl Stage {
             callers_of_ratings: callers
                 .map(|(w, address)| (w.name(), format!("http://{address}/reviews/0")))
                 .collect(),
+            addresses: demo
+                .workloads()
+                .iter()
+                .map(|(w, address)| (w.service, address.to_string()))
+                .collect(),
             client: Outside::default(),
             inside: Inside::new(demo)?,
             control,
@@ -111,6 +118,12 @@ impl Stage {
     /// The client in the mesh.
     pub(crate) const fn inside(&self) -> &Inside {
         &self.inside
+    }
+
+    /// A service at its workload's own address, as one calls it who is not in the mesh.
+    pub(crate) fn plaintext(&self, service: &str) -> String {
+        let address = self.addresses.get(service).map_or("", |address| address);
+        format!("http://{address}/health")
     }
 
     /// The JSON API's answer of reviews, through the ingress.
@@ -203,12 +216,17 @@ impl Stage {
             let callers = self.callers_of_ratings.iter();
             probes.extend(callers.map(|(name, url)| probe(name, url.clone(), rules(&[rule]))));
         }
-        if let Some(told) = edit.told {
+        for told in edit.told {
             let (service, url) = match told.by {
-                By::Shop(path) => ("the ingress", format!("{}{path}", self.url)),
-                by => ("the tour's own client", self.inside.url(by)),
+                By::Shop(path) | By::Ingress(path) => {
+                    ("the ingress", format!("{}{path}", self.url))
+                }
+                By::Plaintext(service) => (service, self.plaintext(service)),
+                by @ (By::UnknownHost | By::Books) => {
+                    ("the tour's own client", self.inside.url(by))
+                }
             };
-            probes.push(probe(service, url, Sign::Status(told)));
+            probes.push(probe(service, url, Sign::Answer(*told)));
         }
         probes
     }
@@ -254,20 +272,28 @@ impl Stage {
                 },
                 Err(error) => unrouted(&error),
             },
-            Sign::Status(told) => {
+            Sign::Answer(told) => {
+                let none = HeaderMap::new();
                 let answered = match told.by {
                     By::Shop(_) => {
                         let reply = self.client.get(&probe.url, &shop::headers()).await;
-                        reply.map(|reply| reply.status)
+                        reply.map(|reply| (reply.status, reply.body))
                     }
-                    _ => Ok(self.inside.get(&probe.url).await.0),
+                    By::Ingress(_) | By::Plaintext(_) => {
+                        let reply = self.client.get(&probe.url, &none).await;
+                        reply.map(|reply| (reply.status, reply.body))
+                    }
+                    By::UnknownHost | By::Books => Ok(self.inside.get(&probe.url).await),
                 };
                 match answered {
-                    Ok(status) => {
-                        let seen = status.as_u16() == told.status;
+                    Ok((status, body)) => {
+                        let seen = told.sees.is(status.as_u16(), &body);
                         (Some(seen), format!("answered with {status}"))
                     }
-                    Err(error) => (None, format!("not answered ({error})")),
+                    Err(error) => {
+                        let reset = matches!(told.sees, Sees::Reset);
+                        (reset.then_some(true), format!("not answered ({error})"))
+                    }
                 }
             }
         }
@@ -279,17 +305,23 @@ fn route(reply: &Reply) -> Option<&str> {
     reply.headers.get(&demo::ROUTE)?.to_str().ok()
 }
 
+/// Rules are read here for the names of their objects; whether they can be in force the control plane says.
+fn checked() -> Options {
+    Options::default().certificates(true)
+}
+
 /// The objects of an edit.
 fn objects(edit: &Edit) -> Result<Vec<Object>, EditError> {
     let file = edit.file;
-    let loaded = Config::parse([(PathBuf::from(file), edit.text.to_owned())])
+    let loaded = checked()
+        .parse([(PathBuf::from(file), edit.text.to_owned())])
         .map_err(|rejected| EditError::Rejected { file, rejected })?;
     Ok(loaded.config.objects().cloned().collect())
 }
 
 /// Refuses a folder that holds an object of these tasks.
 fn nothing_is_taken(dir: &Path, tasks: &[Task], named: &Path) -> Result<(), EditError> {
-    let loaded = Config::load(dir).map_err(|rejected| EditError::Folder {
+    let loaded = checked().load(dir).map_err(|rejected| EditError::Folder {
         dir: named.to_owned(),
         rejected,
     })?;

@@ -40,6 +40,8 @@ pub(crate) struct Launcher {
     pub(crate) process: Process,
     pub(crate) url: String,
     pub(crate) folder: PathBuf,
+    /// Where the certificates are, if there are any.
+    pub(crate) certificates: Option<PathBuf>,
     _out: BufReader<std::process::ChildStdout>,
 }
 
@@ -75,6 +77,8 @@ impl Launcher {
             process,
             url,
             folder: after("configuration").into(),
+            certificates: Some(after("certificates").into())
+                .filter(|dir: &PathBuf| dir.is_absolute()),
             _out: out,
         }
     }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 ///
 /// It is of the family in which it is written, and holds no address of the other one. Addresses are looked at in their
 /// plain form: `::ffff:10.0.0.1` is 10.0.0.1, as Envoy makes of those of sockets. So a range that is itself written in that
-/// form holds nothing, as in Envoy.
+/// form would hold nothing, and is refused: Envoy takes it, and a denial by it never denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CidrRange {
     network: IpAddr,
@@ -23,6 +23,9 @@ pub enum NotCidr {
     /// The length is over the most that an address has.
     #[error("{0} bits are more than the 128 of an address")]
     Length(u32),
+    /// An IPv4 range in the form of IPv6 would never hold an address.
+    #[error("no address is ever in {0}/{1}: write it as an IPv4 range, {2}")]
+    Mapped(Ipv6Addr, u8, CidrRange),
 }
 
 impl CidrRange {
@@ -30,7 +33,8 @@ impl CidrRange {
     /// are all of it, as in Envoy.
     ///
     /// # Errors
-    /// When the text is no address, or the length is over 128.
+    /// When the text is no address, the length is over 128, or it is an IPv4 range in the form of IPv6
+    /// (`::ffff:10.0.0.0/104`).
     pub fn new(address_prefix: &str, length: u32) -> Result<Self, NotCidr> {
         let address: IpAddr = address_prefix
             .parse()
@@ -42,6 +46,16 @@ impl CidrRange {
         let most = if address.is_ipv4() { 32 } else { 128 };
         let length = length.min(most);
         let network = masked(address, length);
+        if let IpAddr::V6(v6) = network
+            && let Some(v4) = v6.to_ipv4_mapped()
+            && let Some(inner) = length.checked_sub(96)
+        {
+            let plain = Self {
+                network: v4.into(),
+                length: inner,
+            };
+            return Err(NotCidr::Mapped(v6, length, plain));
+        }
         Ok(Self { network, length })
     }
 

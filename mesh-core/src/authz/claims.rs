@@ -23,15 +23,40 @@ pub enum Value {
     Object(BTreeMap<Box<str>, Self>),
 }
 
-/// A test of one claim: the metadata of the filter `envoy.filters.http.jwt_authn`.
+/// The filter whose metadata are the claims of a token.
+const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
+
+/// How deep tests of values may nest.
+const DEEPEST: usize = 16;
+
+/// A test of what a filter wrote of the request. Of the filters of HTTP only `envoy.filters.http.jwt_authn` is known here:
+/// what any other would have written is [`Truth::Unknown`], and so is the metadata of a route.
 #[derive(Debug, Clone)]
 pub struct ClaimMatcher {
-    /// The keys of the objects on the way to the claim, outermost first.
-    pub path: Box<[Box<str>]>,
-    /// What the claim must be.
-    pub value: ValueMatcher,
-    /// `invert`: it must not.
-    pub invert: bool,
+    is_known: bool,
+    path: Box<[Box<str>]>,
+    value: ValueMatcher,
+    invert: bool,
+}
+
+/// `envoy.config.rbac.v3.MetadataSource`: whose metadata are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MetadataSource {
+    /// `DYNAMIC`, the default: what filters wrote of the request.
+    Dynamic,
+    /// `ROUTE`: what stands in the configuration of the route.
+    Route,
+}
+
+/// What is no test of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotClaim {
+    /// The whole of a filter's metadata is no value.
+    #[error("the path to the value is empty; name the keys of the objects on the way to it")]
+    NoPath,
+    /// Nobody writes such a test by hand.
+    #[error("tests of the value nest more than {DEEPEST} deep")]
+    Deep,
 }
 
 /// `envoy.type.matcher.v3.ValueMatcher`. A value that is absent or of another type than the test is for fails it.
@@ -49,7 +74,7 @@ pub enum ValueMatcher {
     Present(bool),
     /// `list_match.one_of`: an array of which one element meets this.
     OneOf(Box<Self>),
-    /// `or_match`
+    /// `or_match`. Empty it meets nothing.
     Or(Box<[Self]>),
 }
 
@@ -63,7 +88,37 @@ pub enum NumberMatcher {
 }
 
 impl ClaimMatcher {
+    /// A test of the value that is found by the keys of the objects on the way to it, outermost first, in the metadata
+    /// of a filter. With `invert` it must not be that.
+    ///
+    /// # Errors
+    /// When there are no keys, or the test nests too deep.
+    pub fn new(
+        filter: &str,
+        source: MetadataSource,
+        path: impl IntoIterator<Item = Box<str>>,
+        value: ValueMatcher,
+        invert: bool,
+    ) -> Result<Self, NotClaim> {
+        let path: Box<[Box<str>]> = path.into_iter().collect();
+        if path.is_empty() {
+            return Err(NotClaim::NoPath);
+        }
+        if !value.is_within(DEEPEST) {
+            return Err(NotClaim::Deep);
+        }
+        Ok(Self {
+            is_known: filter == JWT_AUTHN && source == MetadataSource::Dynamic,
+            path,
+            value,
+            invert,
+        })
+    }
+
     pub(super) fn holds(&self, claims: Claims<'_>) -> Truth {
+        if !self.is_known {
+            return Truth::Unknown;
+        }
         let written = match claims {
             Claims::NoFilter => return Truth::Unknown,
             Claims::None => None,
@@ -81,6 +136,17 @@ impl ClaimMatcher {
 }
 
 impl ValueMatcher {
+    fn is_within(&self, depth: usize) -> bool {
+        let Some(inner) = depth.checked_sub(1) else {
+            return false;
+        };
+        match self {
+            Self::OneOf(one) => one.is_within(inner),
+            Self::Or(each) => each.iter().all(|one| one.is_within(inner)),
+            Self::Null | Self::Number(_) | Self::Text(_) | Self::Bool(_) | Self::Present(_) => true,
+        }
+    }
+
     fn matches(&self, value: Option<&Value>) -> bool {
         match (self, value) {
             (Self::Or(each), value) => each.iter().any(|one| one.matches(value)),

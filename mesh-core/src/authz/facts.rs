@@ -3,14 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::claims::Value;
-use crate::RequestView;
 use crate::identity::Peer;
+use crate::request::Seen;
 
 /// One request and the connection that it came by. Making it allocates nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// The head, normalised: the application must see the same.
-    pub view: RequestView<'a>,
+    /// The head as it was admitted, which is how the application sees it.
+    pub seen: Seen<'a>,
     /// Who is at the other end of the connection.
     pub peer: &'a Peer,
     /// Our end of the connection.
@@ -19,7 +19,7 @@ pub struct Facts<'a> {
     pub direct: IpAddr,
     /// Where the request began, if somebody before is believed about it (`x-forwarded-for`), or else [`Self::direct`].
     pub remote: IpAddr,
-    /// The server name that the client asked for in TLS.
+    /// The server name that the client asked for in TLS, in lower case (as Envoy's inspector hands it on).
     pub sni: Option<&'a str>,
     /// What a token said.
     pub claims: Claims<'a>,

@@ -61,11 +61,11 @@ impl PortRange {
 
 impl Operation {
     pub(super) fn holds(&self, facts: &Facts<'_>) -> Truth {
-        let path = facts.view.path;
+        let path = facts.seen.view().path;
         let known = match self {
-            Self::Header(matcher) => matcher.matches(&facts.view),
+            Self::Header(matcher) => matcher.holds(facts.seen.header(&matcher.name)),
             Self::UrlPath(matcher) => matcher.matches(path.as_bytes()),
-            Self::UriTemplate(template) => template.matches(path),
+            Self::UriTemplate(template) => return template.matches(path),
             Self::DestinationIp(range) => range.contains(facts.local.ip()),
             Self::DestinationPort(port) => facts.local.port() == *port,
             Self::DestinationPortRange(range) => range.0.contains(&facts.local.port()),

@@ -14,8 +14,9 @@ pub enum Source {
     ///
     /// The name is the certificate's URI name, else one of its DNS names, else its subject. Envoy goes on to the next
     /// kind when no name of the first is the one; here such a find is [`Truth::Unknown`], so that a host name that
-    /// looks like an id lets nobody in and keeps nobody from being denied. So is one of several URI names. Envoy takes
-    /// TLS without a certificate for authenticated, with an empty subject; that is not known here either.
+    /// looks like an id lets nobody in and keeps nobody from being denied. So is a URI name that is not the id of the
+    /// one workload that was proven, and one of several. Envoy takes TLS without a certificate for authenticated, with
+    /// an empty subject; that is not known here either.
     Authenticated(Option<StringMatcher>),
     /// `direct_remote_ip`: the other end of the connection; `source_ip` too, since no PROXY protocol is spoken.
     DirectRemoteIp(CidrRange),
@@ -36,8 +37,8 @@ impl Source {
             Self::Metadata(claim) => return claim.holds(facts.claims),
             Self::DirectRemoteIp(range) => range.contains(facts.direct),
             Self::RemoteIp(range) => range.contains(facts.remote),
-            Self::Header(matcher) => matcher.matches(&facts.view),
-            Self::UrlPath(matcher) => matcher.matches(facts.view.path.as_bytes()),
+            Self::Header(matcher) => matcher.holds(facts.seen.header(&matcher.name)),
+            Self::UrlPath(matcher) => matcher.matches(facts.seen.view().path.as_bytes()),
         };
         known.into()
     }
@@ -48,8 +49,22 @@ fn authenticated(name: Option<&StringMatcher>, peer: &Peer) -> Truth {
         (Peer::Plaintext, _) => Truth::No,
         (Peer::Anonymous, Some(name)) if !name.matches(b"") => Truth::No,
         (Peer::Anonymous, _) => Truth::Unknown,
-        (Peer::Proven(_), None) => Truth::Yes,
+        (Peer::Proven(certificate), None) if is_clear(certificate) => Truth::Yes,
+        (Peer::Proven(_), None) => Truth::Unknown,
         (Peer::Proven(certificate), Some(name)) => named(name, certificate),
+    }
+}
+
+/// Whether its URI names are the one id that was proven, or none.
+fn is_clear(certificate: &PeerCertificate) -> bool {
+    let sans = &certificate.sans;
+    match (&*sans.uri, sans.unreadable) {
+        ([], 0) => true,
+        ([one], 0) => certificate
+            .spiffe
+            .as_ref()
+            .is_some_and(|id| id.as_str() == &**one),
+        _ => false,
     }
 }
 
@@ -58,15 +73,18 @@ fn named(name: &StringMatcher, certificate: &PeerCertificate) -> Truth {
     if sans.unreadable > 0 {
         return Truth::Unknown;
     }
+    // A peer may have thousands of names: what the first kind tells is not asked of the others.
     let among = |names: &[Box<str>]| names.iter().any(|one| name.matches(one.as_bytes()));
-    let by_uri = among(&sans.uri);
-    let by_dns = among(&sans.dns);
-    let by_subject = name.matches(certificate.subject.as_bytes());
+    let by_subject = || name.matches(certificate.subject.as_bytes());
+    let might = |found: bool| match found {
+        true => Truth::Unknown,
+        false => Truth::No,
+    };
     match (&*sans.uri, &*sans.dns) {
-        ([_], _) if by_uri => Truth::Yes,
-        ([], [_, ..]) if by_dns => Truth::Yes,
-        ([], []) => by_subject.into(),
-        _ if by_uri || by_dns || by_subject => Truth::Unknown,
-        _ => Truth::No,
+        ([], []) => by_subject().into(),
+        ([], dns) if among(dns) => Truth::Yes,
+        ([], _) => might(by_subject()),
+        (uri, _) if among(uri) && is_clear(certificate) => Truth::Yes,
+        (uri, dns) => might(among(uri) || among(dns) || by_subject()),
     }
 }

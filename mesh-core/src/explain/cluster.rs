@@ -52,10 +52,10 @@ fn no_endpoint(model: &Cluster) -> Option<Refusal> {
         };
         return Some(unavailable("UH", reason));
     }
-    // Each call fails that picks one which must not be reached in plaintext.
+    // Each call fails that picks one which cannot be reached.
     let mut reasons = eligible.iter().map(|at| {
         let endpoint = model.endpoints.get(*at as usize)?;
-        endpoint.transport.no_plaintext()
+        endpoint.transport.refusal()
     });
     let first = reasons.next().flatten()?;
     let all = reasons.all(|reason| reason.is_some());
@@ -83,7 +83,7 @@ fn endpoints(model: &Cluster) -> Vec<EndpointSeen> {
         priority: endpoint.priority,
         weight: endpoint.weight,
         passed_over: match picked {
-            true => endpoint.transport.no_plaintext(),
+            true => endpoint.transport.refusal(),
             false => Some(why_not(model, endpoint, &loads)),
         },
     })

@@ -1,5 +1,6 @@
 //! The rule by which a peer is judged, and what is known of one that passed.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ impl Peer {
 
 /// What is known of a certificate whose chain was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerCertificate {
     /// Its names.
     pub sans: Sans,
@@ -42,6 +44,23 @@ pub struct PeerCertificate {
     /// Until when it holds, in seconds since 1970.
     pub not_after: u64,
 }
+
+impl PeerCertificate {
+    /// What was read of a certificate. The workload is the one that its names tell.
+    pub fn new(sans: Sans, subject: impl Into<Box<str>>, sha256: [u8; 32], not_after: u64) -> Self {
+        Self {
+            spiffe: sans.workload().ok(),
+            sans,
+            subject: subject.into(),
+            sha256,
+            not_after,
+        }
+    }
+}
+
+/// How many names a text shows, and how many characters of each.
+const SHOWN: usize = 4;
+const LONGEST: usize = 200;
 
 /// The subject alternative names of a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,14 +119,17 @@ pub enum SanFault {
     #[error("the certificate's URI name cannot be read, so it is no workload's")]
     Unreadable,
     /// The URI name is no id.
-    #[error("the certificate's URI name {0:?} is no SPIFFE id of a workload")]
+    #[error("the certificate's URI name \"{name}\" is no SPIFFE id of a workload", name = short(.0))]
     NotSpiffe(Box<str>),
     /// A workload of somebody else.
-    #[error("{0} is of a trust domain that is not ours")]
+    #[error("{name} is of a trust domain that is not ours", name = short(.0.as_str()))]
     ForeignDomain(SpiffeId),
+    /// Our own trust domain is the one of our certificate.
+    #[error("we have no certificate of our own, so no trust domain that it could be of")]
+    NoDomain,
     /// Not one of those that were meant.
-    #[error("none of the names that the configuration asks for is among the certificate's: {0}")]
-    NoneMatches(Box<str>),
+    #[error("none of the names that the configuration asks for is among the certificate's")]
+    NoneMatches,
     /// A host is checked by its name, and none was called.
     #[error("the host that was called has no name to check the certificate by")]
     NoHost,
@@ -126,31 +148,45 @@ impl Sans {
             (all, unreadable) => Err(SanFault::SeveralUris(all.len() + unreadable)),
         }
     }
+}
 
-    fn told(&self) -> Box<str> {
-        const SHOWN: usize = 4;
-        let uri = self.uri.iter().map(|name| format!("URI:{name}"));
-        let dns = self.dns.iter().map(|name| format!("DNS:{name}"));
+/// The first few names. They are the peer's text: escaped, and not more of it than a line holds.
+impl fmt::Display for Sans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uri = self.uri.iter().map(|name| format!("URI:{}", short(name)));
+        let dns = self.dns.iter().map(|name| format!("DNS:{}", short(name)));
         let ip = self.ip.iter().map(|address| format!("IP:{address}"));
-        let all: Vec<String> = uri.chain(dns).chain(ip).collect();
-        let more = all.len().saturating_sub(SHOWN);
-        let mut told = all.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-        if told.is_empty() {
-            told.push_str("it has none");
-        }
+        let mut all: Vec<String> = uri.chain(dns).chain(ip).take(SHOWN).collect();
+        let more = (self.uri.len() + self.dns.len() + self.ip.len()).saturating_sub(SHOWN);
         if more > 0 {
-            told.push_str(&format!(", and {more} more"));
+            all.push(format!("{more} more"));
         }
-        told.into()
+        if self.unreadable > 0 {
+            all.push(format!("{} unreadable URI", self.unreadable));
+        }
+        match all.is_empty() {
+            true => f.write_str("no names"),
+            false => f.write_str(&all.join(", ")),
+        }
     }
 }
 
+fn short(name: &str) -> String {
+    let shown = name.chars().take(LONGEST);
+    let mut text: String = shown.flat_map(char::escape_debug).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        text.push_str("...");
+    }
+    text
+}
+
 impl PeerRule {
-    /// Whether a certificate whose chain is good is of the peer that is meant. `own` is our side's trust domain.
+    /// Whether a certificate whose chain is good is of the peer that is meant. `own` is our side's trust domain,
+    /// which is known once there is a certificate of our own.
     ///
     /// # Errors
     /// Why it is not.
-    pub fn check(&self, sans: &Sans, own: &Domains) -> Result<(), SanFault> {
+    pub fn check(&self, sans: &Sans, own: Option<&Domains>) -> Result<(), SanFault> {
         match self {
             Self::OneOf(wanted) => {
                 // A name of a workload counts only in a certificate that names nothing else.
@@ -160,7 +196,7 @@ impl PeerRule {
                 }
                 match wanted.iter().any(|matcher| matcher.meets(sans)) {
                     true => Ok(()),
-                    false => Err(SanFault::NoneMatches(sans.told())),
+                    false => Err(SanFault::NoneMatches),
                 }
             }
             Self::Domains(domains) => {
@@ -173,7 +209,7 @@ impl PeerRule {
             }
             Self::InMesh => {
                 let id = sans.workload()?;
-                match own.hold(&id) {
+                match own.ok_or(SanFault::NoDomain)?.hold(&id) {
                     true => Ok(()),
                     false => Err(SanFault::ForeignDomain(id)),
                 }
@@ -189,7 +225,7 @@ impl PeerRule {
                 };
                 match wanted.meets(sans) {
                     true => Ok(()),
-                    false => Err(SanFault::NoneMatches(sans.told())),
+                    false => Err(SanFault::NoneMatches),
                 }
             }
         }

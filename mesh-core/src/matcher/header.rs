@@ -1,7 +1,7 @@
 //! `envoy.config.route.v3.HeaderMatcher`.
 
 use super::string::StringMatcher;
-use crate::request::{HeaderKey, RequestView};
+use crate::request::{HeaderKey, HeaderLines, RequestView};
 
 /// A test of one header.
 #[derive(Debug, Clone)]
@@ -34,7 +34,11 @@ impl HeaderMatcher {
     /// none may (Envoy 1.40; gRPC A28 joins them by commas). An absent header fails every test but
     /// presence, and inversion does not turn that to true, unless a missing header counts as empty.
     pub fn matches(&self, request: &RequestView<'_>) -> bool {
-        let mut values = request.header(&self.name);
+        self.holds(request.header(&self.name))
+    }
+
+    /// The same of the values of that header.
+    pub(crate) fn holds(&self, mut values: HeaderLines<'_>) -> bool {
         let first = values.next();
         if let HeaderTest::Present(wanted) = self.test {
             let present = first.is_some() || self.missing_is_empty;

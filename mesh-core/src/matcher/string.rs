@@ -44,7 +44,26 @@ impl StringMatcher {
             Self::Suffix(pattern) => value.ends_with(pattern),
             Self::Contains(pattern) => contains(value, pattern),
             Self::Regex(regex) => regex.matches(value),
-            Self::IgnoreCase(inner) => inner.matches(&value.to_ascii_lowercase()),
+            Self::IgnoreCase(inner) => inner.matches_ignoring_case(value),
+        }
+    }
+
+    fn matches_ignoring_case(&self, value: &[u8]) -> bool {
+        let is = |part: Option<&[u8]>, pattern: &[u8]| {
+            part.is_some_and(|part| part.eq_ignore_ascii_case(pattern))
+        };
+        match self {
+            Self::Exact(pattern) => value.eq_ignore_ascii_case(pattern),
+            Self::Prefix(pattern) => is(value.get(..pattern.len()), pattern),
+            Self::Suffix(pattern) => {
+                let start = value.len().checked_sub(pattern.len());
+                is(start.and_then(|start| value.get(start..)), pattern)
+            }
+            Self::Contains(pattern) => {
+                let mut windows = value.windows(pattern.len().max(1));
+                pattern.is_empty() || windows.any(|window| window.eq_ignore_ascii_case(pattern))
+            }
+            Self::Regex(_) | Self::IgnoreCase(_) => self.matches(value),
         }
     }
 

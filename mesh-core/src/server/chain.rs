@@ -40,3 +40,48 @@ pub struct Chain {
     /// What each of its requests has to pass.
     pub pipeline: Arc<Pipeline>,
 }
+
+/// A way in that the configuration has and that is not served here, such as one for what is no HTTP, or one whose terms
+/// cannot be honoured. It is kept, as those for whom it is must not come in by another.
+#[derive(Debug, Clone)]
+pub struct Shut {
+    /// Its name, for what is shown.
+    pub name: Arc<str>,
+    /// Whom it is for.
+    pub demand: Demand,
+    /// Whether it is for TLS.
+    pub is_tls: bool,
+    /// Why it is not served.
+    pub reason: Arc<str>,
+}
+
+/// What Envoy's `http_inspector` finds in plaintext.
+const HTTP: [&[u8]; 3] = [b"http/1.0", b"http/1.1", b"h2c"];
+
+impl Demand {
+    /// How well it names a server: by how many bytes, and exactly before by a wildcard. `None` when it names others alone.
+    /// Case of ASCII letters is ignored.
+    pub(super) fn named(&self, sni: Option<&str>) -> Option<(bool, usize)> {
+        if self.server_names.is_empty() {
+            return Some((false, 0));
+        }
+        let sni = sni?;
+        let names = self.server_names.iter();
+        names.filter_map(|name| matched(name, sni)).max()
+    }
+
+    /// Whether plaintext HTTP is asked for by its name.
+    pub(super) fn is_http(&self) -> bool {
+        self.alpn.iter().any(|name| HTTP.contains(&&**name))
+    }
+}
+
+fn matched(name: &str, sni: &str) -> Option<(bool, usize)> {
+    let Some(parent) = name.strip_prefix('*') else {
+        return name.eq_ignore_ascii_case(sni).then_some((true, name.len()));
+    };
+    let at = sni.len().checked_sub(parent.len()).filter(|at| *at > 0)?;
+    let end = sni.as_bytes().get(at..)?;
+    end.eq_ignore_ascii_case(parent.as_bytes())
+        .then_some((false, name.len()))
+}

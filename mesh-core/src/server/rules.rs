@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::chain::{Chain, Opening};
+use super::chain::{Chain, Demand, Opening, Shut};
 use super::pipeline::Pipeline;
 use crate::tls::ServerTls;
 
@@ -34,6 +34,7 @@ pub struct Rules {
 #[derive(Debug, Clone)]
 pub struct Port {
     chains: Box<[Chain]>,
+    shut: Box<[Shut]>,
 }
 
 /// What becomes of a connection.
@@ -61,6 +62,9 @@ pub enum Why {
         "it came with TLS, and offered neither a protocol nor a server name that this port takes"
     )]
     NoChain,
+    /// The way that it would take is one of [`Port::shut`], which tells the reason.
+    #[error("the configuration has a way in for it that is not served here")]
+    Shut,
 }
 
 impl Rules {
@@ -84,6 +88,16 @@ impl Port {
     pub fn new(chains: impl Into<Box<[Chain]>>) -> Self {
         Self {
             chains: chains.into(),
+            shut: Box::default(),
+        }
+    }
+
+    /// The same with ways that are shut: who would take one of these takes no other.
+    #[must_use]
+    pub fn with_shut(self, shut: impl Into<Box<[Shut]>>) -> Self {
+        Self {
+            shut: shut.into(),
+            ..self
         }
     }
 
@@ -92,7 +106,14 @@ impl Port {
         &self.chains
     }
 
-    /// The way for a connection.
+    /// The ways that lead nowhere.
+    pub fn shut(&self) -> &[Shut] {
+        &self.shut
+    }
+
+    /// The way for a connection. As in Envoy each criterion leaves the best matches alone, and nobody comes back to the
+    /// others: first the server name, then whether it is TLS, then the protocol. Of equals the first is taken, one that is
+    /// shut before all.
     pub fn choose(&self, opening: &Opening<'_>) -> Chosen<'_> {
         match opening {
             Opening::Plaintext => self.plaintext(),
@@ -101,17 +122,50 @@ impl Port {
     }
 
     fn plaintext(&self) -> Chosen<'_> {
-        let mut plain = self.chains.iter().filter(|chain| chain.tls.is_none());
-        match plain.next() {
+        let nameless = |demand: &Demand| demand.server_names.is_empty();
+        let mut shut = self.shut.iter();
+        if shut.any(|way| !way.is_tls && nameless(&way.demand)) {
+            return Chosen::Close(Why::Shut);
+        }
+        let plain = || {
+            let chains = self.chains.iter();
+            chains.filter(|chain| chain.tls.is_none() && nameless(&chain.demand))
+        };
+        // Who speaks HTTP is told by its first bytes before those of whom nothing is known.
+        let http = plain().find(|chain| chain.demand.is_http());
+        let any = || plain().find(|chain| chain.demand.alpn.is_empty());
+        match http.or_else(any) {
             Some(chain) => Chosen::Plaintext(&chain.pipeline),
             None => Chosen::Close(Why::PlaintextRefused),
         }
     }
 
-    fn tls(&self, _alpn: &[Box<[u8]>], _sni: Option<&str>) -> Chosen<'_> {
-        match self.chains.iter().any(|chain| chain.tls.is_some()) {
-            true => Chosen::Close(Why::NoChain),
-            false => Chosen::Close(Why::TlsRefused),
+    fn tls(&self, alpn: &[Box<[u8]>], sni: Option<&str>) -> Chosen<'_> {
+        let shut = self.shut.iter().filter(|way| way.is_tls);
+        let shut = shut.map(|way| (&way.demand, None));
+        let ways = self.chains.iter().filter_map(|chain| {
+            let tls = chain.tls.as_ref()?;
+            Some((&chain.demand, Some((tls, &chain.pipeline))))
+        });
+        let all = || shut.clone().chain(ways.clone());
+        if all().next().is_none() {
+            return Chosen::Close(Why::TlsRefused);
+        }
+        let demands = self.chains.iter().map(|chain| &chain.demand);
+        let demands = demands.chain(self.shut.iter().map(|way| &way.demand));
+        let Some(best) = demands.filter_map(|demand| demand.named(sni)).max() else {
+            return Chosen::Close(Why::NoChain);
+        };
+        let named = || all().filter(|(demand, _)| demand.named(sni) == Some(best));
+        let by_protocol = alpn.iter().find_map(|offered| {
+            let mut named = named();
+            named.find(|(demand, _)| demand.alpn.contains(offered))
+        });
+        let of_any = || named().find(|(demand, _)| demand.alpn.is_empty());
+        match by_protocol.or_else(of_any) {
+            Some((_, Some((tls, pipeline)))) => Chosen::Tls(tls, pipeline),
+            Some((_, None)) => Chosen::Close(Why::Shut),
+            None => Chosen::Close(Why::NoChain),
         }
     }
 }

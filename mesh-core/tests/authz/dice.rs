@@ -7,8 +7,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::model::{
-    Action, Claim, EXPRESSIONS, End, Header, Hole, Policy, Rule, Rules, Template, Test, Text,
-    Token, Wanted, What, Who, World,
+    Action, Claim, EXPRESSIONS, End, Foreign, Header, Hole, Policy, Rule, Rules, Template, Test,
+    Text, Token, Wanted, What, Who, World,
 };
 
 const PATHS: &[&str] = &[
@@ -22,9 +22,20 @@ const PATHS: &[&str] = &[
     "/a/",
     "/a/b/c.json",
     "/a/x=y/b",
+    "/a/x*/b",
+    "/a/x[/b",
+    "/a/b/[",
+    "/a/b/cXjson",
+    "/a/b/c.json/",
     "/ns/bad/x",
 ];
-const HOSTS: &[&str] = &["a.example", "A.example", "b.example:80", ""];
+const HOSTS: &[&str] = &[
+    "a.example",
+    "A.example",
+    "b.example:80",
+    "a.example.",
+    "[::1]:80",
+];
 const IDS: &[&str] = &[
     "spiffe://td/ns/a/sa/x",
     "spiffe://td/ns/bad/sa/x",
@@ -53,7 +64,6 @@ const RANGES: &[(&str, u32)] = &[
     ("::1", 128),
     ("fd00::", 8),
     ("::", 0),
-    ("::ffff:10.0.0.0", 104),
     ("fd00::2", 127),
     ("10.0.0.2", 31),
 ];
@@ -80,6 +90,13 @@ const VALUES: &[&str] = &[
     "/a",
     "a.example",
     "1000",
+    "a,b",
+    "",
+    "+7",
+    "007",
+    "7.0",
+    "10",
+    "9223372036854775808",
 ];
 
 pub(crate) struct Dice(StdRng);
@@ -89,7 +106,7 @@ impl Dice {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0.random_range(0..end)
     }
 
@@ -170,8 +187,13 @@ impl Dice {
             2 => segments.push(Hole::One),
             _ => {}
         }
+        let has_rest = matches!(segments.last(), Some(Hole::Rest));
         if !matches!(segments.last(), None | Some(Hole::Text(_))) && self.once_in(3) {
-            suffix = self.of(&[".json", "b"]);
+            suffix = self.of(&[".json", "b", "/"]);
+        } else if has_rest && self.once_in(2) {
+            suffix = self.of(&["/b", "/b/c.json"]);
+        } else if !segments.is_empty() && self.once_in(8) {
+            suffix = "/";
         }
         Template { segments, suffix }
     }
@@ -200,6 +222,11 @@ impl Dice {
             &["other"],
         ];
         Claim {
+            is_foreign: match self.below(10) {
+                0 => Some(Foreign::Filter),
+                1 => Some(Foreign::Route),
+                _ => None,
+            },
             path: self.of(all).to_vec(),
             value: self.wanted(),
             invert: self.once_in(5),
@@ -256,13 +283,7 @@ impl Dice {
     }
 
     fn policy(&mut self, name: &'static str) -> Policy {
-        let many = |dice: &mut Self| {
-            if dice.once_in(10) {
-                0
-            } else {
-                1 + dice.below(2)
-            }
-        };
+        let many = |dice: &mut Self| 1 + dice.below(2);
         Policy {
             name,
             permissions: (0..many(self)).map(|_| self.rule(3, Self::what)).collect(),
@@ -288,6 +309,11 @@ impl Dice {
             action,
             policies: policies.collect(),
         }
+    }
+
+    /// A filter need not have any.
+    pub(crate) fn some_rules(&mut self) -> Option<Rules> {
+        (!self.once_in(12)).then(|| self.rules())
     }
 
     fn value(&mut self, depth: usize) -> Value {

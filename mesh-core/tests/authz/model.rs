@@ -3,15 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
-use mesh_core::RequestView;
+use http::Request;
 use mesh_core::authz::{
-    self, CidrRange, ClaimMatcher, Claims, Facts, NumberMatcher, Operation, PortRange, RuleSet,
-    Source, UriTemplate, Value, ValueMatcher,
+    self, CidrRange, ClaimMatcher, Claims, Facts, MetadataSource, NumberMatcher, Operation,
+    PortRange, Rbac, RuleSet, ShadowRules, Source, UriTemplate, Value, ValueMatcher,
 };
 use mesh_core::identity::{Peer, PeerCertificate, Sans};
 use mesh_core::matcher::{FullRegex, HeaderMatcher, HeaderTest, StringMatcher};
-use mesh_core::request::HeaderKey;
+use mesh_core::request::{Admitted, HeaderKey, PathNormalization, admit};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Text {
@@ -23,8 +22,11 @@ pub(crate) enum Text {
     Regex(usize),
 }
 
+/// What an expression means.
+type Meaning = fn(&str) -> bool;
+
 /// Expressions as istiod writes them, with what they mean in words of strings.
-pub(crate) const EXPRESSIONS: &[(&str, fn(&str) -> bool)] = &[
+pub(crate) const EXPRESSIONS: &[(&str, Meaning)] = &[
     (".*/ns/bad/.*", |text| text.contains("/ns/bad/")),
     (".+", |text| !text.is_empty()),
     (".*", |_| true),
@@ -73,9 +75,17 @@ pub(crate) struct Template {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
+    /// Another filter's, or the route's: nobody here knows.
+    pub(crate) is_foreign: Option<Foreign>,
     pub(crate) path: Vec<&'static str>,
     pub(crate) value: Wanted,
     pub(crate) invert: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Foreign {
+    Filter,
+    Route,
 }
 
 #[derive(Debug, Clone)]
@@ -226,11 +236,15 @@ fn wanted(value: &Wanted) -> ValueMatcher {
 }
 
 fn claim(claim: &Claim) -> ClaimMatcher {
-    ClaimMatcher {
-        path: claim.path.iter().map(|key| Box::from(*key)).collect(),
-        value: wanted(&claim.value),
-        invert: claim.invert,
-    }
+    let own = "envoy.filters.http.jwt_authn";
+    let (filter, source) = match claim.is_foreign {
+        None => (own, MetadataSource::Dynamic),
+        Some(Foreign::Filter) => ("envoy.filters.http.rbac", MetadataSource::Dynamic),
+        Some(Foreign::Route) => (own, MetadataSource::Route),
+    };
+    let path = claim.path.iter().map(|key| Box::from(*key));
+    let made = ClaimMatcher::new(filter, source, path, wanted(&claim.value), claim.invert);
+    made.expect("a claim")
 }
 
 fn range(prefix: &str, length: u32) -> CidrRange {
@@ -282,34 +296,45 @@ pub(crate) fn rules(rules: &Rules) -> RuleSet {
         Action::Deny => authz::Action::Deny,
         Action::Log => authz::Action::Log,
     };
-    let policy = |policy: &Policy| authz::Policy {
-        permissions: policy
-            .permissions
-            .iter()
-            .map(|one| rule(one, what))
-            .collect(),
-        principals: policy.principals.iter().map(|one| rule(one, who)).collect(),
+    let policy = |policy: &Policy| {
+        let permissions = policy.permissions.iter().map(|one| rule(one, what));
+        let principals = policy.principals.iter().map(|one| rule(one, who));
+        authz::Policy::new(permissions, principals).expect("a policy")
     };
     let named = rules
         .policies
         .iter()
         .map(|one| (one.name.into(), policy(one)));
-    RuleSet::new(action, named)
+    RuleSet::new(action, named).expect("rules")
+}
+
+pub(crate) fn rbac(enforced: Option<&Rules>, tried: Option<&Rules>) -> Rbac {
+    let shadow = tried.map(|tried| ShadowRules {
+        prefix: "dry_".into(),
+        rules: rules(tried),
+    });
+    Rbac::new(enforced.map(rules), shadow)
 }
 
 /// What owns the facts that the engine borrows.
 pub(crate) struct Held {
-    method: Method,
-    headers: HeaderMap,
+    head: Admitted,
     peer: Peer,
 }
 
 impl Held {
     pub(crate) fn of(world: &World) -> Self {
-        let mut headers = HeaderMap::new();
+        let query = world
+            .query
+            .map_or(String::new(), |query| format!("?{query}"));
+        let mut request = Request::builder()
+            .method(world.method)
+            .uri(format!("{}{query}", world.path))
+            .header("host", world.authority);
         for (name, value) in &world.headers {
-            headers.append(*name, value.parse().expect("a value"));
+            request = request.header(*name, *value);
         }
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
         let names = |all: &[&str]| all.iter().map(|one| Box::from(*one)).collect();
         let peer = match &world.end {
             End::Plaintext => Peer::Plaintext,
@@ -326,18 +351,11 @@ impl Held {
                     ip: Box::default(),
                     unreadable: *unreadable,
                 };
-                Peer::Proven(Arc::new(PeerCertificate {
-                    spiffe: sans.workload().ok(),
-                    sans,
-                    subject: (*subject).into(),
-                    sha256: [0; 32],
-                    not_after: 0,
-                }))
+                Peer::Proven(Arc::new(PeerCertificate::new(sans, *subject, [0; 32], 0)))
             }
         };
         Self {
-            method: world.method.parse().expect("a method"),
-            headers,
+            head: admit(parts, PathNormalization::None, "http").expect("a good head"),
             peer,
         }
     }
@@ -345,14 +363,7 @@ impl Held {
     pub(crate) fn facts<'a>(&'a self, world: &'a World) -> Facts<'a> {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         Facts {
-            view: RequestView {
-                method: &self.method,
-                scheme: "http",
-                authority: world.authority,
-                path: world.path,
-                query: world.query,
-                headers: &self.headers,
-            },
+            seen: self.head.seen(),
             peer: &self.peer,
             local: SocketAddr::new(ip(world.local.0), world.local.1),
             direct: ip(world.direct),

@@ -20,8 +20,18 @@ pub(crate) enum Mistake {
     DenyNeedsCertainty,
     AllowTakesTheUnknown,
     NoFilterIsNoToken,
+    ForeignIsToken,
+    UnsureEndsTheSearch,
+    DotIsAnything,
+    HoleIsNarrow,
+    HoleTakesEverything,
+    CaseCounts,
+    MissingIsNotEmpty,
+    InvertedValueByValue,
+    LastPolicy,
+    LastOfRangeIncluded,
+    UriNeedNotBeId,
     EmptySetHolds,
-    EmptyListHolds,
     OrderOfConfiguration,
     AnyPrincipalWithoutPermission,
     PathHasItsQuery,
@@ -45,6 +55,7 @@ pub(crate) enum Mistake {
     HoleTakesNothing,
     ServerNameMustBe,
     LogDenies,
+    ShadowDecides,
 }
 
 pub(crate) const MISTAKES: &[Mistake] = &[
@@ -52,8 +63,18 @@ pub(crate) const MISTAKES: &[Mistake] = &[
     Mistake::DenyNeedsCertainty,
     Mistake::AllowTakesTheUnknown,
     Mistake::NoFilterIsNoToken,
+    Mistake::ForeignIsToken,
+    Mistake::UnsureEndsTheSearch,
+    Mistake::DotIsAnything,
+    Mistake::HoleIsNarrow,
+    Mistake::HoleTakesEverything,
+    Mistake::CaseCounts,
+    Mistake::MissingIsNotEmpty,
+    Mistake::InvertedValueByValue,
+    Mistake::LastPolicy,
+    Mistake::LastOfRangeIncluded,
+    Mistake::UriNeedNotBeId,
     Mistake::EmptySetHolds,
-    Mistake::EmptyListHolds,
     Mistake::OrderOfConfiguration,
     Mistake::AnyPrincipalWithoutPermission,
     Mistake::PathHasItsQuery,
@@ -77,10 +98,14 @@ pub(crate) const MISTAKES: &[Mistake] = &[
     Mistake::HoleTakesNothing,
     Mistake::ServerNameMustBe,
     Mistake::LogDenies,
+    Mistake::ShadowDecides,
 ];
 
 /// How often each arm said yes, no, and nothing.
 pub(crate) type Counts = BTreeMap<&'static str, [u64; 3]>;
+
+/// Whether a request passes, what was met, and what may have been.
+pub(crate) type Said = (bool, Option<&'static str>, Option<&'static str>);
 
 pub(crate) struct Reader<'a> {
     pub(crate) world: &'a World,
@@ -103,28 +128,38 @@ impl Reader<'_> {
         answer
     }
 
-    /// Whether the request passes, and the name of the policy that was met.
-    pub(crate) fn verdict(&self, rules: &Rules) -> (bool, Option<&'static str>) {
+    /// Whether the request passes, and the names of the policies that were met, and that may have been.
+    pub(crate) fn verdict(&self, rules: &Rules) -> Said {
         let mut policies: Vec<&Policy> = rules.policies.iter().collect();
         if !self.is(Mistake::OrderOfConfiguration) {
             policies.sort_by_key(|policy| policy.name.as_bytes());
         }
-        let mut met = None;
-        for policy in policies {
-            let answer = self.counted("policy", self.policy(policy));
-            let counts = match rules.action {
-                Action::Deny if self.is(Mistake::DenyNeedsCertainty) => answer == Some(true),
-                Action::Deny => answer != Some(false),
-                Action::Allow if self.is(Mistake::AllowTakesTheUnknown) => answer != Some(false),
-                Action::Allow | Action::Log => answer == Some(true),
-            };
-            if counts && met.is_none() {
-                met = Some(policy.name);
+        if self.is(Mistake::LastPolicy) {
+            policies.reverse();
+        }
+        let answers: Vec<_> = policies
+            .iter()
+            .map(|policy| self.counted("policy", self.policy(policy)))
+            .collect();
+        let first = |wanted| {
+            let at = answers.iter().position(|answer| *answer == wanted);
+            at.map(|at| (at, policies[at].name))
+        };
+        let (mut met, mut unsure) = (first(Some(true)), first(None));
+        match (met, unsure) {
+            (Some(yes), Some(maybe)) if maybe < yes && self.is(Mistake::UnsureEndsTheSearch) => {
+                met = None;
             }
+            (Some(_), _) => unsure = None,
+            _ => {}
         }
         let passes = match rules.action {
-            Action::Allow => met.is_some(),
-            Action::Deny => met.is_none(),
+            Action::Allow => {
+                met.is_some() || (unsure.is_some() && self.is(Mistake::AllowTakesTheUnknown))
+            }
+            Action::Deny => {
+                met.is_none() && (unsure.is_none() || self.is(Mistake::DenyNeedsCertainty))
+            }
             Action::Log => !self.is(Mistake::LogDenies) || met.is_none(),
         };
         let arm = match rules.action {
@@ -133,13 +168,11 @@ impl Reader<'_> {
             Action::Log => "LOG",
         };
         self.counted(arm, Some(met.is_some()));
-        (passes, met)
+        let name = |found: Option<(usize, &'static str)>| found.map(|(_, name)| name);
+        (passes, name(met), name(unsure))
     }
 
     fn policy(&self, policy: &Policy) -> Option<bool> {
-        if policy.permissions.is_empty() || policy.principals.is_empty() {
-            return Some(self.is(Mistake::EmptyListHolds));
-        }
         let done: Vec<_> = policy
             .permissions
             .iter()
@@ -209,7 +242,9 @@ impl Reader<'_> {
         let (arm, answer) = match what {
             What::Header(header) => ("header", self.header(header)),
             What::UrlPath(text) => ("url_path", self.path(text)),
-            What::Template(template) => ("uri_template", self.template(template)),
+            What::Template(template) => {
+                return self.counted("uri_template", self.template(template));
+            }
             What::DestinationIp(prefix, length) => {
                 ("destination_ip", self.range(ip, prefix, *length))
             }
@@ -258,7 +293,8 @@ impl Reader<'_> {
     }
 
     fn text(&self, wanted: &Text, value: &str) -> bool {
-        let folded = |ignoring: bool, text: &str| match ignoring || self.is(Mistake::CaseIsIgnored)
+        let folded = |ignoring: bool, text: &str| match (ignoring && !self.is(Mistake::CaseCounts))
+            || self.is(Mistake::CaseIsIgnored)
         {
             true => text.to_ascii_lowercase(),
             false => text.to_owned(),
@@ -305,7 +341,7 @@ impl Reader<'_> {
         if self.is(Mistake::FirstValueAlone) {
             values.truncate(1);
         }
-        if values.is_empty() && header.missing_is_empty {
+        if values.is_empty() && header.missing_is_empty && !self.is(Mistake::MissingIsNotEmpty) {
             values.push(String::new());
         }
         let one = |value: &String| match &header.test {
@@ -313,12 +349,16 @@ impl Reader<'_> {
             Test::Text(text) => self.text(text, value),
             Test::Range(start, end) => {
                 let number: Option<i64> = value.trim_matches(' ').parse().ok();
-                number.is_some_and(|number| number >= *start && number < *end)
+                let last = self.is(Mistake::LastOfRangeIncluded);
+                number.is_some_and(|number| {
+                    number >= *start && (number < *end || (last && number == *end))
+                })
             }
         };
         match &header.test {
             Test::Present(wanted) => header.invert ^ (values.is_empty() ^ wanted),
             _ if values.is_empty() => header.invert && self.is(Mistake::InvertedAbsenceHolds),
+            _ if header.invert && self.is(Mistake::InvertedValueByValue) => !values.iter().all(one),
             _ => header.invert ^ values.iter().any(one),
         }
     }
@@ -346,7 +386,7 @@ impl Reader<'_> {
         is_of_family && address.starts_with(wanted)
     }
 
-    fn template(&self, template: &Template) -> bool {
+    fn template(&self, template: &Template) -> Option<bool> {
         let mut text = String::new();
         for segment in &template.segments {
             let segment = match segment {
@@ -360,34 +400,50 @@ impl Reader<'_> {
             text.push('/');
         }
         text.push_str(template.suffix);
-        self.fits(&text, self.world.path)
+        let path = self.world.path;
+        if self.fits(&text, path, self.is(Mistake::HoleTakesEverything)) {
+            Some(true)
+        } else if self.fits(&text, path, true) {
+            None
+        } else {
+            Some(false)
+        }
     }
 
-    /// Tries all lengths of all holes.
-    fn fits(&self, pattern: &str, path: &str) -> bool {
+    /// Tries all lengths of all holes. A wide hole takes any character.
+    fn fits(&self, pattern: &str, path: &str, wide: bool) -> bool {
         let taken = |slashes: bool| {
             let one = |c: char| {
-                let other = "-._~%!$&'()+,;:@".contains(c);
-                c.is_ascii_alphanumeric() || other || (c == '/' && slashes)
+                let of_now = "=*".contains(c) && !self.is(Mistake::HoleIsNarrow);
+                let other = of_now || wide || "-._~%!$&'()+,;:@".contains(c);
+                if c == '/' {
+                    slashes
+                } else {
+                    c.is_ascii_alphanumeric() || other
+                }
             };
             path.chars().take_while(|c| one(*c)).count()
         };
         if let Some(rest) = pattern.strip_prefix("**") {
-            return (0..=taken(true)).any(|many| self.fits(rest, &path[many..]));
+            return (0..=taken(true)).any(|many| self.fits(rest, &path[many..], wide));
         }
         if let Some(rest) = pattern.strip_prefix('*') {
             let least = usize::from(!self.is(Mistake::HoleTakesNothing));
             let most = taken(self.is(Mistake::HoleTakesSlashes));
-            return (least..=most).any(|many| self.fits(rest, &path[many..]));
+            return (least..=most).any(|many| self.fits(rest, &path[many..], wide));
         }
+        let is = |a, b| a == b || (a == '.' && self.is(Mistake::DotIsAnything));
         match (pattern.chars().next(), path.chars().next()) {
             (None, None) => true,
-            (Some(a), Some(b)) => a == b && self.fits(&pattern[1..], &path[1..]),
+            (Some(a), Some(b)) => is(a, b) && self.fits(&pattern[1..], &path[1..], wide),
             _ => false,
         }
     }
 
     fn claim(&self, claim: &Claim) -> Option<bool> {
+        if claim.is_foreign.is_some() && !self.is(Mistake::ForeignIsToken) {
+            return None;
+        }
         let mut value = match &self.world.token {
             Token::NoFilter if !self.is(Mistake::NoFilterIsNoToken) => return None,
             Token::NoFilter | Token::None => None,
@@ -451,10 +507,16 @@ impl Reader<'_> {
                 unreadable,
             } => (uri, dns, subject, *unreadable),
         };
-        let Some(name) = name else { return Some(true) };
         if unreadable > 0 && !self.is(Mistake::UnreadableIsIgnored) {
             return None;
         }
+        // As the ids of the dice that are ids.
+        let is_id = |one: &&str| one.starts_with("spiffe://td") || self.is(Mistake::UriNeedNotBeId);
+        let many = self.is(Mistake::SeveralUrisAreOne);
+        let sure = uri.iter().all(is_id) && (uri.len() < 2 || many);
+        let Some(name) = name else {
+            return sure.then_some(true);
+        };
         let kinds = [uri.clone(), dns.clone(), vec![*subject]];
         let first = kinds
             .iter()
@@ -462,7 +524,6 @@ impl Reader<'_> {
             .expect("a subject");
         let found = |kind: &[&str]| kind.iter().any(|one| self.text(name, one));
         let by_first = found(&kinds[first]);
-        let sure = uri.len() < 2 || self.is(Mistake::SeveralUrisAreOne);
         if by_first && sure {
             return Some(true);
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
 use mesh_xds::ads::{InvalidServer, Server, Variant};
 use mesh_xds::bootstrap::variable;
@@ -9,6 +11,8 @@ use mesh_xds::{Bootstrap, BootstrapError};
 
 use super::Builder;
 use crate::control::Source;
+#[cfg(feature = "tls")]
+use crate::tls::CertificateProvider;
 
 /// Where a builder takes its rules from.
 #[derive(Debug, Clone)]
@@ -44,6 +48,29 @@ impl Rules {
     }
 }
 
+/// Where a builder takes the workload's certificate from.
+#[cfg(feature = "tls")]
+#[derive(Clone)]
+pub(super) struct Provider(Arc<dyn CertificateProvider>);
+
+#[cfg(feature = "tls")]
+impl Provider {
+    pub(super) fn new(provider: impl CertificateProvider) -> Self {
+        Self(Arc::new(provider))
+    }
+
+    pub(super) fn get(&self) -> Arc<dyn CertificateProvider> {
+        Arc::clone(&self.0)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CertificateProvider")
+    }
+}
+
 /// Where the environment says that rules come from: what [`Mesh::from_env`](crate::Mesh::from_env) goes by. A variable
 /// that is empty counts as one that is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,14 +102,17 @@ impl RulesFrom {
 }
 
 impl Builder {
-    /// A builder with the rules and the admin port that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
+    /// A builder with the rules, the admin port, the folder of certificates and the token that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
     /// has them, to set more: an access log, traces. A bootstrap says who we are, and [`Self::node`] would replace all of
     /// that; a folder does not.
     ///
     /// # Errors
     /// When the environment names neither a control plane nor a folder, or the bootstrap cannot be used.
     pub fn from_env() -> Result<Self, StartError> {
-        Ok(Self::rules_from_env()?.admin_from_env())
+        Self::rules_from_env()?
+            .admin_from_env()
+            .token_from_env()
+            .certificates_from_env()
     }
 
     /// The same, but [`direct`](Self::direct) where the environment names no rules.
@@ -94,7 +124,43 @@ impl Builder {
             Err(StartError::NoBootstrap) => Self::new().direct(),
             builder => builder?,
         };
-        Ok(builder.admin_from_env())
+        builder
+            .admin_from_env()
+            .token_from_env()
+            .certificates_from_env()
+    }
+
+    /// Takes the rules from the control planes of a bootstrap, and who we are.
+    #[must_use]
+    pub fn bootstrap(self, bootstrap: Bootstrap) -> Self {
+        Self {
+            rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
+            node: Some(bootstrap.node),
+            ..self
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn certificates_from_env(self) -> Result<Self, StartError> {
+        Ok(match variable("MESH_CERTIFICATES") {
+            Some(folder) => self.certificates(crate::Files::new(PathBuf::from(folder))),
+            None => self,
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn certificates_from_env(self) -> Result<Self, StartError> {
+        match variable("MESH_CERTIFICATES") {
+            Some(folder) => Err(StartError::NoTls(folder.into())),
+            None => Ok(self),
+        }
+    }
+
+    fn token_from_env(self) -> Self {
+        match variable("MESH_TOKEN_FILE") {
+            Some(file) => self.token_file(file),
+            None => self,
+        }
     }
 
     fn admin_from_env(self) -> Self {
@@ -110,11 +176,7 @@ impl Builder {
             RulesFrom::Off => Ok(Self::new().direct()),
             RulesFrom::Bootstrap => {
                 let bootstrap = Bootstrap::from_env()?.ok_or(StartError::NoBootstrap)?;
-                Ok(Self {
-                    rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
-                    node: Some(bootstrap.node),
-                    ..Self::new()
-                })
+                Ok(Self::new().bootstrap(bootstrap))
             }
             #[cfg(feature = "yaml")]
             RulesFrom::Folder(folder) => Ok(Self::new().yaml(folder)),
@@ -140,12 +202,26 @@ pub enum StartError {
         "MESH_CONFIG names {0:?}, and this program was built without the feature `yaml` of mesh-tower; build it with it, or unset MESH_CONFIG"
     )]
     NoYaml(PathBuf),
+    /// The environment names a folder of certificates, for which this build has no use.
+    #[cfg(not(feature = "tls"))]
+    #[error(
+        "MESH_CERTIFICATES names {0:?}, and this program was built without the feature `tls` of mesh-tower; build it with it, or unset MESH_CERTIFICATES"
+    )]
+    NoTls(PathBuf),
     /// The bootstrap cannot be used.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
     /// The address of the control plane cannot be used.
     #[error(transparent)]
     Server(#[from] InvalidServer),
+    /// A control plane that is reached in plaintext, under [`Security::Required`](crate::Security::Required).
+    #[error(
+        "the control plane {0:?} is reached in plaintext, and Builder::security(Security::Required) does not start with that: give it as https://host:port (istiod's is 15012), by channel_creds of type \"tls\", or as unix:/path of a socket"
+    )]
+    PlaintextControlPlane(String),
+    /// There can be no TLS to the control plane.
+    #[error("{0}")]
+    ControlPlaneTls(String),
     /// What was asked for is not in the dialect.
     #[error("{0}")]
     Dialect(String),

@@ -41,13 +41,13 @@ impl Destination {
             means.resolver.clone(),
             security(name.secure, means),
         ));
-        let peer = |protocol| Peer::Outside(Arc::clone(&dial), protocol);
+        let peer = || Peer::Outside(Arc::clone(&dial));
         Self {
             host: name.host.into(),
             port: name.port,
             secure: name.secure,
-            http1: Arc::new(Http1Pool::new(peer(Protocol::Http1))),
-            http2: Arc::new(Http2Pool::new(peer(Protocol::Http2))),
+            http1: Arc::new(Http1Pool::new(peer())),
+            http2: Arc::new(Http2Pool::new(peer())),
             dial,
             settling: Mutex::default(),
             cells: Arc::new(Cells::of_endpoint(means.edges.outside(name.host))),
@@ -150,15 +150,15 @@ fn security(secure: bool, means: &Means) -> Security {
     if secure {
         Security::Tls(Arc::clone(&means.tls))
     } else {
-        Security::Plaintext
+        Security::Plaintext(means.security.beyond())
     }
 }
 
 #[cfg(not(feature = "tls"))]
-fn security(secure: bool, _: &Means) -> Security {
+fn security(secure: bool, means: &Means) -> Security {
     if secure {
         Security::Unavailable
     } else {
-        Security::Plaintext
+        Security::Plaintext(means.security.beyond())
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resolve::Addresses;
 use crate::pool::Open;
+use crate::security::Plaintext;
 
 /// How long an address is tried before the next one is tried beside it (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -35,7 +36,8 @@ pub(crate) struct Dial {
 /// What is put between TCP and HTTP.
 #[derive(Debug)]
 pub(super) enum Security {
-    Plaintext,
+    /// If it may be spoken.
+    Plaintext(Result<Plaintext, Arc<str>>),
     #[cfg(feature = "tls")]
     Tls(Arc<crate::tls::Outbound>),
     /// TLS is asked for and this build has none; there is no connection then.
@@ -56,6 +58,8 @@ pub(crate) enum DialError {
     Timeout(Box<str>, Duration, Arc<[SocketAddr]>),
     #[error("no TLS with {0:?} at {1}: {2}")]
     Tls(Box<str>, SocketAddr, #[source] io::Error),
+    #[error("{0:?} is not called: {1}")]
+    Forbidden(Box<str>, Arc<str>),
     #[cfg(feature = "tls")]
     #[error("no TLS with {0:?} at {1} within {2:?}")]
     TlsTimeout(Box<str>, SocketAddr, Duration),
@@ -124,6 +128,9 @@ impl Dial {
     }
 
     async fn dial(&self, offer: Option<Protocol>) -> Result<(Open, Protocol), DialError> {
+        if let Security::Plaintext(Err(reason)) = &self.security {
+            return Err(DialError::Forbidden(self.host.clone(), Arc::clone(reason)));
+        }
         let (limit, host) = (self.connect_timeout, || self.host.clone());
         let deadline = Instant::now() + limit;
         let addresses = match timeout_at(deadline, self.addresses.get()).await {
@@ -162,9 +169,12 @@ impl Dial {
         deadline: Instant,
     ) -> Result<(Open, Protocol), DialError> {
         match &self.security {
-            Security::Plaintext => {
+            Security::Plaintext(Ok(permit)) => {
                 let protocol = offer.unwrap_or(Protocol::Http1);
-                Ok((Open::plain(stream, address), protocol))
+                Ok((Open::plain(stream, address, permit), protocol))
+            }
+            Security::Plaintext(Err(reason)) => {
+                Err(DialError::Forbidden(self.host.clone(), Arc::clone(reason)))
             }
             #[cfg(not(feature = "tls"))]
             Security::Unavailable => {

@@ -10,10 +10,16 @@ use hyper_util::rt::TokioIo;
 use mesh_core::cluster::Protocol;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 
+#[cfg(feature = "tls")]
+use super::secured::Secured;
 use super::stream::Stream;
-use crate::error::BoxError;
+use crate::error::{BoxError, Kind};
 use crate::outside::{Dial, DialError};
+use crate::security::{Plaintext, Via};
+#[cfg(feature = "tls")]
+use crate::tls::{Kept, TlsError};
 
 /// How long nothing may come from an endpoint of the mesh before it is asked whether it is there.
 const IDLE: Duration = Duration::from_secs(10);
@@ -26,13 +32,14 @@ const UNANSWERED: Duration = Duration::from_secs(15);
 /// Whom a pool connects to.
 #[derive(Debug, Clone)]
 pub(crate) enum Peer {
-    /// An endpoint of a cluster, in plaintext.
+    /// An endpoint of a cluster.
     Endpoint {
         address: SocketAddr,
         connect_timeout: Duration,
+        via: Via,
     },
-    /// A host outside of the mesh, in this version of HTTP.
-    Outside(Arc<Dial>, Protocol),
+    /// A host outside of the mesh.
+    Outside(Arc<Dial>),
 }
 
 /// A connection without HTTP on it yet.
@@ -40,6 +47,9 @@ pub(crate) enum Peer {
 pub(crate) struct Open {
     pub(crate) io: TokioIo<Stream>,
     pub(crate) address: SocketAddr,
+    /// Of a peer that is proven.
+    #[cfg(feature = "tls")]
+    pub(super) kept: Option<Kept>,
 }
 
 /// Why there is no connection.
@@ -49,6 +59,12 @@ pub(crate) enum ConnectError {
     Tcp(SocketAddr, #[source] io::Error),
     #[error("cannot connect to {0} within {1:?}")]
     Timeout(Peer, Duration),
+    #[cfg(feature = "tls")]
+    #[error("no TLS with {0}: {1}")]
+    Tls(SocketAddr, #[source] TlsError),
+    #[cfg(feature = "tls")]
+    #[error("no TLS with {0} within {1:?}: it is connected, and does not answer the handshake")]
+    TlsTimeout(SocketAddr, Duration),
     #[error("no HTTP connection to {0}: {1}")]
     Http(SocketAddr, #[source] BoxError),
     #[error("all connections to {0} ended before one had room for the call")]
@@ -57,13 +73,24 @@ pub(crate) enum ConnectError {
     Outside(#[from] DialError),
 }
 
+impl ConnectError {
+    pub(super) const fn kind(&self) -> Kind {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(..) | Self::TlsTimeout(..) => Kind::Tls,
+            Self::Outside(DialError::Forbidden(..)) => Kind::TlsDemanded,
+            _ => Kind::Connect,
+        }
+    }
+}
+
 impl Peer {
     pub(super) fn connect_timeout(&self) -> Duration {
         match self {
             Self::Endpoint {
                 connect_timeout, ..
             } => *connect_timeout,
-            Self::Outside(dial, _) => dial.connect_timeout(),
+            Self::Outside(dial) => dial.connect_timeout(),
         }
     }
 
@@ -72,24 +99,37 @@ impl Peer {
         matches!(self, Self::Endpoint { .. })
     }
 
-    pub(super) async fn open(&self) -> Result<Open, ConnectError> {
+    /// A connection on which this version of HTTP is to be spoken.
+    pub(super) async fn open(&self, protocol: Protocol) -> Result<Open, ConnectError> {
         match self {
             Self::Endpoint {
                 address,
                 connect_timeout,
+                via,
             } => {
-                let connecting =
-                    tokio::time::timeout(*connect_timeout, TcpStream::connect(*address));
-                match connecting.await {
-                    Ok(Ok(stream)) => {
-                        watched(&stream);
-                        Ok(Open::plain(stream, *address))
+                let deadline = Instant::now() + *connect_timeout;
+                let stream = match timeout_at(deadline, TcpStream::connect(*address)).await {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => return Err(ConnectError::Tcp(*address, error)),
+                    Err(_) => return Err(ConnectError::Timeout(self.clone(), *connect_timeout)),
+                };
+                watched(&stream);
+                match via {
+                    Via::Plaintext(permit) => Ok(Open::plain(stream, *address, permit)),
+                    #[cfg(feature = "tls")]
+                    Via::Tls(client) => {
+                        drop(stream.set_nodelay(true));
+                        // One box more beside a handshake, and no larger future for all the others.
+                        let securing = Box::pin(client.keep(stream, protocol));
+                        match timeout_at(deadline, securing).await {
+                            Ok(Ok((stream, kept))) => Ok(Open::kept(stream, *address, kept)),
+                            Ok(Err(error)) => Err(ConnectError::Tls(*address, error)),
+                            Err(_) => Err(ConnectError::TlsTimeout(*address, *connect_timeout)),
+                        }
                     }
-                    Ok(Err(error)) => Err(ConnectError::Tcp(*address, error)),
-                    Err(_) => Err(ConnectError::Timeout(self.clone(), *connect_timeout)),
                 }
             }
-            Self::Outside(dial, protocol) => Ok(dial.open(*protocol).await?),
+            Self::Outside(dial) => Ok(dial.open(protocol).await?),
         }
     }
 }
@@ -105,13 +145,15 @@ fn watched(stream: &TcpStream) {
 }
 
 impl Open {
-    pub(crate) fn plain(stream: TcpStream, address: SocketAddr) -> Self {
+    pub(crate) fn plain(stream: TcpStream, address: SocketAddr, _: &Plaintext) -> Self {
         // A request is one write; waiting for more only adds latency. A socket that is already dead
         // says so on its first use.
         drop(stream.set_nodelay(true));
         Self {
             io: TokioIo::new(Stream::Plain(stream)),
             address,
+            #[cfg(feature = "tls")]
+            kept: None,
         }
     }
 
@@ -119,8 +161,19 @@ impl Open {
     pub(crate) fn tls(stream: crate::tls::Stream, address: SocketAddr) -> Self {
         drop(stream.get_ref().0.set_nodelay(true));
         Self {
-            io: TokioIo::new(Stream::Tls(Box::new(stream))),
+            io: TokioIo::new(Stream::Tls(Box::new(Secured::new(stream)))),
             address,
+            kept: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn kept(stream: crate::tls::Stream, address: SocketAddr, kept: Kept) -> Self {
+        let secured = Secured::kept(stream, kept.clone());
+        Self {
+            io: TokioIo::new(Stream::Tls(Box::new(secured))),
+            address,
+            kept: Some(kept),
         }
     }
 }
@@ -129,7 +182,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint { address, .. } => address.fmt(f),
-            Self::Outside(dial, _) => dial.fmt(f),
+            Self::Outside(dial) => dial.fmt(f),
         }
     }
 }
@@ -137,6 +190,7 @@ impl fmt::Display for Peer {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::security::Security;
 
     #[tokio::test]
     async fn an_endpoint_that_is_gone_is_found_out() -> io::Result<()> {
@@ -144,8 +198,13 @@ mod tests {
         let peer = Peer::Endpoint {
             address: listener.local_addr()?,
             connect_timeout: Duration::from_secs(10),
+            via: Via::Plaintext(
+                Security::AsConfigured
+                    .beyond()
+                    .map_err(|no| io::Error::other(no.to_string()))?,
+            ),
         };
-        let open = peer.open().await.map_err(io::Error::other)?;
+        let open = peer.open(Protocol::Http1).await.map_err(io::Error::other)?;
         #[cfg_attr(
             not(feature = "tls"),
             expect(irrefutable_let_patterns, reason = "one kind")

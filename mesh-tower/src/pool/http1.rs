@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::http1::{SendRequest, handshake};
+use mesh_core::cluster::Protocol;
 use tokio::time::Instant;
 
 use super::connect::{ConnectError, Open, Peer};
@@ -14,6 +15,8 @@ use super::lease::{Connection, Counted};
 use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
+#[cfg(feature = "tls")]
+use crate::tls::Kept;
 
 /// An idle connection older than this is not used again: servers close theirs, ours after 30 s, and a
 /// request that races with that close has to be repeated.
@@ -29,6 +32,20 @@ pub(super) struct Sender {
     http: SendRequest<Body>,
     /// Where it leads.
     address: SocketAddr,
+    /// Of a peer that is proven.
+    #[cfg(feature = "tls")]
+    kept: Option<Kept>,
+}
+
+impl Sender {
+    /// Whether another request may be sent on it.
+    fn is_ready(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.kept.as_ref().is_some_and(Kept::is_withdrawn) {
+            return false;
+        }
+        self.http.is_ready()
+    }
 }
 
 #[derive(Debug)]
@@ -113,7 +130,7 @@ impl Pool {
             idle.clear();
         }
         while let Some(Idle { sender, .. }) = idle.pop_back() {
-            if sender.http.is_ready() {
+            if sender.is_ready() {
                 return Some(sender);
             }
         }
@@ -122,7 +139,7 @@ impl Pool {
 
     /// Takes a connection back whose response has been read.
     pub(super) fn give_back(self: Arc<Self>, mut sender: Sender) {
-        if sender.http.is_ready() {
+        if sender.is_ready() {
             self.put(sender);
         } else if !sender.http.is_closed() {
             // The connection's task has not seen the end yet; it is about to.
@@ -163,12 +180,17 @@ fn close_old(idle: &mut VecDeque<Idle>, now: Instant) {
 }
 
 async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
-    introduced(peer.open().await?).await
+    introduced(peer.open(Protocol::Http1).await?).await
 }
 
 /// Begins HTTP on an open connection.
 async fn introduced(open: Open) -> Result<Sender, ConnectError> {
-    let Open { io, address } = open;
+    let Open {
+        io,
+        address,
+        #[cfg(feature = "tls")]
+        kept,
+    } = open;
     let (http, connection) = handshake(io)
         .await
         .map_err(|error| ConnectError::Http(address, error.into()))?;
@@ -177,7 +199,12 @@ async fn introduced(open: Open) -> Result<Sender, ConnectError> {
             tracing::debug!(%address, %error, "HTTP/1.1 connection ended");
         }
     });
-    Ok(Sender { http, address })
+    Ok(Sender {
+        http,
+        address,
+        #[cfg(feature = "tls")]
+        kept,
+    })
 }
 
 /// Puts the authority that was routed by into `Host`, whatever the caller's own header says.

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::Request;
 use http_body::Body as _;
+use mesh_core::cluster::Protocol;
 use mesh_core::request::is_grpc;
 
 use self::answering::Rest;
@@ -123,7 +124,12 @@ impl Pool {
             Err(open) if open >= MOST_CONNECTIONS => return Ok(None),
             Err(_) => {}
         }
-        let mut shared = introduced(self.peer.open().await?, &self.peer, &self.queue).await?;
+        let mut shared = introduced(
+            self.peer.open(Protocol::Http2).await?,
+            &self.peer,
+            &self.queue,
+        )
+        .await?;
         let address = shared.link().address();
         let failed = |error: h2::Error| ConnectError::Http(address, error.into());
         let found = match shared.link().has_room() {
@@ -142,6 +148,12 @@ impl Pool {
             let Some((at, shared)) = roomy.and_then(|at| Some((at, open.get_mut(at)?))) else {
                 return Err(open.len());
             };
+            #[cfg(feature = "tls")]
+            if shared.is_withdrawn() {
+                // What runs on it may end; it says goodbye when that has.
+                drop(open.remove(at));
+                continue;
+            }
             match shared.reserve() {
                 Ok(reserved) => return Ok(reserved),
                 // What has ended goes when it is met; there are few of them.

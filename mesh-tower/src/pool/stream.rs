@@ -7,12 +7,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+#[cfg(feature = "tls")]
+use super::secured::Secured;
+
 /// An open connection, before any HTTP is spoken on it.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
     #[cfg(feature = "tls")]
-    Tls(Box<crate::tls::Stream>),
+    Tls(Box<Secured>),
 }
 
 /// Hands a call on to whichever stream there is.

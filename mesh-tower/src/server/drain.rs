@@ -82,6 +82,11 @@ impl Drain {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn members_now(&self) -> usize {
+        self.members.receiver_count()
+    }
+
     /// Phases only go forward: a second drain shortens the first and never takes it back.
     fn enter(&self, phase: Phase) {
         self.begun.0.store(true, Relaxed);
@@ -126,6 +131,11 @@ impl Watcher {
     /// Resolves when draining begins. A mesh that is gone drains as well.
     pub(crate) async fn draining(&mut self) {
         drop(self.phase.wait_for(|now| *now >= Phase::Draining).await);
+    }
+
+    /// Resolves when the mesh is gone.
+    pub(crate) async fn gone(&mut self) {
+        while self.phase.changed().await.is_ok() {}
     }
 
     /// Resolves when the time for draining is up; never for a mesh that is gone, because nobody set a time.

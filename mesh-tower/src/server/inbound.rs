@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use mesh_core::request::content_length;
@@ -11,8 +12,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::connection::Connection;
+use super::door::Door;
 use super::drain::Begun;
-#[cfg(feature = "axum")]
+use super::guard::Guard;
+use super::refusal::Refusal;
 use super::stream::PeerIdentity;
 use crate::mesh::{Mesh, Shared};
 use crate::telemetry::{self, Account, Accounted, Edges, Observer, Scope, Toward};
@@ -27,12 +31,21 @@ impl Mesh {
     /// itself. While the mesh drains it answers HTTP/1 requests with `connection: close`, so that clients go elsewhere with the next one
     /// (RFC 9112, 9.6).
     ///
+    /// It asks the configuration's policies (`AuthorizationPolicy`): who is denied gets 403 `RBAC: access denied`, or
+    /// gRPC's `PERMISSION_DENIED`, and heads that two readers could take for two requests get 400. A change of policy
+    /// counts from the next request on, also of connections that are open. Before that it takes off what a caller may
+    /// not say of itself (`x-envoy-...`, and `x-forwarded-client-cert` of whom mutual TLS does not prove), and writes
+    /// into `x-forwarded-client-cert` whom it does. The path that the application sees is the one that was judged. None
+    /// of that is done where there are no rules. Put it around all that the server serves: what lies beside it
+    /// is not guarded, and a connection of which it sees no request is closed before its first answer.
+    ///
     /// ```
     /// # fn example(mesh: &mesh_tower::Mesh) -> impl Sized {
     /// let app = axum::Router::<()>::new().layer(mesh.inbound());
     /// # app }
     /// ```
     pub fn inbound(&self) -> InboundLayer {
+        self.shared.door.layered();
         InboundLayer::of(&self.shared)
     }
 }
@@ -41,6 +54,7 @@ impl Mesh {
 #[derive(Debug, Clone)]
 pub struct InboundLayer {
     drain: Begun,
+    door: Arc<Door>,
     edges: Arc<Edges>,
     observer: Option<Arc<Observer>>,
 }
@@ -49,6 +63,7 @@ impl InboundLayer {
     pub(super) fn of(shared: &Shared) -> Self {
         Self {
             drain: shared.drain.begun(),
+            door: Arc::clone(&shared.door),
             edges: Arc::clone(&shared.edges),
             observer: shared.observer.clone(),
         }
@@ -62,6 +77,7 @@ impl<S> Layer<S> for InboundLayer {
         Inbound {
             inner,
             drain: self.drain.clone(),
+            door: Arc::clone(&self.door),
             edges: Arc::clone(&self.edges),
             observer: self.observer.clone(),
         }
@@ -73,6 +89,7 @@ impl<S> Layer<S> for InboundLayer {
 pub struct Inbound<S> {
     inner: S,
     drain: Begun,
+    door: Arc<Door>,
     edges: Arc<Edges>,
     observer: Option<Arc<Observer>>,
 }
@@ -81,6 +98,8 @@ impl<S, B, R> Service<Request<B>> for Inbound<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Body,
+    // Of an answer of the mesh's own.
+    R::Data: From<Bytes>,
 {
     type Response = Response<Accounted<R>>;
     type Error = S::Error;
@@ -94,24 +113,84 @@ where
         let begun = telemetry::Begun::now(request.headers());
         let edge = Arc::clone(self.edges.inbound());
         identify(request.extensions_mut());
+        let guard = Guard::of(&mut request, &self.door);
         // HTTP/2 has GOAWAY, and forbids this header (RFC 9113, 8.2.2).
         let http1 = request.version() < Version::HTTP_2;
-        let drain = http1.then(|| self.drain.clone());
+        let ends = http1.then(|| Ends {
+            drain: self.drain.clone(),
+            connection: ruled(&request),
+        });
         let is_head = request.method() == Method::HEAD;
+        let is_grpc = begun.is_grpc();
         let mut account = begun.toward(Toward::Edge(edge));
         let scope = self.observer.as_ref().map(|observer| {
             let (observed, scope) = observer.inbound(&mut request);
             account.observe(observed);
             scope
         });
+        let served = guard
+            .pass(request)
+            .map(|request| within(scope.as_ref(), || self.inner.call(request)));
+        let (inner, refused) = match served {
+            Ok(inner) => (Some(inner), None),
+            Err(refusal) => (None, Some((refusal, is_grpc))),
+        };
         Answering {
-            inner: within(scope.as_ref(), || self.inner.call(request)),
-            drain,
+            inner,
+            refused,
+            ends,
             is_head,
             scope,
             account: Some(account),
         }
     }
+}
+
+/// Whether a connection of HTTP/1 takes no other request after this one.
+#[derive(Debug)]
+struct Ends {
+    drain: Begun,
+    /// If rules can end it.
+    connection: Option<Arc<Connection>>,
+}
+
+impl Ends {
+    fn now(&self) -> bool {
+        let leaves = || self.connection.as_ref().is_some_and(|it| it.is_leaving());
+        self.drain.get() || leaves()
+    }
+}
+
+fn ruled<B>(request: &Request<B>) -> Option<Arc<Connection>> {
+    let peer = request.extensions().get::<PeerIdentity>()?;
+    let connection = &peer.connection;
+    connection.is_ruled().then(|| Arc::clone(connection))
+}
+
+fn close<B>(response: &mut Response<B>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+}
+
+/// The mesh's own answer.
+fn refused_by<R: Body>(
+    refusal: &Refusal,
+    is_grpc: bool,
+    account: Option<Account>,
+    ends: bool,
+) -> Response<Accounted<R>> {
+    let (mut response, text) = refusal.response(is_grpc);
+    if ends {
+        close(&mut response);
+    }
+    if let Some(mut account) = account {
+        if let Some(observed) = account.observed() {
+            observed.refused(&response, &refusal.details, text.len());
+        }
+        account.answered(response.status(), response.headers(), None);
+        account.finished();
+    }
+    response.map(|()| Accounted::of_the_mesh(text))
 }
 
 /// tonic puts the identity there by itself; axum wraps it.
@@ -151,8 +230,9 @@ pin_project! {
     #[derive(Debug)]
     pub struct Answering<F> {
         #[pin]
-        inner: F,
-        drain: Option<Begun>,
+        inner: Option<F>,
+        refused: Option<(Refusal, bool)>,
+        ends: Option<Ends>,
         is_head: bool,
         scope: Option<Scope>,
         account: Option<Account>,
@@ -168,7 +248,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answered = ready!(within(this.scope.as_ref(), || this.inner.poll(cx)));
+        let Some(inner) = this.inner.as_pin_mut() else {
+            // Once it has answered, nobody asks again.
+            let refused = this.refused.take();
+            let (refusal, is_grpc) = refused.unwrap_or((Refusal::stranger(), false));
+            let account = this.account.take();
+            let ends = this.ends.as_ref().is_some_and(Ends::now);
+            return Poll::Ready(Ok(refused_by(&refusal, is_grpc, account, ends)));
+        };
+        let answered = ready!(within(this.scope.as_ref(), || inner.poll(cx)));
         let account = this.account.take();
         let mut response = match answered {
             Ok(response) => response,
@@ -179,10 +267,9 @@ where
                 return Poll::Ready(Err(error));
             }
         };
-        let closes = this.drain.as_ref().is_some_and(Begun::get);
-        if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
+        let ends = this.ends.as_ref().is_some_and(Ends::now);
+        if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            close(&mut response);
         }
         let account = account.map(|mut account| {
             if let Some(observed) = account.observed() {
@@ -192,9 +279,9 @@ where
             account
         });
         let (head, body) = response.into_parts();
-        // Those of HTTP/1 are told apart by what they drain with.
+        // Those of HTTP/1 are told apart by what they end with.
         let left = this
-            .drain
+            .ends
             .as_ref()
             .and_then(|_| written(*this.is_head, &head));
         let body = Accounted::new(body, account, left);

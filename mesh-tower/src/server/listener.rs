@@ -6,13 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming as RequestBody;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
+use super::closed::Closing;
 use super::drain::Member;
+use super::half_open::{self, HalfOpen};
 use super::inbound::InboundLayer;
+use super::opening::{Accepted, AtOnce};
 use super::serve;
 use super::stream::MeshStream;
 use crate::error::BoxError;
@@ -69,6 +73,14 @@ struct Open {
     socket: TcpListener,
     /// From the first accept on; a drain does not wait for a listener that nobody asks.
     member: Option<Member>,
+    half_open: HalfOpen,
+}
+
+/// What a listener hears of.
+enum Event {
+    Draining,
+    Opened(MeshStream),
+    Accepted(TcpStream, SocketAddr),
 }
 
 /// An address that could not be bound.
@@ -93,16 +105,13 @@ impl Mesh {
     /// # Errors
     /// When the address cannot be bound.
     pub async fn listen(&self, address: &str) -> Result<MeshListener, ListenError> {
-        let error = |cause| ListenError {
-            address: address.to_owned(),
-            cause,
-        };
-        let socket = TcpListener::bind(address).await.map_err(error)?;
-        let bound = socket.local_addr().map_err(error)?;
+        let (socket, bound) = bind(address).await?;
+        self.shared.begin_to_listen();
         Ok(MeshListener {
             open: Some(Open {
                 socket,
                 member: None,
+                half_open: HalfOpen::default(),
             }),
             address: bound,
             shared: Arc::clone(&self.shared),
@@ -128,7 +137,7 @@ impl Mesh {
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
-        B::Data: Send,
+        B::Data: From<Bytes> + Send,
         B::Error: Into<BoxError>,
     {
         self.listen(address).await?.serve(service).await
@@ -155,7 +164,7 @@ impl MeshListener {
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
-        B::Data: Send,
+        B::Data: From<Bytes> + Send,
         B::Error: Into<BoxError>,
     {
         let inbound = InboundLayer::of(&self.shared);
@@ -163,26 +172,72 @@ impl MeshListener {
         Ok(())
     }
 
-    /// The next connection; none when draining has begun, and then the socket is closed.
+    /// The next connection that is open; none when draining has begun, and then the socket is closed.
     pub(super) async fn next(&mut self) -> Option<MeshStream> {
-        let Open { socket, member } = self.open.as_mut()?;
-        let member = member.get_or_insert_with(|| self.shared.drain.member());
-        let accepted = tokio::select! {
-            biased;
-            () = member.watcher.draining() => None,
-            accepted = accept(socket) => Some(accepted),
+        loop {
+            let Open {
+                socket,
+                member,
+                half_open,
+            } = self.open.as_mut()?;
+            let member = member.get_or_insert_with(|| self.shared.drain.member());
+            let event = tokio::select! {
+                biased;
+                () = member.watcher.draining() => Event::Draining,
+                stream = half_open.next(), if !half_open.is_empty() => Event::Opened(stream),
+                (tcp, peer) = accept(socket) => Event::Accepted(tcp, peer),
+            };
+            match event {
+                Event::Draining => {
+                    self.open = None;
+                    return None;
+                }
+                Event::Opened(stream) => return Some(stream),
+                Event::Accepted(tcp, peer) => {
+                    if let Some(stream) = self.begin(tcp, peer) {
+                        return Some(stream);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a connection: at once, or in a task of its own.
+    fn begin(&mut self, tcp: TcpStream, peer: SocketAddr) -> Option<MeshStream> {
+        let accepted = Accepted {
+            tcp,
+            peer,
+            bound: self.address,
+            member: self.shared.drain.member(),
         };
-        let Some((stream, peer)) = accepted else {
-            self.open = None;
-            return None;
-        };
-        let member = self.shared.drain.member();
-        Some(MeshStream::plain(stream, peer, member))
+        let door = &self.shared.door;
+        match accepted.at_once(door) {
+            AtOnce::Served(stream) => return Some(stream),
+            AtOnce::Closed => {}
+            AtOnce::Later(accepted) => {
+                let half_open = &mut self.open.as_mut()?.half_open;
+                if half_open.open(accepted.open(Arc::clone(door))) {
+                    let crowded = Closing::Crowded(half_open::MOST);
+                    door.closed.note(peer, self.address, &crowded);
+                }
+            }
+        }
+        None
     }
 }
 
+pub(super) async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let error = |cause| ListenError {
+        address: address.to_owned(),
+        cause,
+    };
+    let socket = TcpListener::bind(address).await.map_err(error)?;
+    let bound = socket.local_addr().map_err(error)?;
+    Ok((socket, bound))
+}
+
 /// A failure to accept is of the machine's, not of the listener's: it passes.
-async fn accept(socket: &TcpListener) -> (tokio::net::TcpStream, SocketAddr) {
+pub(super) async fn accept(socket: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match socket.accept().await {
             Ok(accepted) => return accepted,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -32,7 +33,7 @@ where
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B::Data: From<Bytes> + Send,
     B::Error: Into<BoxError>,
 {
     let service = inbound.layer(service);
@@ -54,9 +55,12 @@ where
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B::Data: From<Bytes> + Send,
     B::Error: Into<BoxError>,
 {
+    let connection = stream.connection();
+    // The layer is in front of the service.
+    connection.guard();
     let peer = stream.peer().clone();
     let address = peer.address;
     let mut drain = stream.watcher();
@@ -83,7 +87,7 @@ where
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), answer));
     let mut first_request = pin!(tokio::time::sleep(HEADER_TIMEOUT));
-    let mut waited = false;
+    let (mut waited, mut leaves) = (false, false);
     let served = loop {
         tokio::select! {
             served = serving.as_mut() => break served,
@@ -93,6 +97,11 @@ where
                 if !begun.load(Relaxed) {
                     return;
                 }
+            }
+            // What does not end by itself, its stream cuts.
+            () = connection.leaving(), if connection.is_ruled() && !leaves => {
+                leaves = true;
+                serving.as_mut().graceful_shutdown();
             }
             () = drain.draining() => {
                 serving.as_mut().graceful_shutdown();

@@ -4,28 +4,78 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use mesh_core::identity::{Peer, PeerCertificate, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::connection::Connection;
 use super::drain::{Member, Watcher};
+use super::unguarded::{self, Unguarded};
+use crate::mesh::DRAIN_TIMEOUT;
 
 /// Who is on the other end of a connection; in the extensions of each request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Two are equal when they have the same address and have shown the same certificate, or none.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct PeerIdentity {
     /// The peer's address.
     pub address: SocketAddr,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl PeerIdentity {
+    /// The workload that it has proven to be by mutual TLS: its certificate chains to the mesh's roots, and its names
+    /// are those that the configuration takes. None in plaintext.
+    pub fn spiffe(&self) -> Option<&SpiffeId> {
+        self.certificate()?.spiffe.as_ref()
+    }
+
+    /// The certificate by which it has proven itself.
+    pub fn certificate(&self) -> Option<&PeerCertificate> {
+        self.connection.peer().certificate().map(|it| &**it)
+    }
+
+    /// Whether the connection is TLS. That alone says nothing of who is on the other end.
+    pub fn is_encrypted(&self) -> bool {
+        !matches!(self.connection.peer(), Peer::Plaintext)
+    }
+}
+
+impl PartialEq for PeerIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.is_encrypted() == other.is_encrypted()
+            && self.certificate() == other.certificate()
+    }
+}
+
+impl Eq for PeerIdentity {}
+
+impl fmt::Debug for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerIdentity")
+            .field("address", &self.address)
+            .field("is_encrypted", &self.is_encrypted())
+            .field("spiffe", &self.spiffe().map(SpiffeId::as_str))
+            .finish_non_exhaustive()
+    }
 }
 
 /// An accepted connection of a [`MeshListener`](crate::MeshListener).
 ///
 /// [`Mesh::shutdown`](crate::Mesh::shutdown) waits until it is dropped. When the time for that is up, its reads and
-/// writes fail with [`io::ErrorKind::ConnectionAborted`].
+/// writes fail with [`io::ErrorKind::ConnectionAborted`]. They fail with [`io::ErrorKind::PermissionDenied`] when the
+/// rules have policies for its requests, and no [`Mesh::inbound`](crate::Mesh::inbound) asks them: a server of others
+/// has to be given that layer.
 pub struct MeshStream {
     io: Io,
     peer: PeerIdentity,
+    /// Until the layer was seen.
+    unguarded: Option<Unguarded>,
     // Apart, because a split stream is read and written by two tasks.
     reader: Alarm,
     writer: Alarm,
@@ -33,20 +83,68 @@ pub struct MeshStream {
 }
 
 /// What carries the bytes.
-#[derive(Debug)]
-enum Io {
+pub(super) enum Io {
     Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+impl Io {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            #[cfg(feature = "tls")]
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl Io {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+        }
+    }
 }
 
 impl MeshStream {
-    pub(super) fn plain(stream: TcpStream, address: SocketAddr, member: Member) -> Self {
+    /// A write before the layer was seen, if it can be no answer to a request.
+    fn poll_write_watched(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(unguarded) = &mut self.unguarded else {
+            return self.io.poll_write(cx, bytes);
+        };
+        if unguarded.answers(bytes) {
+            return Poll::Ready(Err(unguarded::refusal(self.peer.address)));
+        }
+        let written = std::task::ready!(self.io.poll_write(cx, bytes))?;
+        unguarded.wrote(&bytes[..written.min(bytes.len())]);
+        Poll::Ready(Ok(written))
+    }
+
+    pub(super) fn new(
+        io: Io,
+        address: SocketAddr,
+        connection: Arc<Connection>,
+        member: Member,
+    ) -> Self {
         // A response head and a short body are one write; a dead socket says so on its first use.
-        drop(stream.set_nodelay(true));
+        drop(io.tcp().set_nodelay(true));
+        let alarm = || Alarm::new(member.watcher.clone(), &connection);
         Self {
-            io: Io::Plain(stream),
-            peer: PeerIdentity { address },
-            reader: Alarm::new(member.watcher.clone()),
-            writer: Alarm::new(member.watcher.clone()),
+            io,
+            reader: alarm(),
+            writer: alarm(),
+            unguarded: connection.is_ruled().then(Unguarded::default),
+            peer: PeerIdentity {
+                address,
+                connection,
+            },
             member,
         }
     }
@@ -59,12 +157,47 @@ impl MeshStream {
     pub(super) fn watcher(&self) -> Watcher {
         self.member.watcher.clone()
     }
+
+    pub(super) fn connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.peer.connection)
+    }
+
+    /// Whether it may be read: nothing of a request may reach an application that nobody guards.
+    fn may_read(&self) -> io::Result<()> {
+        let connection = &self.peer.connection;
+        match &self.unguarded {
+            Some(_)
+                if !connection.is_guarded()
+                    && !connection.could_be_guarded()
+                    && connection.needs_guard() =>
+            {
+                Err(unguarded::refusal(self.peer.address))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether its writes have to be watched.
+    fn is_watched(&mut self) -> bool {
+        let Some(unguarded) = &mut self.unguarded else {
+            return false;
+        };
+        let connection = &self.peer.connection;
+        if connection.is_guarded() {
+            self.unguarded = None;
+            return false;
+        }
+        let needs = connection.needs_guard();
+        if !needs {
+            unguarded.lose();
+        }
+        needs
+    }
 }
 
 impl fmt::Debug for MeshStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MeshStream")
-            .field("io", &self.io)
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
@@ -73,6 +206,8 @@ impl fmt::Debug for MeshStream {
 /// Wakes the task of a connection when the time for draining is up.
 struct Alarm {
     watcher: Watcher,
+    /// If it may be asked to leave before that.
+    connection: Option<Arc<Connection>>,
     over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Who is woken. A connection stays on its task, so this is set once and no lock is taken at each read.
     set_for: Option<Waker>,
@@ -80,9 +215,10 @@ struct Alarm {
 }
 
 impl Alarm {
-    const fn new(watcher: Watcher) -> Self {
+    fn new(watcher: Watcher, connection: &Arc<Connection>) -> Self {
         Self {
             watcher,
+            connection: connection.is_ruled().then(|| Arc::clone(connection)),
             over: None,
             set_for: None,
             has_rung: false,
@@ -94,7 +230,8 @@ impl Alarm {
             .set_for
             .as_ref()
             .is_some_and(|waker| waker.will_wake(cx.waker()));
-        if (!is_set || self.watcher.has_begun()) && !self.has_rung {
+        let leaves = self.connection.as_ref().is_some_and(|it| it.is_leaving());
+        if (!is_set || leaves || self.watcher.has_begun()) && !self.has_rung {
             self.set(cx.waker());
         }
         match self.has_rung {
@@ -109,7 +246,15 @@ impl Alarm {
     fn set(&mut self, waker: &Waker) {
         let over = self.over.get_or_insert_with(|| {
             let mut watcher = self.watcher.clone();
-            Box::pin(async move { watcher.over().await })
+            match self.connection.clone() {
+                None => Box::pin(async move { watcher.over().await }),
+                Some(connection) => Box::pin(async move {
+                    tokio::select! {
+                        () = watcher.over() => {}
+                        () = left(&connection) => {}
+                    }
+                }),
+            }
         });
         self.has_rung = over
             .as_mut()
@@ -117,6 +262,12 @@ impl Alarm {
             .is_ready();
         self.set_for = Some(waker.clone());
     }
+}
+
+/// When a connection that is to end has had the time that a drain gives.
+async fn left(connection: &Connection) {
+    connection.leaving().await;
+    tokio::time::sleep(DRAIN_TIMEOUT).await;
 }
 
 impl AsyncRead for MeshStream {
@@ -127,8 +278,11 @@ impl AsyncRead for MeshStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.reader.check(cx)?;
+        this.may_read()?;
         match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buffer),
+            #[cfg(feature = "tls")]
+            Io::Tls(io) => Pin::new(io).poll_read(cx, buffer),
         }
     }
 }
@@ -141,9 +295,10 @@ impl AsyncWrite for MeshStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.writer.check(cx)?;
-        match &mut this.io {
-            Io::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+        if this.is_watched() {
+            return this.poll_write_watched(cx, bytes);
         }
+        this.io.poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -153,14 +308,22 @@ impl AsyncWrite for MeshStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.writer.check(cx)?;
+        if this.is_watched() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return this.poll_write_watched(cx, first.map_or(&[], |slice| slice));
+        }
         match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_write_vectored(cx, slices),
+            #[cfg(feature = "tls")]
+            Io::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
             Io::Plain(io) => io.is_write_vectored(),
+            #[cfg(feature = "tls")]
+            Io::Tls(io) => io.is_write_vectored(),
         }
     }
 
@@ -170,12 +333,16 @@ impl AsyncWrite for MeshStream {
         this.writer.check(cx)?;
         match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().io {
             Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

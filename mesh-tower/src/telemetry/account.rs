@@ -51,6 +51,10 @@ impl Begun {
         }
     }
 
+    pub(crate) const fn is_grpc(self) -> bool {
+        self.grpc
+    }
+
     pub(crate) const fn toward(self, toward: Toward) -> Account {
         Account {
             begun: self,

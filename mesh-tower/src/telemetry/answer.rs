@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
@@ -11,11 +11,12 @@ use super::account::Account;
 
 pin_project! {
     /// The body of a response behind [`Mesh::inbound`](crate::Mesh::inbound): the application's own, whose end is
-    /// noted.
+    /// noted, or the text of a refusal.
     #[derive(Debug)]
     pub struct Accounted<B> {
         #[pin]
-        body: B,
+        body: Option<B>,
+        text: Bytes,
         account: Option<Account>,
         left: Option<u64>,
     }
@@ -30,14 +31,28 @@ impl<B: Body> Accounted<B> {
             account.finished();
         }
         Self {
-            body,
+            body: Some(body),
+            text: Bytes::new(),
             account,
             left,
         }
     }
+
+    /// An answer of the mesh's own, which is told of by who makes it.
+    pub(crate) const fn of_the_mesh(text: Bytes) -> Self {
+        Self {
+            body: None,
+            text,
+            account: None,
+            left: None,
+        }
+    }
 }
 
-impl<B: Body> Body for Accounted<B> {
+impl<B: Body> Body for Accounted<B>
+where
+    B::Data: From<Bytes>,
+{
     type Data = B::Data;
     type Error = B::Error;
 
@@ -45,8 +60,13 @@ impl<B: Body> Body for Accounted<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
-        let frame = ready!(this.body.as_mut().poll_frame(cx));
+        let this = self.project();
+        let Some(mut body) = this.body.as_pin_mut() else {
+            let text = std::mem::take(this.text);
+            let data = (!text.is_empty()).then(|| Frame::data(text.into()));
+            return Poll::Ready(data.map(Ok));
+        };
+        let frame = ready!(body.as_mut().poll_frame(cx));
         let Some(mut account) = this.account.take() else {
             return Poll::Ready(frame);
         };
@@ -60,7 +80,7 @@ impl<B: Body> Body for Accounted<B> {
                 let data = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                 *this.left = this.left.map(|left| left.saturating_sub(data));
                 let written = *this.left == Some(0);
-                if trailers.is_some() || written || this.body.is_end_stream() {
+                if trailers.is_some() || written || body.is_end_stream() {
                     account.finished();
                 } else {
                     *this.account = Some(account);
@@ -71,10 +91,16 @@ impl<B: Body> Body for Accounted<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            Some(body) => body.is_end_stream(),
+            None => self.text.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(self.text.len() as u64),
+        }
     }
 }

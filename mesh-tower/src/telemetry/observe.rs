@@ -173,6 +173,15 @@ impl Observed {
         });
     }
 
+    /// The mesh has answered for the application, for the reason that Envoy's details name.
+    pub(crate) fn refused<B>(&mut self, response: &Response<B>, details: &str, sent: usize) {
+        self.note(|record| {
+            record.details = Some(details.into());
+            record.ended.answered(response.status(), response.headers());
+            record.sent = sent as u64;
+        });
+    }
+
     /// By which rule a call was made.
     pub(crate) fn went(&mut self, info: CallInfo) {
         self.note(|record| {

@@ -32,9 +32,36 @@ impl Mesh {
     ///
     /// An edge tells 32 ways to end apart; further ones are counted with `unknown` in those labels. Edges that no
     /// configuration names are forgotten when there are more than 4096.
+    ///
+    /// With a provider of certificates ([`Builder::certificates`](crate::Builder::certificates)) there are also
+    /// `istio_agent_cert_expiry_seconds{resource_name="default"}`, how many seconds the workload's certificate holds yet
+    /// (less than 0 when it has expired; absent before there is one), and `mesh_certificate_refused`, 1 while what the
+    /// provider last had is not taken.
     pub fn prometheus(&self) -> String {
-        text(&self.shared.edges)
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "TLS adds to it"))]
+        let mut text = text(&self.shared.edges);
+        #[cfg(feature = "tls")]
+        if self.shared.store.is_fed() {
+            // A String takes whatever it is given.
+            let _ = certificate(&mut text, &self.shared.store);
+        }
+        text
     }
+}
+
+/// By the name under which Istio's agent tells it.
+#[cfg(feature = "tls")]
+fn certificate(text: &mut String, store: &crate::tls::Store) -> fmt::Result {
+    if let Some(left) = store.seconds_left() {
+        text.push_str("# HELP istio_agent_cert_expiry_seconds How long the workload's certificate holds yet.\n# TYPE istio_agent_cert_expiry_seconds gauge\n");
+        writeln!(
+            text,
+            "istio_agent_cert_expiry_seconds{{resource_name=\"default\"}} {left}"
+        )?;
+    }
+    let refused = u8::from(store.refusal().is_some());
+    text.push_str("# HELP mesh_certificate_refused Whether what the provider of certificates last had is not taken.\n# TYPE mesh_certificate_refused gauge\n");
+    writeln!(text, "mesh_certificate_refused {refused}")
 }
 
 fn text(edges: &Edges) -> String {

@@ -26,6 +26,11 @@ pub struct Stats {
     pub mirrors: MirrorStats,
     /// Lines that the access log lost, because its writer was too slow or failed.
     pub access_log_dropped: u64,
+    /// Connections that came in and were closed before anything of them was served, by reason; only reasons that occurred:
+    /// `plaintext_refused` (`STRICT`), `tls_refused`, `handshake` (TLS did not come about), `no_rules` (there are none that can be
+    /// obeyed), `rules_not_known` (none came within 15 s), `crowded` (1,024 others of its listener were being opened),
+    /// `silent` (not a byte came), `socket`.
+    pub closed: BTreeMap<&'static str, u64>,
     /// One edge for each cluster that the configuration reaches, with one for each of its endpoints.
     pub edges: Vec<EdgeStats>,
 }

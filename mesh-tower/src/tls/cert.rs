@@ -14,8 +14,7 @@ use super::crypto::Crypto;
 
 /// The tag of `uniformResourceIdentifier` in a `GeneralName` (RFC 5280, 4.2.1.6).
 const URI: u32 = 6;
-/// How many names of a certificate an error shows, and how many characters of each.
-const SHOWN: usize = 4;
+/// How many characters of a reason are told: it may quote what is in the certificate.
 const LONGEST: usize = 200;
 
 /// A certificate that cannot be read.
@@ -28,7 +27,10 @@ pub(super) fn read(
     der: &CertificateDer<'_>,
     crypto: &Crypto,
 ) -> Result<PeerCertificate, Unreadable> {
-    let wrong = |what: &str| Unreadable(what.into());
+    let wrong = |what: &str| {
+        let shown = what.chars().take(LONGEST);
+        Unreadable(shown.flat_map(char::escape_debug).collect())
+    };
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|error| wrong(&error.to_string()))?;
     if !rest.is_empty() {
@@ -40,14 +42,33 @@ pub(super) fn read(
         .map_err(|error| wrong(&format!("its alternative names: {error}")))?;
     let names = names.map_or(&[][..], |extension| &extension.value.general_names);
     let sans = sans(names);
-    let not_after = certificate.validity().not_after.timestamp();
-    Ok(PeerCertificate {
-        spiffe: sans.workload().ok(),
+    let subject = subject(certificate.subject());
+    let [_, not_after] = validity(&certificate);
+    Ok(PeerCertificate::new(
         sans,
-        subject: subject(certificate.subject()).into(),
-        sha256: crypto.sha256(der),
-        not_after: u64::try_from(not_after).unwrap_or(0),
-    })
+        subject,
+        crypto.sha256(der),
+        not_after,
+    ))
+}
+
+/// From when until when it holds, in seconds since 1970.
+pub(super) fn holds(der: &CertificateDer<'_>) -> Option<[u64; 2]> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(validity(&certificate))
+}
+
+fn validity(certificate: &X509Certificate<'_>) -> [u64; 2] {
+    let validity = certificate.validity();
+    [validity.not_before, validity.not_after].map(|time| time.timestamp().try_into().unwrap_or(0))
+}
+
+/// The names of a certificate for an error, also of one that nobody has judged.
+pub(super) fn seen(der: &CertificateDer<'_>, crypto: &Crypto) -> Box<str> {
+    match read(der, crypto) {
+        Ok(read) => read.sans.to_string().into(),
+        Err(unreadable) => unreadable.to_string().into(),
+    }
 }
 
 fn sans(names: &[GeneralName<'_>]) -> Sans {
@@ -74,36 +95,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
         .ok()
-}
-
-/// The names of a certificate for an error. They are the peer's text: escaped, and not more of it than a line holds.
-pub(super) fn seen(sans: &Sans) -> String {
-    let short = |name: &str| {
-        let mut text: String = name
-            .chars()
-            .take(LONGEST)
-            .flat_map(char::escape_debug)
-            .collect();
-        if name.chars().nth(LONGEST).is_some() {
-            text.push_str("...");
-        }
-        text
-    };
-    let uri = sans.uri.iter().map(|name| format!("URI:{}", short(name)));
-    let dns = sans.dns.iter().map(|name| format!("DNS:{}", short(name)));
-    let ip = sans.ip.iter().map(|address| format!("IP:{address}"));
-    let mut all: Vec<String> = uri.chain(dns).chain(ip).take(SHOWN).collect();
-    let more = (sans.uri.len() + sans.dns.len() + sans.ip.len()).saturating_sub(SHOWN);
-    if more > 0 {
-        all.push(format!("{more} more"));
-    }
-    if sans.unreadable > 0 {
-        all.push(format!("{} unreadable URI", sans.unreadable));
-    }
-    match all.is_empty() {
-        true => "no names".to_owned(),
-        false => all.join(", "),
-    }
 }
 
 /// The name by RFC 2253: the last part first, as OpenSSL prints it for `x-forwarded-client-cert`.

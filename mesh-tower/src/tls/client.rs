@@ -1,38 +1,44 @@
-//! Puts TLS on connections that we open to workloads.
+//! Puts TLS on connections that we open to workloads, and to what the configuration names outside of the mesh.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_core::cluster::Protocol;
-use mesh_core::tls::ClientTls;
+use mesh_core::identity::PeerRule;
+use mesh_core::tls::{Alpn, ClientTls, TlsVersion};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::Stream;
 use super::error::TlsError;
+use super::moment::{Lacking, Moment, Sources, versions};
 use super::proof::Proof;
-use super::store::{Shown, Store};
-use super::verify::{Judge, Refused, Role, Servers};
+use super::registry::{Kept, Side};
+use super::store::Store;
+use super::trust::Role;
+use super::verify::{Judge, Refused, Servers};
+
+/// How long a handshake may take, where the connect timeout is not nearer.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// One for each set of terms. What it shows and believes is the store's at each handshake.
 pub(crate) struct Client {
     who: Arc<str>,
-    judge: Judge,
+    sources: Sources,
+    rule: Arc<PeerRule>,
     sni: Option<ServerName<'static>>,
-    http1: Arc<ClientConfig>,
-    http2: Arc<ClientConfig>,
+    alpn: Alpn,
+    min: TlsVersion,
 }
 
 impl Client {
     pub(crate) fn new(tls: &ClientTls, store: &Arc<Store>) -> Result<Self, TlsError> {
         let terms = tls.terms();
-        let judge = Judge {
-            store: Arc::clone(store),
-            rule: terms.peer.clone(),
-        };
         let sni = match &terms.sni {
             None => None,
             Some(name) => match ServerName::try_from(name.to_string()) {
@@ -44,73 +50,122 @@ impl Client {
                 }
             },
         };
-        let base = base(&judge, terms.identity.is_some())
-            .map_err(|error| TlsError::Cryptography(Arc::clone(&terms.who), error))?;
-        let offering = |protocol| {
-            let mut config = base.clone();
-            config.alpn_protocols = terms.alpn.offered(protocol);
-            Arc::new(config)
-        };
+        let sources = Sources::new(store, Some(&terms.roots), terms.identity.as_ref());
         Ok(Self {
-            http1: offering(Protocol::Http1),
-            http2: offering(Protocol::Http2),
+            sources: sources.map_err(|no| TlsError::NoCrypto(Arc::clone(&terms.who), no))?,
+            rule: Arc::new(terms.peer.clone()),
             who: Arc::clone(&terms.who),
-            judge,
+            alpn: terms.alpn.clone(),
+            min: terms.min,
             sni,
         })
     }
 
     /// Puts TLS on a connection that is to speak `protocol`.
-    /// The caller bounds the time, as that of the whole connect (`connect_timeout`).
     pub(crate) async fn connect(
         &self,
         tcp: TcpStream,
         protocol: Protocol,
     ) -> Result<(Stream, Proof), TlsError> {
-        let no_identity = |reason| TlsError::NoIdentity(Arc::clone(&self.who), reason);
-        self.judge.store.usable().map_err(no_identity)?;
-        let failed = |error| TlsError::of(&self.who, error);
+        match timeout(LONGEST, self.connecting(tcp, protocol)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(TlsError::Late(LONGEST)),
+        }
+    }
+
+    async fn connecting(
+        &self,
+        tcp: TcpStream,
+        protocol: Protocol,
+    ) -> Result<(Stream, Proof), TlsError> {
+        let lacking = |lacking| TlsError::lacking(&self.who, lacking);
+        let moment = self.sources.moment().await.map_err(lacking)?;
         let name = match &self.sni {
             Some(name) => name.clone(),
             // rustls wants one, and does not send an address.
-            None => tcp.peer_addr().map_err(failed)?.ip().into(),
+            None => {
+                let address = tcp.peer_addr();
+                address
+                    .map_err(|error| TlsError::of(&self.who, None, error))?
+                    .ip()
+                    .into()
+            }
         };
-        let connecting = TlsConnector::from(Arc::clone(self.config(protocol))).connect(name, tcp);
-        let stream = connecting.await.map_err(failed)?;
+        let judge = self.judge(&moment).map_err(lacking)?;
+        let config = self
+            .config(&judge, &moment, protocol)
+            .map_err(|error| TlsError::Cryptography(Arc::clone(&self.who), error))?;
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, tcp);
+        let thread = &self.sources.store.thread;
+        let stream = thread.shake(Role::Client, connecting).await;
+        let stream = stream.map_err(|error| TlsError::of(&self.who, judge.refused(), error))?;
         let session = stream.get_ref().1;
-        let proof = Proof::of(&self.who, session, true, &self.judge.store.crypto)?;
-        Ok((stream, proof))
+        let proof = Proof::of(
+            &self.who,
+            session,
+            &self.sources.crypto,
+            Some(moment.generation),
+        )?;
+        match proof.protocol() {
+            Some(other) if other != protocol => Err(TlsError::OtherProtocol(
+                Arc::clone(&self.who),
+                other,
+                protocol,
+            )),
+            _ => Ok((stream, proof)),
+        }
+    }
+
+    /// Whose terms they are.
+    pub(super) const fn who(&self) -> &Arc<str> {
+        &self.who
+    }
+
+    /// [`Self::connect`], and the connection is looked after.
+    pub(crate) async fn keep(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        protocol: Protocol,
+    ) -> Result<(Stream, Kept), TlsError> {
+        let (stream, proof) = self.connect(tcp, protocol).await?;
+        let side = Side::Client(Arc::clone(self));
+        Ok((stream, self.sources.store.keep(side, proof)))
     }
 
     /// Whether a connection of before would still come about.
     pub(crate) fn still_takes(&self, proof: &Proof) -> Result<(), Refused> {
-        let now = self.judge.store.now().ok_or(Refused::NoRoots)?;
-        proof.again(&self.judge, Role::Server, now)
+        let now = self.sources.store.now().ok_or(Refused::NoClock)?;
+        let judge = self.judge(&self.sources.judging()?)?;
+        proof.again(&judge, Role::Server, now)
     }
 
-    const fn config(&self, protocol: Protocol) -> &Arc<ClientConfig> {
-        match protocol {
-            Protocol::Http1 => &self.http1,
-            Protocol::Http2 => &self.http2,
-        }
+    fn judge(&self, moment: &Moment) -> Result<Arc<Judge>, Lacking> {
+        let judge = Judge::new(&self.sources.crypto, &self.rule, moment);
+        judge.ok_or_else(|| Lacking::Roots("the terms name none".into()))
     }
-}
 
-/// Nothing is resumed: a resumed session shows what was judged by roots and rules of another time.
-fn base(judge: &Judge, identity: bool) -> Result<ClientConfig, rustls::Error> {
-    let store = &judge.store;
-    let provider = Arc::clone(&store.crypto.provider);
-    let builder = ClientConfig::builder_with_details(provider, Arc::clone(&store.clock))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Servers(judge.clone())));
-    let mut config = match identity {
-        true => builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(store)))),
-        false => builder.with_no_client_auth(),
-    };
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    Ok(config)
+    /// Nothing is resumed: a resumed session shows what was judged by roots and rules of another time.
+    fn config(
+        &self,
+        judge: &Arc<Judge>,
+        moment: &Moment,
+        protocol: Protocol,
+    ) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::clone(&self.sources.crypto.provider);
+        let clock = Arc::clone(&self.sources.store.clock);
+        let builder = ClientConfig::builder_with_details(provider, clock)
+            .with_protocol_versions(versions(self.min))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Servers(Arc::clone(judge))));
+        let mut config = match moment.shown() {
+            Some(shown) => builder.with_client_cert_resolver(shown),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.alpn.offered(protocol);
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        Ok(config)
+    }
 }
 
 impl fmt::Debug for Client {

@@ -31,17 +31,13 @@ impl Crypto {
             .into_iter()
             .find(|hash| hash.algorithm() == HashAlgorithm::SHA256)
             .ok_or("the cryptography has no TLS 1.3 with SHA-256, by which certificates are known: give the builder another `crypto_provider`")?;
-        Ok(Self { provider, sha256 })
-    }
-
-    /// SHA-256 of the parts in a row, each behind its length.
-    pub(super) fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut hash = self.sha256.start();
-        for part in parts {
-            hash.update(&part.len().to_be_bytes());
-            hash.update(part);
+        // One that is of another length would make all certificates look the same.
+        match sha256.hash(&[]).as_ref().len() {
+            32 => Ok(Self { provider, sha256 }),
+            _ => Err(
+                "the cryptography's SHA-256 is not of 32 bytes: give the builder another `crypto_provider`",
+            ),
         }
-        digest(hash.finish().as_ref())
     }
 
     /// SHA-256.
@@ -50,7 +46,7 @@ impl Crypto {
     }
 }
 
-/// All that says to be SHA-256 is of 32 bytes.
+/// [`Crypto::of`] has seen to the length.
 fn digest(bytes: &[u8]) -> [u8; 32] {
     bytes.try_into().unwrap_or_default()
 }

@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{AlertDescription, CertificateError, Error as RustlsError};
+use mesh_core::cluster::Protocol;
+use rustls::{AlertDescription, Error as RustlsError};
 
+use super::moment::Lacking;
 use super::verify::Refused;
 
 /// A handshake that did not come about.
@@ -15,8 +17,14 @@ pub(crate) enum TlsError {
     NoIdentity(Arc<str>, Arc<str>),
     #[error("{0}: we refused the peer: {1}")]
     Refused(Arc<str>, Refused),
-    #[error("{0}: we refused the peer: it shows no certificate, and one is required")]
-    NoCertificate(Arc<str>),
+    #[error("{0}: no TLS without authorities to judge the peer by: {1}")]
+    NoRoots(Arc<str>, Arc<str>),
+    #[error("{0}: the peers agreed on {1:?}, which is none that is spoken here")]
+    ForeignProtocol(Arc<str>, String),
+    #[error(
+        "{0}: the server chose {1:?} where {2:?} is to be spoken; the port's name or appProtocol may be wrong"
+    )]
+    OtherProtocol(Arc<str>, Protocol, Protocol),
     #[error(
         "{0}: the peer refused us by the TLS alert {1:?}: its log says why; our certificate, its chain and the names that it wants are what to look at"
     )]
@@ -29,6 +37,8 @@ pub(crate) enum TlsError {
     Resumed(Arc<str>),
     #[error("{0}: the server name {1:?} is none that TLS can send")]
     ServerName(Arc<str>, Arc<str>),
+    #[error("{0}: no TLS: {1}")]
+    NoCrypto(Arc<str>, &'static str),
     #[error("{0}: the cryptography cannot do TLS: {1}")]
     Cryptography(Arc<str>, RustlsError),
     #[error("the connection ended before its first byte")]
@@ -40,19 +50,24 @@ pub(crate) enum TlsError {
 }
 
 impl TlsError {
-    /// What rustls says, which comes as an error of the stream.
-    pub(super) fn of(who: &Arc<str>, error: io::Error) -> Self {
+    /// What rustls says, which comes as an error of the stream; whom we refused is known better.
+    pub(super) fn of(who: &Arc<str>, refused: Option<&Refused>, error: io::Error) -> Self {
         let who = Arc::clone(who);
-        match tls(&error) {
-            Some(RustlsError::NoCertificatesPresented) => Self::NoCertificate(who),
-            Some(RustlsError::AlertReceived(alert)) => Self::RefusedByPeer(who, *alert),
-            Some(RustlsError::InvalidCertificate(CertificateError::Other(other))) => {
-                match other.0.downcast_ref::<Refused>() {
-                    Some(refused) => Self::Refused(who, refused.clone()),
-                    None => Self::Failed(who, error),
-                }
+        match (refused, tls(&error)) {
+            (Some(refused), _) => Self::Refused(who, refused.clone()),
+            (None, Some(RustlsError::NoCertificatesPresented)) => {
+                Self::Refused(who, Refused::NoCertificate)
             }
+            (None, Some(RustlsError::AlertReceived(alert))) => Self::RefusedByPeer(who, *alert),
             _ => Self::Failed(who, error),
+        }
+    }
+
+    pub(super) fn lacking(who: &Arc<str>, lacking: Lacking) -> Self {
+        let who = Arc::clone(who);
+        match lacking {
+            Lacking::Identity(reason) => Self::NoIdentity(who, reason),
+            Lacking::Roots(reason) => Self::NoRoots(who, reason),
         }
     }
 }

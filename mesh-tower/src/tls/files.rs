@@ -1,5 +1,6 @@
 //! The workload's certificate from a folder, as Istio's agent and Kubernetes write it. Only what belongs together is taken.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +10,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::crypto::Crypto;
-use super::keys::{Identity, InvalidPem, KeyFault, Material, PrivateKey, Roots};
-use super::store::Store;
+use super::keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
+use super::provider::{CertificateProvider, Certificates, Feeding};
 
 /// How often a folder is looked at.
-pub(crate) const EVERY: Duration = Duration::from_secs(1);
+pub(super) const EVERY: Duration = Duration::from_secs(1);
 /// The link that Kubernetes swaps: all files of a secret lie behind it.
 const DATA: &str = "..data";
 /// How often a folder that changes while it is read is read again at once.
@@ -27,37 +27,37 @@ const ISTIO: Layout = ["cert-chain.pem", "key.pem", "root-cert.pem"];
 /// A secret of Kubernetes (`kubernetes.io/tls`, cert-manager).
 const KUBERNETES: Layout = ["tls.crt", "tls.key", "ca.crt"];
 
-/// A folder that is looked at again and again.
-#[derive(Debug)]
-pub(crate) struct Files {
+/// The workload's certificate from a folder, which is looked at every second.
+///
+/// It has `cert-chain.pem`, `key.pem` and `root-cert.pem`, as Istio's agent writes them (`OUTPUT_CERTS`), or `tls.crt`,
+/// `tls.key` and `ca.crt`, as in a secret of Kubernetes; with both, the first are read. The chain begins with the
+/// workload's own certificate. The three are taken together: of a pair that is half replaced nothing is.
+#[derive(Debug, Clone)]
+pub struct Files {
     folder: Arc<Path>,
-    crypto: Crypto,
-    /// What was there when it was last told.
-    told: Option<[u8; 32]>,
 }
 
 /// Why a folder's files are not taken. Each names the file and what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FilesError {
+pub(super) enum FilesError {
     #[error(
         "{0} cannot be read: {1}; put the workload's certificate there as cert-chain.pem, key.pem and root-cert.pem, or as tls.crt, tls.key and ca.crt"
     )]
     Read(PathBuf, #[source] io::Error),
     #[error("{0}: {1}; write the file anew, as PEM")]
     Pem(PathBuf, InvalidPem),
-    #[error(
-        "{0} is not taken with {1}: {2}; replace both files, best in one step by a link to another folder"
-    )]
-    Key(PathBuf, PathBuf, KeyFault),
     #[error("{0} changes while it is read; it is read again")]
     Moving(PathBuf),
     #[error("the folder could not be looked at: {0}")]
     Task(String),
 }
 
+/// What was there at one look.
+type Looked = Result<Texts, FilesError>;
+
 /// The files of one moment.
 #[derive(PartialEq, Eq)]
-struct Texts {
+pub(super) struct Texts {
     paths: [PathBuf; 3],
     chain: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
@@ -65,74 +65,56 @@ struct Texts {
 }
 
 impl Files {
-    pub(crate) fn new(folder: &Path, crypto: Crypto) -> Self {
+    /// A folder; whether it is there and what is in it is seen when the mesh runs.
+    pub fn new(folder: impl AsRef<Path>) -> Self {
         Self {
-            folder: folder.into(),
-            crypto,
-            told: None,
+            folder: folder.as_ref().into(),
         }
     }
 
-    /// What the folder holds, or why it cannot be taken: the first time at once, then when it is something else. May be
-    /// dropped and called again.
-    pub(crate) async fn next(&mut self) -> Result<Material, FilesError> {
-        loop {
-            let (folder, crypto) = (Arc::clone(&self.folder), self.crypto.clone());
-            let looking = spawn_blocking(move || look(&folder, &crypto));
-            let (fingerprint, read) = match looking.await {
-                Ok(looked) => looked,
-                Err(error) => return Err(FilesError::Task(error.to_string())),
-            };
-            if self.told.replace(fingerprint) != Some(fingerprint) {
-                return read;
-            }
-            sleep(EVERY).await;
+    async fn look(&self) -> Looked {
+        let folder = Arc::clone(&self.folder);
+        match spawn_blocking(move || consistent(&folder)).await {
+            Ok(looked) => looked,
+            Err(error) => Err(FilesError::Task(error.to_string())),
         }
     }
 
-    /// Hands the store what the folder holds, for ever.
-    pub(crate) async fn feed(mut self, store: Arc<Store>) {
-        let mut logged = None;
+    async fn follow(&self, to: Certificates) {
+        let by = RandomState::new();
+        let (mut told, mut offered) = (None, None);
         loop {
-            let judged = match self.next().await {
-                Ok(material) => store.offer(&material).map_err(|error| error.to_string()),
-                Err(error) => {
-                    store.failed(&error);
-                    Err(error.to_string())
-                }
-            };
-            let Err(error) = judged else {
-                logged = None;
-                continue;
-            };
-            if logged != self.told {
-                tracing::error!(error, "the workload's certificate is not renewed");
-                logged = self.told;
+            let looked = self.look().await;
+            let print = print(&looked, &by);
+            // What is the same is not parsed again: each parse leaves copies of the key in memory that is free.
+            if told.replace(print) != Some(print) {
+                let read = looked.and_then(|texts| texts.material(&self.folder));
+                offered = read.map_err(|error| to.failed(&error)).ok();
             }
-            // What is not valid yet will be: the same files are judged again.
+            // What is refused may be taken later: if it was not valid yet.
+            offered = offered.filter(|material| to.offer(material).is_err());
             sleep(EVERY).await;
-            self.told = None;
         }
     }
 }
 
-/// Reads the folder; what was read is known again by its fingerprint.
-pub(super) fn look(folder: &Path, crypto: &Crypto) -> ([u8; 32], Result<Material, FilesError>) {
-    match consistent(folder) {
-        Ok(texts) => {
-            let all = [&*texts.chain, &texts.key, &texts.roots];
-            (crypto.fingerprint(&all), material(folder, &texts, crypto))
-        }
-        Err(error) => {
-            let text = error.to_string();
-            (crypto.fingerprint(&[text.as_bytes()]), Err(error))
-        }
+impl CertificateProvider for Files {
+    fn feed(self: Arc<Self>, to: Certificates) -> Feeding {
+        Box::pin(async move { self.follow(to).await })
+    }
+}
+
+/// By what it is known again.
+fn print(looked: &Looked, by: &RandomState) -> u64 {
+    match looked {
+        Ok(texts) => by.hash_one((&texts.chain, &*texts.key, &texts.roots)),
+        Err(error) => by.hash_one(error.to_string()),
     }
 }
 
 /// The files as they were at one moment: behind a link that is the same after they were read, or the same when they are
 /// read a second time.
-fn consistent(folder: &Path) -> Result<Texts, FilesError> {
+pub(super) fn consistent(folder: &Path) -> Looked {
     let link = || std::fs::read_link(folder.join(DATA)).ok();
     for _ in 0..ATTEMPTS {
         let target = link();
@@ -153,7 +135,7 @@ fn consistent(folder: &Path) -> Result<Texts, FilesError> {
     Err(FilesError::Moving(folder.to_owned()))
 }
 
-fn texts(folder: &Path) -> Result<Texts, FilesError> {
+fn texts(folder: &Path) -> Looked {
     let has = |layout: &Layout| layout.iter().any(|name| folder.join(name).exists());
     let layout = match !has(&ISTIO) && has(&KUBERNETES) {
         true => KUBERNETES,
@@ -171,21 +153,22 @@ fn texts(folder: &Path) -> Result<Texts, FilesError> {
     })
 }
 
-fn material(folder: &Path, texts: &Texts, crypto: &Crypto) -> Result<Material, FilesError> {
-    let [chain, key, roots] = &texts.paths;
-    let pem = |path: &Path| {
-        let path = path.to_owned();
-        move |error| FilesError::Pem(path, error)
-    };
-    let private = PrivateKey::from_pem(&texts.key).map_err(pem(key))?;
-    let identity = Identity::from_pem(&texts.chain, private).map_err(pem(chain))?;
-    // Of a pair that is half replaced nothing is taken.
-    identity
-        .certified(crypto)
-        .map_err(|fault| FilesError::Key(key.clone(), chain.clone(), fault))?;
-    Ok(Material {
-        identity,
-        roots: Roots::from_pem(&texts.roots).map_err(pem(roots))?,
-        whence: format!("the files in {}", folder.display()).into(),
-    })
+impl Texts {
+    pub(super) fn material(&self, folder: &Path) -> Result<Material, FilesError> {
+        let [chain, key, roots] = &self.paths;
+        let pem = |path: &Path| {
+            let path = path.to_owned();
+            move |error| FilesError::Pem(path, error)
+        };
+        let private = PrivateKey::from_pem(&self.key).map_err(pem(key))?;
+        let identity = Identity::from_pem(&self.chain, private).map_err(pem(chain))?;
+        let trusted = Roots::from_pem(&self.roots).map_err(pem(roots))?;
+        let [chain, key, roots] = self.paths.each_ref().map(|path| name(path));
+        let whence = format!("{chain}, {key} and {roots} in {}", folder.display());
+        Ok(Material::new(identity, trusted, whence))
+    }
+}
+
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }

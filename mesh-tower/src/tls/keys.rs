@@ -58,12 +58,9 @@ pub struct Roots(Vec<CertificateDer<'static>>);
 /// no connection sees the one of today with the other of yesterday.
 #[derive(Debug)]
 pub struct Material {
-    /// What the workload shows.
-    pub identity: Identity,
-    /// By what it judges others.
-    pub roots: Roots,
-    /// Where both come from, for errors: `files in /etc/certs`.
-    pub whence: Arc<str>,
+    pub(super) identity: Identity,
+    pub(super) roots: Roots,
+    pub(super) whence: Arc<str>,
 }
 
 /// A PEM text that does not hold what it should.
@@ -84,6 +81,14 @@ impl PrivateKey {
                     .to_owned(),
             )
         })
+    }
+}
+
+#[cfg(feature = "csr")]
+impl PrivateKey {
+    /// A key in DER that was made here.
+    pub(super) fn from_pkcs8(der: Vec<u8>) -> Self {
+        Self(rustls::pki_types::PrivatePkcs8KeyDer::from(der).into())
     }
 }
 
@@ -122,10 +127,23 @@ impl Identity {
     }
 }
 
+impl Material {
+    /// What the workload shows, by what it judges others, and where both come from, for errors: `the files in /etc/certs`.
+    pub fn new(identity: Identity, roots: Roots, whence: impl Into<Arc<str>>) -> Self {
+        Self {
+            identity,
+            roots,
+            whence: whence.into(),
+        }
+    }
+}
+
 /// Why a key is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeyFault {
-    #[error("the private key is not the key of the certificate")]
+    #[error(
+        "the private key is not the key of the certificate; replace both, best in one step, as by a link to another folder"
+    )]
     NotOfCertificate,
     #[error("the private key or its certificate cannot be used: {0}")]
     Unusable(Box<str>),
@@ -140,6 +158,10 @@ impl Roots {
         certificates(pem).map(Self)
     }
 
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
+
     /// What rustls verifies chains by; says which of them cannot be used.
     pub(super) fn store(&self) -> Result<RootCertStore, String> {
         let mut store = RootCertStore::empty();
@@ -152,7 +174,7 @@ impl Roots {
     }
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {
     let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all = parsed.map_err(|error| InvalidPem(format!("the text is not valid PEM: {error}")))?;
     match all.is_empty() {

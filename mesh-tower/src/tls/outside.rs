@@ -59,6 +59,11 @@ impl Settings {
         self.roots.extend(roots);
         Ok(())
     }
+
+    /// The platform's authorities and those of our own.
+    pub(super) fn trusted(&self) -> Result<RootCertStore, String> {
+        trusted(self.roots.clone())
+    }
 }
 
 impl Outbound {

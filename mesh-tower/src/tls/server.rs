@@ -5,22 +5,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::tls::{ClientAuth, ServerTls};
+use mesh_core::identity::PeerRule;
+use mesh_core::tls::{ClientAuth, ServerTls, TlsVersion};
 use rustls::ServerConfig;
-use rustls::server::{Acceptor, NoServerSessionStorage};
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use super::error::TlsError;
+use super::moment::{Moment, Sources, versions};
 use super::proof::Proof;
-use super::store::{Shown, Store};
-use super::verify::{Clients, Judge, Refused, Role};
+use super::store::Store;
+use super::trust::Role;
+use super::verify::{Clients, Judge, Refused};
 
 /// How long a client may take from the connection to the end of the handshake.
 pub(crate) const OPENING: Duration = Duration::from_secs(10);
 /// The type of a TLS record that carries a handshake (RFC 8446, 5.1); no method of HTTP begins with it.
 const HANDSHAKE: u8 = 0x16;
+
+/// How many of the protocols that a client offers are kept: one hello has room for 32,000.
+const MOST_OFFERED: usize = 16;
 
 /// What a client began with.
 #[derive(Debug)]
@@ -42,10 +49,11 @@ pub(crate) struct Hello {
 /// One for each set of terms. What it shows and believes is the store's at each handshake.
 pub(crate) struct Server {
     who: Arc<str>,
-    store: Arc<Store>,
+    sources: Sources,
     /// None: clients stay anonymous.
-    judge: Option<Judge>,
-    config: Arc<ServerConfig>,
+    rule: Option<Arc<PeerRule>>,
+    alpn: Box<[Box<[u8]>]>,
+    min: TlsVersion,
 }
 
 /// Waits for the first byte, and for the hello that it may begin.
@@ -65,7 +73,8 @@ async fn arrived(tcp: TcpStream, deadline: Instant) -> Result<Arrived, TlsError>
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp);
     let start = start.await.map_err(TlsError::NoHello)?;
     let hello = start.client_hello();
-    let alpn = hello.alpn().into_iter().flatten().map(Into::into).collect();
+    let alpn = hello.alpn().into_iter().flatten();
+    let alpn = alpn.take(MOST_OFFERED).map(Into::into).collect();
     let sni = hello.server_name().map(Into::into);
     Ok(Arrived::Tls(Box::new(Hello {
         start,
@@ -76,7 +85,7 @@ async fn arrived(tcp: TcpStream, deadline: Instant) -> Result<Arrived, TlsError>
 }
 
 impl Hello {
-    /// The protocols that the client offers, the dearest first.
+    /// The protocols that the client offers, the dearest first; not more than the first few.
     pub(crate) const fn alpn(&self) -> &[Box<[u8]>] {
         &self.alpn
     }
@@ -85,74 +94,163 @@ impl Hello {
     pub(crate) fn sni(&self) -> Option<&str> {
         self.sni.as_deref()
     }
+
+    /// Closes it by an alert, `access_denied`, so that the client can say that it was refused.
+    pub(crate) async fn refuse(self, store: &Store) {
+        let Ok(crypto) = store.crypto() else { return };
+        let builder = ServerConfig::builder_with_details(
+            Arc::clone(&crypto.provider),
+            Arc::clone(&store.clock),
+        );
+        let Ok(builder) = builder.with_safe_default_protocol_versions() else {
+            return;
+        };
+        let nobody = builder
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Nobody));
+        // It fails, and that is what is told.
+        drop(timeout_at(self.deadline, self.start.into_stream(Arc::new(nobody))).await);
+    }
+}
+
+/// Shows nothing.
+#[derive(Debug)]
+struct Nobody;
+
+impl ResolvesServerCert for Nobody {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
 }
 
 impl Server {
     pub(crate) fn new(tls: &ServerTls, store: &Arc<Store>) -> Result<Self, TlsError> {
         let terms = tls.terms();
-        let judge = match &terms.client {
-            ClientAuth::None => None,
-            ClientAuth::Required { roots: _, peer } => Some(Judge {
-                store: Arc::clone(store),
-                rule: peer.clone(),
-            }),
+        let (roots, rule) = match &terms.client {
+            ClientAuth::None => (None, None),
+            ClientAuth::Required { roots, peer } => (Some(roots), Some(Arc::new(peer.clone()))),
         };
-        let mut config = base(store, judge.as_ref())
-            .map_err(|error| TlsError::Cryptography(Arc::clone(&terms.who), error))?;
-        config.alpn_protocols = terms.alpn.iter().map(|name| name.to_vec()).collect();
+        let sources = Sources::new(store, roots, Some(&terms.identity));
         Ok(Self {
+            sources: sources.map_err(|no| TlsError::NoCrypto(Arc::clone(&terms.who), no))?,
             who: Arc::clone(&terms.who),
-            store: Arc::clone(store),
-            judge,
-            config: Arc::new(config),
+            rule,
+            alpn: terms.alpn.clone(),
+            min: terms.min,
         })
     }
 
-    /// The handshake, within what is left of the time.
+    /// The handshake, within what is left of the time. It runs on the mesh's thread for TLS.
     pub(crate) async fn accept(
         &self,
         hello: Hello,
     ) -> Result<(TlsStream<TcpStream>, Proof), TlsError> {
-        let no_identity = |reason| TlsError::NoIdentity(Arc::clone(&self.who), reason);
-        self.store.usable().map_err(no_identity)?;
+        let moment = match self.sources.moment().await {
+            Ok(moment) => moment,
+            Err(lacking) => {
+                hello.refuse(&self.sources.store).await;
+                return Err(TlsError::lacking(&self.who, lacking));
+            }
+        };
+        let judge = self.judge(&moment);
+        let config = self.config(&moment, judge.as_ref());
+        let config =
+            config.map_err(|error| TlsError::Cryptography(Arc::clone(&self.who), error))?;
         let Hello {
             start,
             alpn,
             deadline,
             ..
         } = hello;
-        let accepting = start.into_stream(Arc::clone(&self.config));
+        let accepting = start.into_stream(Arc::new(config));
+        let accepting = self.sources.store.thread.shake(Role::Server, accepting);
         let stream = match timeout_at(deadline, accepting).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(self.failed(&alpn, error)),
+            Ok(Err(error)) => {
+                let refused = judge.as_ref().and_then(|judge| judge.refused());
+                return Err(self.failed(&alpn, refused, error));
+            }
             Err(_) => return Err(TlsError::Late(OPENING)),
         };
-        let required = self.judge.is_some();
-        let proof = Proof::of(&self.who, stream.get_ref().1, required, &self.store.crypto)?;
+        let generation = judge.map(|_| moment.generation);
+        let session = stream.get_ref().1;
+        let proof = Proof::of(&self.who, session, &self.sources.crypto, generation)?;
         Ok((stream, proof))
+    }
+
+    /// Whose terms they are.
+    pub(super) const fn who(&self) -> &Arc<str> {
+        &self.who
     }
 
     /// Whether a connection of before would still come about.
     pub(crate) fn still_takes(&self, proof: &Proof) -> Result<(), Refused> {
-        let now = self.store.now().ok_or(Refused::NoRoots)?;
-        match &self.judge {
-            Some(judge) => proof.again(judge, Role::Client, now),
-            None => Ok(()),
+        if self.rule.is_none() {
+            return Ok(());
+        }
+        let now = self.sources.store.now().ok_or(Refused::NoClock)?;
+        match self.judge(&self.sources.judging()?) {
+            Some(judge) => proof.again(&judge, Role::Client, now),
+            None => Err(Refused::NoRoots("the terms name none".into())),
         }
     }
 
+    fn judge(&self, moment: &Moment) -> Option<Arc<Judge>> {
+        Judge::new(&self.sources.crypto, self.rule.as_ref()?, moment)
+    }
+
+    /// rustls would keep sessions and send tickets by itself, and a resumed session shows a certificate that nobody judges
+    /// again.
+    fn config(
+        &self,
+        moment: &Moment,
+        judge: Option<&Arc<Judge>>,
+    ) -> Result<ServerConfig, rustls::Error> {
+        let provider = Arc::clone(&self.sources.crypto.provider);
+        let clock = Arc::clone(&self.sources.store.clock);
+        let builder = ServerConfig::builder_with_details(provider, clock)
+            .with_protocol_versions(versions(self.min))?;
+        let builder = match (&self.rule, judge) {
+            (None, _) => builder.with_no_client_auth(),
+            (Some(_), Some(judge)) => {
+                builder.with_client_cert_verifier(Arc::new(Clients(Arc::clone(judge))))
+            }
+            // Never less than what the terms demand.
+            (Some(_), None) => return Err(rustls::Error::General("no authorities".to_owned())),
+        };
+        let shown: Arc<dyn ResolvesServerCert> = match moment.shown() {
+            Some(shown) => shown,
+            None => Arc::new(Nobody),
+        };
+        let mut config = builder.with_cert_resolver(shown);
+        config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        // Nothing is said before the client is known.
+        config.send_half_rtt_data = false;
+        Ok(config)
+    }
+
     #[cfg(test)]
-    pub(super) const fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+    pub(super) async fn configured(&self) -> Arc<ServerConfig> {
+        let moment = self.sources.moment().await.ok();
+        let config = moment.map(|it| self.config(&it, self.judge(&it).as_ref()));
+        Arc::new(config.and_then(Result::ok).unwrap())
     }
 
     /// rustls says that there is no protocol in common, and not which there were.
-    fn failed(&self, offered: &[Box<[u8]>], error: std::io::Error) -> TlsError {
-        let accepted = &self.config.alpn_protocols;
+    fn failed(
+        &self,
+        offered: &[Box<[u8]>],
+        refused: Option<&Refused>,
+        error: std::io::Error,
+    ) -> TlsError {
+        let accepted = &self.alpn;
         let mut offers = offered.iter();
         let common = offers.any(|name| accepted.iter().any(|ours| ours[..] == name[..]));
         match offered.is_empty() || accepted.is_empty() || common {
-            true => TlsError::of(&self.who, error),
+            true => TlsError::of(&self.who, refused, error),
             false => TlsError::NoProtocol(
                 Arc::clone(&self.who),
                 told(offered.iter().map(|name| &**name)),
@@ -169,25 +267,6 @@ fn told<'a>(names: impl Iterator<Item = &'a [u8]>) -> String {
         .map(|name| name.escape_ascii().to_string())
         .collect();
     format!("[{}]", all.join(", "))
-}
-
-/// rustls would keep sessions and send tickets by itself, and a resumed session shows a certificate that nobody judges
-/// again.
-fn base(store: &Arc<Store>, judge: Option<&Judge>) -> Result<ServerConfig, rustls::Error> {
-    let provider = Arc::clone(&store.crypto.provider);
-    let builder = ServerConfig::builder_with_details(provider, Arc::clone(&store.clock))
-        .with_safe_default_protocol_versions()?;
-    let builder = match judge {
-        Some(judge) => builder.with_client_cert_verifier(Arc::new(Clients(judge.clone()))),
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(store))));
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    // Nothing is said before the client is known.
-    config.send_half_rtt_data = false;
-    Ok(config)
 }
 
 impl fmt::Debug for Hello {

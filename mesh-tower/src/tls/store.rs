@@ -2,23 +2,32 @@
 //! not taken leaves the last good in its place, and its reason to be read.
 
 use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use mesh_core::identity::{Domains, PeerCertificate, SanFault, SpiffeId, TrustDomain};
-use rustls::RootCertStore;
-use rustls::client::ResolvesClientCert;
+use mesh_core::identity::{Domains, PeerCertificate, SanFault, SpiffeId};
+use mesh_core::tls::{CertName, RootName};
 use rustls::pki_types::UnixTime;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::time_provider::TimeProvider;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::sync::watch;
 
 use super::cert::{self, Unreadable};
 use super::crypto::Crypto;
 use super::keys::{KeyFault, Material};
-use super::verify::{Role, chain};
+use super::named::{Held, Shown};
+use super::outside::Settings;
+use super::provider::{CertificateProvider, Certificates};
+use super::registry::Registry;
+use super::thread::Thread;
+use super::trust::{Role, Trust, reason};
+use crate::weak_map::WeakMap;
+
+/// What part of its life a certificate has left when it should have been renewed: Istio's agent does so at the half.
+const LATE: u64 = 4;
 
 /// All that was taken at one moment.
 pub(crate) struct Own {
@@ -26,30 +35,50 @@ pub(crate) struct Own {
     pub(crate) generation: u64,
     /// Our own certificate.
     pub(crate) certificate: PeerCertificate,
-    /// Our own trust domain, as the certificate has it, and its aliases.
-    pub(crate) domains: Domains,
+    /// From when it holds, in seconds since 1970.
+    not_before: u64,
+    /// Who we are.
+    pub(super) id: SpiffeId,
+    /// Our own trust domain, as the certificate has it.
+    pub(super) domains: Domains,
     pub(super) whence: Arc<str>,
-    pub(super) roots: Arc<RootCertStore>,
-    pub(super) clients: Arc<dyn ClientCertVerifier>,
-    key: Arc<CertifiedKey>,
+    pub(super) trust: Arc<Trust>,
+    pub(super) key: Arc<CertifiedKey>,
 }
 
 /// One for each mesh. Handshakes read it without a lock.
 pub(crate) struct Store {
-    pub(super) crypto: Crypto,
+    crypto: Result<Crypto, &'static str>,
     pub(super) clock: Arc<dyn TimeProvider>,
-    aliases: Box<[TrustDomain]>,
+    pub(super) thread: Thread,
+    /// What a builder says of authorities outside of the mesh.
+    settings: Settings,
     own: ArcSwapOption<Own>,
     refusal: ArcSwapOption<String>,
     /// How many were taken. Locked by those that offer alone.
     generation: Mutex<u64>,
     changes: watch::Sender<u64>,
+    /// Counts what is believed: a connection that was judged by less is judged again.
+    believed: watch::Sender<u64>,
+    named: Mutex<Named>,
+    pub(super) registry: Registry,
+    /// Whether there is a provider.
+    fed: AtomicBool,
+    /// The generation whose end was warned of.
+    warned: AtomicU64,
 }
 
-/// Why what is offered is not taken.
+/// What the configuration names by its files, while a connection's terms use it.
+#[derive(Default)]
+struct Named {
+    roots: WeakMap<RootName, Held<Trust>>,
+    pairs: WeakMap<CertName, Held<Shown>>,
+}
+
+/// Why a certificate that was offered is not taken. The text has whose it is, where it comes from and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the certificate from {whence} is not taken, the one before stays: {fault}")]
-pub(crate) struct Rejected {
+pub struct Rejected {
     whence: Arc<str>,
     fault: Fault,
 }
@@ -70,38 +99,88 @@ enum Fault {
     Chain(&'static str, Box<str>),
     #[error("there is no clock to judge its validity by")]
     Clock,
+    #[error("{0}")]
+    Crypto(&'static str),
+    #[error(
+        "it is of {0}, and this process is {1}, as which its connections are open; start another process to be another workload"
+    )]
+    Other(SpiffeId, SpiffeId),
+}
+
+impl Own {
+    /// How many seconds it holds in all, and from now on.
+    fn life_and_left(&self, now: u64) -> (u64, u64) {
+        let end = self.certificate.not_after;
+        (end.saturating_sub(self.not_before), end.saturating_sub(now))
+    }
 }
 
 impl Store {
+    /// As a builder has it.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let crypto = Crypto::of(settings.provider.clone());
+        Self::new(crypto, Arc::new(DefaultTimeProvider), settings.clone())
+    }
+
     pub(crate) fn new(
-        crypto: Crypto,
+        crypto: Result<Crypto, &'static str>,
         clock: Arc<dyn TimeProvider>,
-        aliases: Box<[TrustDomain]>,
+        settings: Settings,
     ) -> Self {
         Self {
             crypto,
             clock,
-            aliases,
+            settings,
+            thread: Thread::default(),
             own: ArcSwapOption::empty(),
             refusal: ArcSwapOption::empty(),
             generation: Mutex::new(0),
             changes: watch::Sender::new(0),
+            believed: watch::Sender::new(0),
+            named: Mutex::default(),
+            registry: Registry::default(),
+            fed: AtomicBool::new(false),
+            warned: AtomicU64::new(0),
         }
     }
 
-    /// Takes what a provider has, if it is good; returns its generation.
+    /// The cryptography, or what to do where there is none.
+    pub(super) fn crypto(&self) -> Result<&Crypto, &'static str> {
+        self.crypto.as_ref().map_err(|missing| *missing)
+    }
+
+    /// Lets a provider feed it, until it is dropped.
+    pub(crate) fn feed(self: &Arc<Self>, from: Arc<dyn CertificateProvider>) -> io::Result<()> {
+        let feeding = from.feed(Certificates::of(self));
+        drop(self.thread.handle()?.spawn(feeding));
+        self.fed.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Takes what a provider has, if it is good; returns its generation. What was taken before is not news.
     pub(crate) fn offer(&self, material: &Material) -> Result<u64, Rejected> {
         // What panicked under it left a number.
         let mut generation = self
             .generation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        match self.judged(material, *generation + 1) {
+        let before = self.own();
+        match self.judged(material, *generation + 1, before.as_deref()) {
             Ok(own) => {
-                *generation = own.generation;
-                self.own.store(Some(Arc::new(own)));
                 self.refusal.store(None);
-                self.changes.send_replace(*generation);
+                let is_news = |before: &Arc<Own>| before.key.cert != own.key.cert;
+                let believes_anew = before
+                    .as_ref()
+                    .is_none_or(|it| !Arc::ptr_eq(&it.trust, &own.trust));
+                if believes_anew || before.as_ref().is_none_or(is_news) {
+                    *generation = own.generation;
+                    tracing::info!(generation = own.generation, certificate = %own.certificate.sans, whence = %own.whence, "a certificate of the workload is taken");
+                    self.own.store(Some(Arc::new(own)));
+                    self.changes.send_replace(*generation);
+                }
+                if believes_anew {
+                    self.believes_anew();
+                }
                 Ok(*generation)
             }
             Err(fault) => {
@@ -115,7 +194,11 @@ impl Store {
 
     /// A provider has nothing to offer; the last good stays.
     pub(crate) fn failed(&self, reason: &dyn fmt::Display) {
-        self.refusal.store(Some(Arc::new(reason.to_string())));
+        let reason = Arc::new(reason.to_string());
+        // A provider tries again and again.
+        if self.refusal.swap(Some(Arc::clone(&reason))).as_ref() != Some(&reason) {
+            tracing::error!(%reason, "the workload's certificate is not renewed");
+        }
     }
 
     /// What was taken last.
@@ -123,19 +206,29 @@ impl Store {
         self.own.load_full()
     }
 
-    /// What can be shown now, or why nothing can.
-    pub(crate) fn usable(&self) -> Result<Arc<Own>, Arc<str>> {
-        let Some(own) = self.own() else {
-            return Err(match self.refusal() {
-                Some(refusal) => refusal.as_str().into(),
-                None => "no provider has given one yet".into(),
-            });
-        };
+    /// What can be shown now, or why it cannot.
+    pub(super) fn usable<'a>(&self, own: Option<&'a Arc<Own>>) -> Result<&'a Arc<Own>, Arc<str>> {
+        let own = own.ok_or_else(|| self.why_none())?;
+        self.holds(own.certificate.not_after, &own.whence)?;
+        Ok(own)
+    }
+
+    /// Why there is no certificate of the workload.
+    pub(super) fn why_none(&self) -> Arc<str> {
+        match self.refusal() {
+            Some(refusal) => refusal.as_str().into(),
+            None if self.fed.load(Relaxed) => "the provider has given none yet".into(),
+            None => "this mesh has no provider of certificates; name one by Builder::certificates, or a folder by MESH_CERTIFICATES with Mesh::from_env".into(),
+        }
+    }
+
+    /// Whether a certificate of ours has not expired.
+    pub(super) fn holds(&self, not_after: u64, whence: &str) -> Result<(), Arc<str>> {
         let now = self.now().ok_or("there is no clock")?.as_secs();
-        match now.checked_sub(own.certificate.not_after) {
-            None | Some(0) => Ok(own),
+        match now.checked_sub(not_after) {
+            None | Some(0) => Ok(()),
             Some(late) => {
-                let mut text = format!("the one from {} expired {late} s ago", own.whence);
+                let mut text = format!("the one from {whence} expired {late} s ago");
                 if let Some(refusal) = self.refusal() {
                     text.push_str(&format!(", and no other came: {refusal}"));
                 }
@@ -154,70 +247,127 @@ impl Store {
         self.changes.subscribe()
     }
 
+    /// Which generation of authorities is believed.
+    pub(super) fn believed(&self) -> u64 {
+        *self.believed.borrow()
+    }
+
+    /// Tells when that changes.
+    pub(super) fn believing(&self) -> watch::Receiver<u64> {
+        self.believed.subscribe()
+    }
+
+    /// Looks at all files that connections are judged by.
+    pub(super) async fn look_at_files(&self) {
+        let held: Vec<_> = self.named(|named| named.roots.values().collect());
+        for held in held {
+            held.look(self).await;
+        }
+    }
+
+    /// Warns when little is left of our certificate: its provider should have given the next one by now.
+    pub(super) fn warn_of_the_end(&self) {
+        let (Some(own), Some(now)) = (self.own(), self.now()) else {
+            return;
+        };
+        let (life, left) = own.life_and_left(now.as_secs());
+        if left < life / LATE && self.warned.swap(own.generation, Relaxed) != own.generation {
+            let reason = self.refusal();
+            let reason = reason
+                .as_ref()
+                .map_or("no other was offered", |it| it.as_str());
+            tracing::warn!(whence = %own.whence, left, reason, "the workload's certificate ends soon, in that many seconds, and is not renewed");
+        }
+    }
+
+    /// How many seconds our certificate holds yet, less than none when it has ended; none without one.
+    pub(crate) fn seconds_left(&self) -> Option<i64> {
+        let end = i64::try_from(self.own()?.certificate.not_after).ok()?;
+        let now = i64::try_from(self.now()?.as_secs()).ok()?;
+        Some(end.saturating_sub(now))
+    }
+
+    /// Whether certificates are provided.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.fed.load(Relaxed)
+    }
+
+    /// Other authorities are believed from now on.
+    pub(super) fn believes_anew(&self) {
+        self.believed.send_modify(|generation| *generation += 1);
+    }
+
     pub(super) fn now(&self) -> Option<UnixTime> {
         self.clock.current_time()
     }
 
-    fn judged(&self, material: &Material, generation: u64) -> Result<Own, Fault> {
-        let key = material.identity.certified(&self.crypto)?;
-        let roots = Arc::new(material.roots.store().map_err(Fault::Roots)?);
-        let provider = Arc::clone(&self.crypto.provider);
-        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider)
-            .build()
-            .map_err(|error| Fault::Roots(error.to_string()))?;
-        let Some((leaf, intermediates)) = key.cert.split_first() else {
-            return Err(Fault::Roots("the chain is empty".to_owned()));
+    pub(super) fn root_file(&self, path: &Arc<str>) -> Arc<Held<Trust>> {
+        let name = RootName::File(Arc::clone(path));
+        self.named(|named| named.roots.shared(&name, || Held::root_file(path)))
+    }
+
+    pub(super) fn platform(&self) -> Arc<Held<Trust>> {
+        let made = || Held::platform(&self.settings);
+        self.named(|named| named.roots.shared(&RootName::System, made))
+    }
+
+    pub(super) fn pair(&self, chain: &Arc<str>, key: &Arc<str>) -> Arc<Held<Shown>> {
+        let name = CertName::Files {
+            chain: Arc::clone(chain),
+            key: Arc::clone(key),
         };
-        let certificate = cert::read(leaf, &self.crypto)?;
-        let id = certificate.sans.workload()?;
-        let own = Own {
-            generation,
-            domains: self.domains(&id)?,
-            whence: Arc::clone(&material.whence),
-            roots,
-            clients,
-            certificate,
-            key: Arc::new(key.clone()),
+        self.named(|named| named.pairs.shared(&name, || Held::pair(chain, key)))
+    }
+
+    fn named<T>(&self, find: impl FnOnce(&mut Named) -> T) -> T {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.roots.sweep();
+        named.pairs.sweep();
+        find(&mut named)
+    }
+
+    fn judged(
+        &self,
+        material: &Material,
+        generation: u64,
+        before: Option<&Own>,
+    ) -> Result<Own, Fault> {
+        let crypto = self.crypto().map_err(Fault::Crypto)?;
+        let key = material.identity.certified(crypto)?;
+        let trust = match before {
+            Some(own) if own.trust.holds_the_same(&material.roots) => Arc::clone(&own.trust),
+            _ => Trust::of(&material.roots, &material.whence, crypto)
+                .map(Arc::new)
+                .map_err(Fault::Roots)?,
+        };
+        let Some(shown) = key.cert.split_first() else {
+            return Err(Fault::Roots("the chain is empty".to_owned()));
         };
         let now = self.now().ok_or(Fault::Clock)?;
         // A workload is called and calls.
         for (role, name) in [(Role::Server, "server's"), (Role::Client, "client's")] {
-            chain(&own, &self.crypto, role, (leaf, intermediates), now)
-                .map_err(|reason| Fault::Chain(name, reason))?;
+            let judged = trust.chain(crypto, role, shown, now);
+            judged.map_err(|error| Fault::Chain(name, reason(&error).into()))?;
         }
-        Ok(own)
-    }
-
-    fn domains(&self, id: &SpiffeId) -> Result<Domains, Fault> {
+        let certificate = cert::read(shown.0, crypto)?;
+        let id = certificate.sans.workload()?;
+        if let Some(before) = before.filter(|before| before.id != id) {
+            return Err(Fault::Other(id, before.id.clone()));
+        }
         let own = id.trust_domain().parse();
-        Ok(Domains {
-            own: own.map_err(|_| SanFault::NotSpiffe(id.as_str().into()))?,
-            aliases: self.aliases.clone(),
+        Ok(Own {
+            generation,
+            not_before: cert::holds(shown.0).map_or(0, |[from, _]| from),
+            domains: Domains {
+                own: own.map_err(|_| SanFault::NotSpiffe(id.as_str().into()))?,
+                aliases: Box::default(),
+            },
+            id,
+            whence: Arc::clone(&material.whence),
+            trust,
+            certificate,
+            key: Arc::new(key),
         })
-    }
-}
-
-/// Shows what the store has at each handshake.
-#[derive(Debug)]
-pub(super) struct Shown(pub(super) Arc<Store>);
-
-impl ResolvesClientCert for Shown {
-    fn resolve(
-        &self,
-        _root_hint_subjects: &[&[u8]],
-        _schemes: &[rustls::SignatureScheme],
-    ) -> Option<Arc<CertifiedKey>> {
-        self.0.own().map(|own| Arc::clone(&own.key))
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.own().map(|own| Arc::clone(&own.key))
     }
 }
 

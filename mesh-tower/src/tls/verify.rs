@@ -1,30 +1,32 @@
-//! Judges the certificates of peers: the chain by webpki against the roots that hold now, the names by the rule of the
-//! configuration. Both read the store at each handshake, so that a rotation needs no new configuration.
+//! Judges the certificates of peers: the chain by webpki, then the names by the rule of the configuration. A judge is made
+//! for each handshake, of what holds at that moment.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use mesh_core::identity::{PeerCertificate, PeerRule, SanFault};
-use mesh_core::tls::wanted;
+use mesh_core::identity::{Domains, PeerRule, SanFault};
+use mesh_core::tls::told;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error as RustlsError, OtherError,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error as RustlsError,
     SignatureScheme,
 };
 
-use super::cert::{self, Unreadable};
+use super::cert;
 use super::crypto::Crypto;
-use super::store::{Own, Store};
+use super::moment::{Lacking, Moment};
+use super::trust::{Chain, Role, Trust, reason};
 
 /// Why a peer's certificate is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    #[error(transparent)]
-    Unreadable(#[from] UnreadablePeer),
+    #[error("it shows no certificate, and one is required")]
+    NoCertificate,
+    #[error("{0}")]
+    Unreadable(Box<str>),
     /// Names seen, roots asked, reason.
     #[error("its certificate ({0}) does not hold by the roots of {1}: {2}")]
     Chain(Box<str>, Arc<str>, Box<str>),
@@ -33,101 +35,80 @@ pub(crate) enum Refused {
     Names(Box<str>, Box<str>, SanFault, Arc<str>),
     #[error("it does not hold the key of the certificate that it shows ({0}): {1}")]
     Key(Box<str>, Box<str>),
-    #[error("we have no roots to judge its certificate by")]
-    NoRoots,
+    #[error("we have no roots to judge its certificate by: {0}")]
+    NoRoots(Arc<str>),
+    #[error("there is no clock to judge its certificate by")]
+    NoClock,
 }
 
-/// A certificate of a peer that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub(crate) struct UnreadablePeer(#[from] Unreadable);
-
-/// What the owner of a certificate acts as; its extended key usage must allow it, if it has one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
-    Client,
-    Server,
-}
-
-/// A chain as the peer shows it: its own certificate first.
-pub(super) type Chain<'a> = (&'a CertificateDer<'a>, &'a [CertificateDer<'a>]);
-
-/// Whether a chain leads to the roots and holds now.
-pub(super) fn chain(
-    own: &Own,
-    crypto: &Crypto,
-    role: Role,
-    (leaf, intermediates): Chain<'_>,
-    now: UnixTime,
-) -> Result<(), Box<str>> {
-    let judged = match role {
-        Role::Server => ParsedCertificate::try_from(leaf).and_then(|leaf| {
-            let algorithms = crypto.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(
-                &leaf,
-                &own.roots,
-                intermediates,
-                now,
-                algorithms,
-            )
-        }),
-        Role::Client => own
-            .clients
-            .verify_client_cert(leaf, intermediates, now)
-            .map(drop),
-    };
-    judged.map_err(|error| reason(&error).into())
-}
-
-/// rustls' reason in the words of whoever has to mend it.
-fn reason(error: &RustlsError) -> String {
-    let RustlsError::InvalidCertificate(error) = error else {
-        return error.to_string();
-    };
-    match error {
-        CertificateError::UnknownIssuer => {
-            "its chain leads to none of them; an intermediate may be missing, or it is of another mesh".to_owned()
-        }
-        CertificateError::ExpiredContext { time, not_after } => format!(
-            "it, or a certificate above it, expired {} s ago",
-            time.as_secs().saturating_sub(not_after.as_secs())
-        ),
-        CertificateError::NotValidYetContext { time, not_before } => format!(
-            "it, or a certificate above it, is valid only in {} s; one of the two clocks may be wrong",
-            not_before.as_secs().saturating_sub(time.as_secs())
-        ),
-        CertificateError::InvalidPurposeContext { required, presented } => format!(
-            "its extended key usage does not allow {required}, only {presented:?}"
-        ),
-        CertificateError::BadSignature => "a signature of its chain is wrong".to_owned(),
-        other => other.to_string(),
+impl From<Lacking> for Refused {
+    fn from(lacking: Lacking) -> Self {
+        let (Lacking::Identity(reason) | Lacking::Roots(reason)) = lacking;
+        Self::NoRoots(reason)
     }
 }
 
 /// A rule with what it is judged by.
-#[derive(Debug, Clone)]
 pub(super) struct Judge {
-    pub(super) store: Arc<Store>,
-    pub(super) rule: PeerRule,
+    crypto: Crypto,
+    rule: Arc<PeerRule>,
+    trust: Arc<Trust>,
+    domains: Option<Domains>,
+    /// What was found wrong: rustls is told what the peer may hear of it, which is less.
+    refused: OnceLock<Refused>,
 }
 
 impl Judge {
-    pub(super) fn judge(
-        &self,
-        role: Role,
-        shown: Chain<'_>,
-        now: UnixTime,
-    ) -> Result<PeerCertificate, Refused> {
-        let own = self.store.own().ok_or(Refused::NoRoots)?;
-        let read = cert::read(shown.0, &self.store.crypto).map_err(UnreadablePeer::from)?;
-        let seen = || cert::seen(&read.sans).into();
-        chain(&own, &self.store.crypto, role, shown, now)
-            .map_err(|reason| Refused::Chain(seen(), Arc::clone(&own.whence), reason))?;
-        self.rule.check(&read.sans, &own.domains).map_err(|fault| {
-            let wanted = wanted(&self.rule).into();
-            Refused::Names(seen(), wanted, fault, Arc::clone(&own.whence))
+    /// None of a moment without authorities.
+    pub(super) fn new(crypto: &Crypto, rule: &Arc<PeerRule>, moment: &Moment) -> Option<Arc<Self>> {
+        Some(Arc::new(Self {
+            crypto: crypto.clone(),
+            rule: Arc::clone(rule),
+            trust: Arc::clone(moment.trust.as_ref()?),
+            domains: moment.domains.clone(),
+            refused: OnceLock::new(),
+        }))
+    }
+
+    /// Why the peer of a handshake that failed was refused, if it was.
+    pub(super) fn refused(&self) -> Option<&Refused> {
+        self.refused.get()
+    }
+
+    /// The chain first: what nobody has signed is read for the error's text alone.
+    pub(super) fn judge(&self, role: Role, shown: Chain<'_>, now: UnixTime) -> Result<(), Wrong> {
+        let trust = &self.trust;
+        let seen = || cert::seen(shown.0, &self.crypto);
+        let whence = || Arc::clone(&trust.whence);
+        trust
+            .chain(&self.crypto, role, shown, now)
+            .map_err(|error| {
+                let refused = Refused::Chain(seen(), whence(), reason(&error).into());
+                Wrong { refused, error }
+            })?;
+        let read = cert::read(shown.0, &self.crypto).map_err(|unreadable| Wrong {
+            refused: Refused::Unreadable(unreadable.to_string().into()),
+            error: CertificateError::BadEncoding.into(),
         })?;
-        Ok(read)
+        let domains = self.domains.as_ref();
+        self.rule.check(&read.sans, domains).map_err(|fault| Wrong {
+            refused: Refused::Names(seen(), told(&self.rule).into(), fault, whence()),
+            error: CertificateError::ApplicationVerificationFailure.into(),
+        })
+    }
+
+    fn in_handshake(&self, role: Role, shown: Chain<'_>, now: UnixTime) -> Result<(), RustlsError> {
+        self.judge(role, shown, now)
+            .map_err(|wrong| self.note(wrong))
+    }
+
+    fn note(&self, Wrong { refused, error }: Wrong) -> RustlsError {
+        drop(self.refused.set(refused));
+        error
+    }
+
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.crypto.provider.signature_verification_algorithms
     }
 
     fn holds_key(
@@ -136,20 +117,18 @@ impl Judge {
         judged: Result<HandshakeSignatureValid, RustlsError>,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
         judged.map_err(|error| {
-            let read = cert::read(der, &self.store.crypto);
-            let seen = read.map_or_else(
-                |unreadable| unreadable.to_string(),
-                |read| cert::seen(&read.sans),
-            );
-            Refused::Key(seen.into(), error.to_string().into()).into()
+            let seen = cert::seen(der, &self.crypto);
+            let refused = Refused::Key(seen, error.to_string().into());
+            self.note(Wrong { refused, error })
         })
     }
 }
 
-impl From<Refused> for RustlsError {
-    fn from(refused: Refused) -> Self {
-        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refused))))
-    }
+/// A refusal, and what rustls makes an alert of.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) refused: Refused,
+    error: RustlsError,
 }
 
 /// Both verifiers prove the key in the same way.
@@ -161,16 +140,8 @@ macro_rules! signatures {
             der: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, RustlsError> {
-            let algorithms = &self
-                .0
-                .store
-                .crypto
-                .provider
-                .signature_verification_algorithms;
-            self.0.holds_key(
-                der,
-                verify_tls12_signature(message, der, signed, algorithms),
-            )
+            let judged = verify_tls12_signature(message, der, signed, self.0.algorithms());
+            self.0.holds_key(der, judged)
         }
 
         fn verify_tls13_signature(
@@ -179,30 +150,19 @@ macro_rules! signatures {
             der: &CertificateDer<'_>,
             signed: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, RustlsError> {
-            let algorithms = &self
-                .0
-                .store
-                .crypto
-                .provider
-                .signature_verification_algorithms;
-            self.0.holds_key(
-                der,
-                verify_tls13_signature(message, der, signed, algorithms),
-            )
+            let judged = verify_tls13_signature(message, der, signed, self.0.algorithms());
+            self.0.holds_key(der, judged)
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            let provider = &self.0.store.crypto.provider;
-            provider
-                .signature_verification_algorithms
-                .supported_schemes()
+            self.0.algorithms().supported_schemes()
         }
     };
 }
 
 /// Judges servers. The name that rustls hands over is only what is sent as SNI.
 #[derive(Debug)]
-pub(super) struct Servers(pub(super) Judge);
+pub(super) struct Servers(pub(super) Arc<Judge>);
 
 impl ServerCertVerifier for Servers {
     fn verify_server_cert(
@@ -213,7 +173,8 @@ impl ServerCertVerifier for Servers {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, RustlsError> {
-        self.0.judge(Role::Server, (leaf, intermediates), now)?;
+        let shown = (leaf, intermediates);
+        self.0.in_handshake(Role::Server, shown, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -222,10 +183,10 @@ impl ServerCertVerifier for Servers {
 
 /// Judges clients; each must show a certificate.
 #[derive(Debug)]
-pub(super) struct Clients(pub(super) Judge);
+pub(super) struct Clients(pub(super) Arc<Judge>);
 
 impl ClientCertVerifier for Clients {
-    /// None: the roots may be others when the client answers.
+    /// None: they would tell a stranger whom we believe.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -236,9 +197,18 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, RustlsError> {
-        self.0.judge(Role::Client, (leaf, intermediates), now)?;
+        let shown = (leaf, intermediates);
+        self.0.in_handshake(Role::Client, shown, now)?;
         Ok(ClientCertVerified::assertion())
     }
 
     signatures!();
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judge")
+            .field("rule", &self.rule)
+            .finish_non_exhaustive()
+    }
 }

@@ -15,7 +15,7 @@ use crate::support::{Backend, Closed, Folder, URL, node, until};
 
 /// What was written, line by line.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -34,7 +34,7 @@ impl Written {
         text.lines().map(str::to_owned).collect()
     }
 
-    async fn wait(&self, count: usize) -> Vec<String> {
+    pub(crate) async fn wait(&self, count: usize) -> Vec<String> {
         until("the lines", async || self.lines().len() >= count).await;
         let lines = self.lines();
         assert_eq!(lines.len(), count, "{lines:#?}");

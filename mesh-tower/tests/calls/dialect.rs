@@ -137,12 +137,12 @@ async fn a_channel_asks_for_its_listener_and_is_ready() {
 }
 
 /// An istiod that reads a folder. It is stopped when this goes.
-struct Istiod {
+pub(crate) struct Istiod {
     state: tempfile::TempDir,
 }
 
 impl Istiod {
-    fn start(folder: &Folder) -> Self {
+    pub(crate) fn start(folder: &Folder) -> Self {
         let this = Self {
             state: tempfile::TempDir::new().unwrap(),
         };
@@ -158,7 +158,8 @@ impl Istiod {
         script.current_dir(interop).status().unwrap().success()
     }
 
-    fn state(&self) -> std::path::PathBuf {
+    /// Where its addresses and its root are.
+    pub(crate) fn state(&self) -> std::path::PathBuf {
         self.state.path().join("state")
     }
 

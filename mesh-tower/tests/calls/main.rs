@@ -14,12 +14,19 @@ mod call_options;
 mod connect_timeout;
 mod control_plane;
 mod csds;
+#[cfg(feature = "csr")]
+mod csr;
 mod dialect;
 mod downloads;
 mod explain;
 mod go_control_plane;
 mod hostile;
+mod inbound;
 mod joined;
+#[cfg(feature = "tls")]
+mod link;
+#[cfg(feature = "tls")]
+mod mtls;
 mod one_call;
 mod places;
 mod repeat;

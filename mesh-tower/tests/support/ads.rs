@@ -27,12 +27,17 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    pub(crate) async fn start(resources: Resources) -> (Self, SocketAddr) {
-        let this = Self {
+    /// One that is served nowhere yet.
+    pub(crate) fn of(resources: Resources) -> Self {
+        Self {
             resources: Arc::new(Mutex::new(resources)),
             pushes: watch::Sender::new(BTreeMap::new()),
             nacks: Arc::default(),
-        };
+        }
+    }
+
+    pub(crate) async fn start(resources: Resources) -> (Self, SocketAddr) {
+        let this = Self::of(resources);
         let mesh = Mesh::builder().build().unwrap();
         let listener = mesh.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr();
@@ -55,7 +60,13 @@ impl Scripted {
         nonce: u64,
     ) -> DiscoveryResponse {
         let held = self.resources.lock().unwrap();
-        let asked = |name: &String| resource_type == ResourceType::Cluster || names.contains(name);
+        // Listeners are asked for by name by clients, and all of them by servers.
+        let all = match resource_type {
+            ResourceType::Cluster => true,
+            ResourceType::Listener => names.is_empty(),
+            ResourceType::Endpoints | ResourceType::Route => false,
+        };
+        let asked = |name: &String| all || names.contains(name);
         let resources = held
             .of(resource_type)
             .iter()

@@ -11,6 +11,8 @@ pub(crate) mod frozen;
 #[cfg(feature = "grpc")]
 pub(crate) mod grpc;
 pub(crate) mod outside;
+#[cfg(feature = "tls")]
+pub(crate) mod plane;
 pub(crate) mod rules;
 pub(crate) mod stage;
 #[cfg(feature = "tls")]

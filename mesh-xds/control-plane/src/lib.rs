@@ -6,6 +6,7 @@
 //! It is for development, tests and small meshes without Kubernetes. The real istiod is the measure of what it
 //! sends. ADS in both variants, state of the world and delta. Envoy and we get CDS complete, EDS and RDS by name; gRPC's
 //! own clients (`GENERATOR: grpc` in the node's metadata) get LDS, RDS, CDS and EDS by name. Other types get empty answers.
+//! With [`Options::authority`] it is a certificate authority, too ([`ca`]), by istiod's protocol.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,9 +17,11 @@
 //! # }
 //! ```
 
+pub mod ca;
 mod follow;
 mod generation;
 mod nacks;
+mod options;
 mod service;
 mod session;
 
@@ -38,6 +41,7 @@ use tonic::service::Routes;
 
 use crate::generation::Generation;
 use crate::nacks::Nacks;
+pub use crate::options::Options;
 use crate::service::Ads;
 pub use crate::session::Nack;
 
@@ -100,13 +104,26 @@ impl ControlPlane {
     /// # Errors
     /// When the folder cannot be read or is rejected, or the address cannot be listened on.
     pub async fn start(dir: impl AsRef<Path>, listen: SocketAddr) -> Result<Self, StartError> {
+        Self::start_with(dir, listen, Options::default()).await
+    }
+
+    /// The same, with more than the folder says.
+    ///
+    /// # Errors
+    /// As those of [`start`](Self::start).
+    pub async fn start_with(
+        dir: impl AsRef<Path>,
+        listen: SocketAddr,
+        options: Options,
+    ) -> Result<Self, StartError> {
         let dir = dir.as_ref();
         std::fs::read_dir(dir).map_err(|reason| StartError::Folder {
             dir: dir.to_owned(),
             reason,
         })?;
+        let compiling = mesh_istio::Options::default().certificates(options.certificates);
         let (watcher, Loaded { config, notes }) =
-            Watcher::start(dir).map_err(|rejected| StartError::Rejected {
+            Watcher::start_with(dir, compiling).map_err(|rejected| StartError::Rejected {
                 dir: dir.to_owned(),
                 rejected,
             })?;
@@ -127,7 +144,12 @@ impl ControlPlane {
         };
         let server =
             AggregatedDiscoveryServiceServer::new(ads).max_decoding_message_size(MAX_REQUEST);
-        let server = tokio::spawn(listener.serve(Routes::new(server).prepare()));
+        let mut routes = Routes::new(server);
+        if let Some(signing) = options.signing {
+            let server = ca::service::Server::new(signing);
+            routes = routes.add_service(server.max_decoding_message_size(ca::service::MAX_REQUEST));
+        }
+        let server = tokio::spawn(listener.serve(routes.prepare()));
         let follower = tokio::spawn(follow::follow(watcher, start, sender, refused));
         tracing::info!(%local_addr, dir = %dir.display(), "control plane started");
         Ok(Self {

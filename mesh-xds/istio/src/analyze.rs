@@ -1,7 +1,7 @@
 //! `istioctl analyze` for the rules of a folder: faults, what has no effect, and what objects say about each other.
 //!
 //! The codes and their levels are Istio's (`pkg/config/analysis/msg/messages.yaml` of Istio 1.30), so that what is
-//! written about them helps here too. Two are ours, for what Istio has no code for: `MESH0001` and `MESH0002`.
+//! written about them helps here too. Four are ours, for what Istio has no code for: `MESH0001` to `MESH0004`.
 //!
 //! A rule is judged as it stands in its file: a finding then has a line and a field, and one object that is wrong does
 //! not hide what is wrong about the others. What lies outside of the files is not known: a name that is defined
@@ -14,6 +14,7 @@ mod gateway;
 mod mesh;
 mod node;
 mod overlap;
+mod security;
 mod service;
 mod sidecar;
 mod virtual_service;
@@ -22,7 +23,7 @@ mod workload;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Parsed, Tree};
+use crate::config::{Options, Parsed, Tree};
 use crate::diagnostic::{Diagnostic, Rejected, Severity};
 use crate::folder;
 use crate::kinds::Spec;
@@ -40,9 +41,18 @@ use mesh::Mesh;
 pub struct Analysis {
     texts: BTreeMap<PathBuf, String>,
     diagnostics: Vec<Diagnostic>,
+    options: Options,
 }
 
 impl Analysis {
+    /// One of a mesh that has this besides its files: what it lacks is refused.
+    pub fn of(options: Options) -> Self {
+        Self {
+            options,
+            ..Self::default()
+        }
+    }
+
     /// Adds a text that is in memory already; the path is used in findings only.
     pub fn text(&mut self, file: impl Into<PathBuf>, text: impl Into<String>) {
         self.texts.insert(file.into(), text.into());
@@ -69,8 +79,9 @@ impl Analysis {
         let Self {
             texts,
             mut diagnostics,
+            options,
         } = self;
-        let mut parsed = Parsed::with_trees();
+        let mut parsed = Parsed::with_trees(options);
         for (file, text) in &texts {
             parsed.file(file, text);
         }
@@ -82,7 +93,7 @@ impl Analysis {
         let mut findings = judge(&trees, &config.unwrap_or_default());
         if parsed.errors.is_empty() {
             // What all objects together tell is known only where none of them is wrong.
-            diagnostics.append(&mut Registry::build(parsed.specs).notes);
+            diagnostics.append(&mut Registry::build(parsed.specs, options).notes);
         }
         diagnostics.append(&mut parsed.errors);
         diagnostics.append(&mut parsed.notes);
@@ -129,6 +140,7 @@ fn judge(trees: &[Tree], config: &MeshConfig) -> Vec<Finding> {
     gateway::judge(&mesh, &mut report);
     service::judge(&mesh, &mut report);
     sidecar::judge(&mesh, &mut report);
+    security::judge(&mesh, &mut report);
     report.findings
 }
 

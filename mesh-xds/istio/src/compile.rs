@@ -1,22 +1,26 @@
 //! From the registry to the resources of one node, in the names and shapes of istiod's two dialects.
 
+mod authz;
 mod cluster;
 mod endpoints;
 mod gateway;
 mod grpc;
 mod hash;
+mod inbound;
 #[cfg_attr(
     not(test),
     allow(dead_code, reason = "the listeners of servers do not hold it yet")
 )]
 mod jwt;
 mod locality;
+mod manager;
 mod matcher;
 mod policy;
 mod proto;
 mod route;
 mod scope;
 mod sidecar;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -83,6 +87,15 @@ impl<'a> View<'a> {
     }
 }
 
+/// The endpoints of a service that a cluster is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'a> {
+    /// Empty for all of them.
+    pub(crate) subset: &'a str,
+    /// Those that they have.
+    pub(crate) labels: Option<&'a Labels>,
+}
+
 /// A cluster's name, and that of its load assignment.
 pub(crate) fn cluster_name(port: u32, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
@@ -123,15 +136,26 @@ pub(crate) fn resources(registry: &Registry, node: &Node) -> Resources {
 /// The clusters of a service, and the endpoints of those that ask for them.
 fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Resources) {
     let rules = view.rules(service);
+    let identities = match view.registry.options.has_certificates() {
+        true => view.registry.identities(service),
+        false => Vec::new(),
+    };
     for port in view.ports(service) {
         for (subset, labels) in subsets(&rules) {
             let name = cluster_name(port.number, subset, &service.host);
             let policy = cluster::effective(port.number, subset, &rules);
+            let part = Part { subset, labels };
             let eds = cluster::discovery(service, policy) == DiscoveryType::Eds;
             let packed = match dialect {
                 Dialect::Sidecar => {
-                    let (of, part) = ((service, port), (subset, labels));
-                    cluster::outbound(view, &name, of, part, &rules, policy)
+                    let to = cluster::To {
+                        service,
+                        port,
+                        part,
+                        rules: &rules,
+                        identities: &identities,
+                    };
+                    cluster::outbound(view, &name, &to, policy)
                 }
                 Dialect::Grpc => {
                     let cluster = grpc::cluster(&name, policy);
@@ -143,27 +167,32 @@ fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Reso
             let assignment = match (dialect, service.resolution) {
                 (Dialect::Sidecar, _) if !eds => continue,
                 (_, Resolution::Static | Resolution::None) => {
-                    endpoints::assignment(view, &name, port, labels, policy)
+                    endpoints::assignment(view, &name, port, part, (policy, &rules))
                 }
                 // gRPC takes addresses only, and istiod sends it no other clusters than these.
                 _ => endpoints::nobody(&name),
             };
-            let packed = proto::pack(ResourceType::Endpoints, &assignment);
+            let packed = proto::pack_endpoints(assignment);
             out.endpoints.insert(name, packed);
         }
     }
 }
 
-/// The listeners of a node: only those of gRPC's dialect begin with them.
+/// The listeners of a node: gRPC's dialect begins with them; a sidecar is told by one what its servers take.
 pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, Any> {
-    if node.dialect() == Dialect::Sidecar {
-        return BTreeMap::new();
+    match (node.dialect(), node.node_type) {
+        (Dialect::Grpc, _) => {
+            let listeners = grpc::listeners(&View::new(registry, node));
+            let packed = listeners.iter().map(|l| (l.name.clone(), proto::any(l)));
+            packed.collect()
+        }
+        // Where nothing is said of servers they are told nothing.
+        (Dialect::Sidecar, NodeType::Sidecar) if registry.is_secured() => {
+            let listener = inbound::listener(registry, node);
+            BTreeMap::from([(inbound::NAME.to_owned(), proto::any(&listener))])
+        }
+        (Dialect::Sidecar, _) => BTreeMap::new(),
     }
-    let listeners = grpc::listeners(&View::new(registry, node));
-    listeners
-        .iter()
-        .map(|listener| (listener.name.clone(), proto::any(listener)))
-        .collect()
 }
 
 /// The whole service (no name, no labels), then the subsets of its rules; of two with one name the first counts.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use envoy_types::pb::google::protobuf::Any;
-use mesh_xds::{Node, Resources};
+use mesh_xds::{Dialect, Node, NodeType, Resources};
 
 use crate::compile;
 use crate::decode::Sink;
@@ -14,8 +14,62 @@ use crate::folder::{self, Content};
 use crate::kinds::header::{self, Header};
 use crate::kinds::{self, Spec, mesh_config};
 use crate::object::Object;
-use crate::registry::Registry;
+use crate::registry::{Own, Registry};
 use crate::yaml;
+
+/// What a mesh has besides the objects of its folder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    certificates: bool,
+}
+
+impl Options {
+    /// Whether workloads have certificates of the mesh, from an authority or in files: without them (the default) a
+    /// folder that demands mutual TLS is rejected, endpoints are called in plaintext, and servers take plaintext. With
+    /// them endpoints and servers are what istiod makes of `PeerAuthentication` and `DestinationRule`.
+    #[must_use]
+    pub const fn certificates(mut self, certificates: bool) -> Self {
+        self.certificates = certificates;
+        self
+    }
+
+    pub(crate) const fn has_certificates(self) -> bool {
+        self.certificates
+    }
+
+    /// [`Config::load`] for a mesh that has this.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(self, dir: &Path) -> Result<Loaded, Rejected> {
+        self.of(folder::read(dir)?)
+    }
+
+    /// [`Config::parse`] for a mesh that has this.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse(
+        self,
+        files: impl IntoIterator<Item = (PathBuf, String)>,
+    ) -> Result<Loaded, Rejected> {
+        let mut parsed = Parsed {
+            options: self,
+            ..Parsed::default()
+        };
+        for (file, text) in files {
+            parsed.file(&file, &text);
+        }
+        parsed.loaded()
+    }
+
+    /// What a folder was found to hold, checked.
+    pub(crate) fn of(self, content: Content) -> Result<Loaded, Rejected> {
+        let mut loaded = self.parse(content.texts)?;
+        loaded.notes.splice(..0, content.notes);
+        Ok(loaded)
+    }
+}
 
 /// All objects of a folder, checked and ready to be compiled for any node. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -46,14 +100,7 @@ impl Config {
     /// When the folder cannot be read, changes faster than it can be read, or any document of it is wrong; every
     /// fault is listed.
     pub fn load(dir: &Path) -> Result<Loaded, Rejected> {
-        Self::of(folder::read(dir)?)
-    }
-
-    /// What a folder was found to hold, checked.
-    pub(crate) fn of(content: Content) -> Result<Loaded, Rejected> {
-        let mut loaded = Self::parse(content.texts)?;
-        loaded.notes.splice(..0, content.notes);
-        Ok(loaded)
+        Options::default().load(dir)
     }
 
     /// The same from texts that are already in memory; the paths are used in messages only.
@@ -61,30 +108,7 @@ impl Config {
     /// # Errors
     /// When any document is wrong; every fault is listed.
     pub fn parse(files: impl IntoIterator<Item = (PathBuf, String)>) -> Result<Loaded, Rejected> {
-        let mut parsed = Parsed::default();
-        for (file, text) in files {
-            parsed.file(&file, &text);
-        }
-        let Parsed {
-            objects,
-            specs,
-            errors,
-            mut notes,
-            ..
-        } = parsed;
-        if !errors.is_empty() {
-            return Err(Rejected {
-                diagnostics: errors,
-            });
-        }
-        let mut registry = Registry::build(specs);
-        notes.append(&mut registry.notes);
-        Ok(Loaded {
-            config: Self {
-                inner: Arc::new(Inner { objects, registry }),
-            },
-            notes,
-        })
+        Options::default().parse(files)
     }
 
     /// The clusters, endpoints and routes that istiod would send to this node, in the dialect that it asks for.
@@ -93,9 +117,21 @@ impl Config {
     }
 
     /// The listeners that istiod would send to this node, by name: in the [`Dialect::Grpc`](crate::Dialect) one for
-    /// each name and port (`reviews:9080`) by which its namespace can call a service; else none.
+    /// each name and port (`reviews:9080`) by which its namespace can call a service; for a sidecar `virtualInbound`, which
+    /// says what its servers take, if workloads have certificates or the folder an object of `security.istio.io`; else none.
     pub fn listeners(&self, node: &Node) -> BTreeMap<String, Any> {
         compile::listeners(&self.inner.registry, node)
+    }
+
+    /// The workload at a node's address. Two nodes of one dialect, type, namespace, place and labels have the same
+    /// resources if this is the same.
+    pub fn own(&self, node: &Node) -> Own {
+        match (node.dialect(), node.node_type) {
+            (Dialect::Sidecar, NodeType::Sidecar) if self.inner.registry.is_secured() => {
+                self.inner.registry.own(node)
+            }
+            _ => Own::default(),
+        }
     }
 
     /// Every object of the folder, in the order of files and lines, served or not.
@@ -124,6 +160,7 @@ pub(crate) struct Parsed {
     pub(crate) notes: Vec<Diagnostic>,
     /// The objects whose header could be read, wrong ones included; nothing where no one asked for them.
     pub(crate) trees: Option<Vec<Tree>>,
+    options: Options,
     /// The header of the document that is being read, if its tree is to be kept.
     header: Option<Header>,
     /// Where each object was first seen.
@@ -132,18 +169,44 @@ pub(crate) struct Parsed {
 
 impl Parsed {
     /// One that keeps the trees of the objects.
-    pub(crate) fn with_trees() -> Self {
+    pub(crate) fn with_trees(options: Options) -> Self {
         Self {
+            options,
             trees: Some(Vec::new()),
             ..Self::default()
         }
+    }
+
+    /// All documents as one configuration.
+    fn loaded(self) -> Result<Loaded, Rejected> {
+        let Self {
+            objects,
+            specs,
+            errors,
+            mut notes,
+            options,
+            ..
+        } = self;
+        if !errors.is_empty() {
+            return Err(Rejected {
+                diagnostics: errors,
+            });
+        }
+        let mut registry = Registry::build(specs, options);
+        notes.append(&mut registry.notes);
+        Ok(Loaded {
+            config: Config {
+                inner: Arc::new(Inner { objects, registry }),
+            },
+            notes,
+        })
     }
 
     pub(crate) fn file(&mut self, file: &Path, text: &str) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for chunk in yaml::split(text) {
             if !chunk.is_blank() {
-                let mut sink = Sink::new(file);
+                let mut sink = Sink::new(file, self.options);
                 match yaml::parse(&chunk) {
                     Ok(document) => {
                         self.document(file, &chunk, &document, &mut sink);

@@ -5,6 +5,7 @@ mod mapping;
 
 use std::path::{Path, PathBuf};
 
+use crate::config::Options;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::yaml::{Position, Value};
 pub(crate) use mapping::{Fields, Labels, integer, selects};
@@ -13,15 +14,18 @@ pub(crate) use mapping::{Fields, Labels, integer, selects};
 #[derive(Debug)]
 pub(crate) struct Sink {
     file: PathBuf,
+    /// What the mesh has besides the folder.
+    pub(crate) options: Options,
     pub(crate) object: String,
     pub(crate) errors: Vec<Diagnostic>,
     pub(crate) notes: Vec<Diagnostic>,
 }
 
 impl Sink {
-    pub(crate) fn new(file: &Path) -> Self {
+    pub(crate) fn new(file: &Path, options: Options) -> Self {
         Self {
             file: file.to_owned(),
+            options,
             object: String::new(),
             errors: Vec::new(),
             notes: Vec::new(),
@@ -60,6 +64,14 @@ impl Sink {
     /// Tells of each finding which field of the document it is about.
     pub(crate) fn locate(&mut self, document: &Value) {
         field::locate(document, self.errors.iter_mut().chain(&mut self.notes));
+    }
+
+    /// Refuses what only certificates give, where the mesh has none.
+    pub(crate) fn refuse_uncertified(&mut self, at: Position, what: &str, demand: &str) {
+        let message = format!(
+            "{what} demands {demand}, for which the mesh has no certificates; refusing is safer than plaintext"
+        );
+        self.error(at, message);
     }
 
     /// Refuses what would secure a call.

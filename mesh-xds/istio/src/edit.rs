@@ -8,7 +8,7 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use crate::config::Options;
 use crate::decode::Sink;
 use crate::diagnostic::Rejected;
 use crate::edit::folder::Folder;
@@ -71,7 +71,31 @@ pub struct Applied {
 /// # Errors
 /// When the text, or the folder as it would be, is wrong: then nothing is written. When a file cannot be written.
 pub fn apply(dir: &Path, text: &str, source_name: &Path) -> Result<Vec<Applied>, Rejected> {
-    Config::parse([(source_name.to_owned(), text.to_owned())])?;
+    apply_to(dir, text, source_name, Options::default())
+}
+
+impl Options {
+    /// [`apply`] to the folder of a mesh that has this.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply(
+        self,
+        dir: &Path,
+        text: &str,
+        source_name: &Path,
+    ) -> Result<Vec<Applied>, Rejected> {
+        apply_to(dir, text, source_name, self)
+    }
+}
+
+fn apply_to(
+    dir: &Path,
+    text: &str,
+    source_name: &Path,
+    options: Options,
+) -> Result<Vec<Applied>, Rejected> {
+    options.parse([(source_name.to_owned(), text.to_owned())])?;
     let mut objects = Vec::new();
     for (header, body) in documents(text, source_name)? {
         let body = with_namespace(&header, body, source_name)?;
@@ -83,7 +107,7 @@ pub fn apply(dir: &Path, text: &str, source_name: &Path) -> Result<Vec<Applied>,
             outcome(header, file, action)
         });
         let applied = applied.collect();
-        Config::parse(folder.texts())?;
+        options.parse(folder.texts())?;
         Ok(applied)
     })
 }
@@ -139,7 +163,7 @@ fn outcome(header: &Header, file: PathBuf, action: Action) -> Applied {
 /// The objects of a text: which they are, and their documents without the `---` line.
 fn documents(text: &str, source: &Path) -> Result<Vec<(Header, Body)>, Rejected> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut sink = Sink::new(source);
+    let mut sink = Sink::new(source, Options::default());
     let mut out = Vec::new();
     for chunk in yaml::split(text)
         .into_iter()

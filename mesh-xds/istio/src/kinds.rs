@@ -1,5 +1,6 @@
 //! The kinds of Istio as typed, checked specs, and what becomes of the other kinds.
 
+pub(crate) mod authorization_policy;
 pub(crate) mod connection_pool;
 pub(crate) mod destination_rule;
 pub(crate) mod gateway;
@@ -11,6 +12,7 @@ pub(crate) mod kubernetes;
 pub(crate) mod load_balancer;
 pub(crate) mod locality;
 pub(crate) mod mesh_config;
+pub(crate) mod peer_authentication;
 #[cfg_attr(
     not(test),
     allow(dead_code, reason = "the listeners of servers do not hold it yet")
@@ -18,6 +20,7 @@ pub(crate) mod mesh_config;
 pub(crate) mod request_authentication;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
+pub(crate) mod tls_settings;
 pub(crate) mod traffic_policy;
 pub(crate) mod unserved;
 pub(crate) mod virtual_service;
@@ -37,6 +40,8 @@ pub(crate) enum Spec {
     Gateway(gateway::Gateway),
     MeshConfig(Box<mesh_config::MeshConfig>),
     Sidecar(sidecar::Sidecar),
+    AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
+    PeerAuthentication(peer_authentication::PeerAuthentication),
     Kubernetes(kubernetes::Service),
     Endpoints(kubernetes::Endpoints),
     Route(Box<gateway_api::Route>),
@@ -46,7 +51,7 @@ pub(crate) enum Spec {
 
 /// Reads the spec of a document; its faults go to the sink, and nothing is returned where there is no spec to use.
 pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Option<Spec> {
-    match unserved::classify(header, document, sink)? {
+    match unserved::classify(header, sink)? {
         unserved::Class::Unserved => return Some(Spec::Unserved),
         unserved::Class::Served => {}
     }
@@ -64,6 +69,14 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
         ("discovery.k8s.io", _) => {
             let slice = kubernetes::slice(header, document, sink).map(Spec::Endpoints);
             return slice.or(Some(Spec::Unserved));
+        }
+        ("security.istio.io", "AuthorizationPolicy") => {
+            let policy = authorization_policy::decode(header, document, sink);
+            return policy.map(Spec::AuthorizationPolicy);
+        }
+        ("security.istio.io", "PeerAuthentication") => {
+            let peers = peer_authentication::decode(document.get("spec"), sink);
+            return peers.map(Spec::PeerAuthentication);
         }
         _ => {}
     }

@@ -44,8 +44,9 @@ pub mod watch;
 mod yaml;
 
 pub use analyze::{Analysis, Finding, Level, analyze};
-pub use config::{Config, Loaded};
+pub use config::{Config, Loaded, Options};
 pub use diagnostic::{Diagnostic, Rejected, Severity};
 pub use edit::{Action, Applied, apply, delete};
 pub use mesh_xds::Dialect;
 pub use object::Object;
+pub use registry::Own;

@@ -2,23 +2,31 @@
 
 mod attach;
 mod delegates;
+mod mtls;
+mod own;
 mod rules;
 mod workloads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::config::Options;
 use crate::diagnostic::Diagnostic;
 use crate::host;
+use crate::kinds::authorization_policy::AuthorizationPolicy;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::gateway::Gateway;
 use crate::kinds::kubernetes;
 use crate::kinds::mesh_config::MeshConfig;
+use crate::kinds::peer_authentication::PeerAuthentication;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
 use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
+pub(crate) use mtls::{ISTIO, Modes};
+pub use own::Own;
+pub(crate) use own::OwnPort;
 use workloads::Workloads;
 
 /// A spec with the name of its object.
@@ -46,6 +54,8 @@ pub(crate) struct Service {
     pub(crate) external: bool,
     /// Other hosts that stand for it (`ExternalName`).
     pub(crate) aliases: Vec<String>,
+    /// Names that its servers may prove besides those of their service accounts (`subjectAltNames`).
+    pub(crate) sans: Vec<String>,
 }
 
 /// A port of a service with the instances behind it.
@@ -95,6 +105,22 @@ impl Workload {
 }
 
 impl Service {
+    /// One of an entry's hosts, without ports.
+    fn of(host: &str, namespace: &str, entry: &ServiceEntry) -> Self {
+        Self {
+            host: host.to_owned(),
+            namespace: namespace.to_owned(),
+            ports: Vec::new(),
+            resolution: entry.resolution,
+            export_to: entry.export_to.clone(),
+            addresses: entry.addresses.clone(),
+            headless: entry.headless,
+            external: entry.external,
+            aliases: Vec::new(),
+            sans: entry.sans.clone(),
+        }
+    }
+
     /// istiod finds the endpoints of all entries of a host by the names of their ports: those of one name have them
     /// in common, whatever their numbers are.
     fn add_port(&mut self, port: &Port, members: &[Arc<Workload>]) {
@@ -196,11 +222,21 @@ pub(crate) struct Registry {
     pub(crate) notes: Vec<Diagnostic>,
     pub(crate) gateways: Vec<Named<Gateway>>,
     pub(crate) sidecars: Vec<Named<Sidecar>>,
+    /// In the order of namespace and name.
+    peers: Vec<Named<PeerAuthentication>>,
+    /// In the order of namespace and name.
+    policies: Vec<Named<AuthorizationPolicy>>,
+    by_address: own::ByAddress,
     pub(crate) mesh: MeshConfig,
+    /// What the mesh has besides the folder.
+    pub(crate) options: Options,
 }
 
 impl Registry {
-    pub(crate) fn build(specs: impl IntoIterator<Item = (String, String, Spec)>) -> Self {
+    pub(crate) fn build(
+        specs: impl IntoIterator<Item = (String, String, Spec)>,
+        options: Options,
+    ) -> Self {
         let mut specs: Vec<_> = specs.into_iter().collect();
         // Without creation times, which files do not have, the order of names decides between rules.
         specs.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
@@ -210,6 +246,7 @@ impl Registry {
         });
         let mut this = Self {
             mesh: mesh.unwrap_or_default(),
+            options,
             ..Self::default()
         };
         let mut parts = Parts::default();
@@ -230,6 +267,12 @@ impl Registry {
                 }
                 Spec::Gateway(spec) => this.gateways.push(Named::new(name, namespace, spec)),
                 Spec::Sidecar(spec) => this.sidecars.push(Named::new(name, namespace, spec)),
+                Spec::AuthorizationPolicy(spec) => {
+                    this.policies.push(Named::new(name, namespace, spec));
+                }
+                Spec::PeerAuthentication(spec) => {
+                    this.peers.push(Named::new(name, namespace, spec));
+                }
                 Spec::Route(spec) => routes.push(Named::new(name, namespace, *spec)),
                 of_services => {
                     parents.add(&name, &namespace, &of_services);
@@ -248,6 +291,9 @@ impl Registry {
             this.add_service(entry, &parts.workloads, &parts.listed);
         }
         this.add_aliases(&parts.aliases);
+        if this.is_secured() {
+            this.by_address = own::ByAddress::of(this.services.values().flatten());
+        }
         this
     }
 
@@ -280,22 +326,12 @@ impl Registry {
         let Named {
             name,
             namespace,
-            spec,
+            mut spec,
         } = entry;
-        let ServiceEntry {
-            hosts,
-            ports,
-            endpoints,
-            selector,
-            export_to,
-            resolution,
-            addresses,
-            headless,
-            external,
-        } = spec;
-        let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-        let itself = named && selector.is_none() && endpoints.is_empty();
-        let members: Vec<Arc<Workload>> = match &selector {
+        let endpoints = std::mem::take(&mut spec.endpoints);
+        let named = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        let itself = named && spec.selector.is_none() && endpoints.is_empty();
+        let members: Vec<Arc<Workload>> = match &spec.selector {
             Some(selector) => workloads.selected(&namespace, selector),
             None => endpoints
                 .into_iter()
@@ -304,36 +340,25 @@ impl Registry {
                 .map(Arc::new)
                 .collect(),
         };
-        for host in hosts {
+        for host in &spec.hosts {
             let of_host = self.services.entry(host.clone()).or_default();
             let at = of_host
                 .iter()
                 .position(|s| s.namespace == namespace)
                 .unwrap_or_else(|| {
-                    let export_to = export_to.clone();
-                    of_host.push(Service {
-                        host: host.clone(),
-                        namespace: namespace.clone(),
-                        ports: Vec::new(),
-                        resolution,
-                        export_to,
-                        addresses: addresses.clone(),
-                        headless,
-                        external,
-                        aliases: Vec::new(),
-                    });
+                    of_host.push(Service::of(host, &namespace, &spec));
                     of_host.len() - 1
                 });
             let own = itself.then(|| Workload {
                 name: name.clone(),
                 namespace: namespace.clone(),
-                endpoint: Endpoint::at(&host),
+                endpoint: Endpoint::at(host),
             });
             let own: Vec<_> = own.into_iter().map(Arc::new).collect();
-            for port in &ports {
+            for port in &spec.ports {
                 of_host[at].add_port(port, if itself { &own } else { &members });
                 // Listed endpoints count only for the ports that they name.
-                let listed = listed.get(&host).map_or(&[][..], Vec::as_slice).iter();
+                let listed = listed.get(host).map_or(&[][..], Vec::as_slice).iter();
                 let named = listed.filter(|w| w.endpoint.ports.contains_key(&port.name));
                 of_host[at].add_port(port, &named.cloned().collect::<Vec<_>>());
             }

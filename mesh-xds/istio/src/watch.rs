@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::config::{Config, Loaded};
+use crate::config::{Loaded, Options};
 use crate::diagnostic::Rejected;
 use crate::folder;
 use crate::watch::kernel::Events;
@@ -60,11 +60,19 @@ impl Watcher {
     /// # Errors
     /// When the folder cannot be read or is rejected.
     pub fn start(dir: &Path) -> Result<(Self, Loaded), Rejected> {
+        Self::start_with(dir, Options::default())
+    }
+
+    /// The same for a mesh that has more than its folder.
+    ///
+    /// # Errors
+    /// As with [`start`](Self::start).
+    pub fn start_with(dir: &Path, options: Options) -> Result<(Self, Loaded), Rejected> {
         let events = Arc::new(Events::default());
         // Watch first, read then: a change between the two is a notification.
-        let looker = Looker::new(dir, Arc::clone(&events));
+        let looker = Looker::new(dir, options, Arc::clone(&events));
         let content = folder::read(dir)?;
-        let loaded = Config::of(content.clone())?;
+        let loaded = options.of(content.clone())?;
         let this = Self {
             dir: dir.to_owned(),
             last: Arc::new(Ok(content)),

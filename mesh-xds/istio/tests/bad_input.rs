@@ -33,6 +33,8 @@ fn rejects(text: &str, expected: &[&str]) {
 }
 
 const LATER: &str = "which this version cannot give yet; refusing is safer than plaintext";
+const UNCERTIFIED: &str =
+    "for which the mesh has no certificates; refusing is safer than plaintext";
 
 #[test]
 fn what_is_no_yaml() {
@@ -259,7 +261,7 @@ fn destination_rules() {
         ),
         &[
             &format!(
-                "test.yaml:6:27: error: DestinationRule default/x: spec.trafficPolicy.tls.mode ISTIO_MUTUAL demands TLS, {LATER}"
+                "test.yaml:6:27: error: DestinationRule default/x: spec.trafficPolicy.tls.mode ISTIO_MUTUAL demands TLS, {UNCERTIFIED}"
             ),
             "test.yaml:6:73: error: DestinationRule default/x: spec.trafficPolicy.loadBalancer.simple must be one of \
              UNSPECIFIED, LEAST_REQUEST, ROUND_ROBIN, RANDOM, LEAST_CONN, PASSTHROUGH, not the string \"FASTEST\"",
@@ -339,11 +341,11 @@ fn what_would_secure_a_call_is_refused() {
         ),
         &[
             &format!(
-                "test.yaml:4:17: error: PeerAuthentication default/x: spec.mtls.mode STRICT demands mutual TLS, {LATER}"
+                "test.yaml:4:17: error: PeerAuthentication default/x: spec.mtls.mode STRICT demands mutual TLS, {UNCERTIFIED}"
             ),
             "test.yaml:4:62: error: PeerAuthentication default/x: spec.portLevelMtls.80.mode must be one of UNSET, DISABLE, PERMISSIVE, STRICT, not the string \"WRONG\"",
             &format!(
-                "test.yaml:4:77: error: PeerAuthentication default/x: spec.portLevelMtls.81.mode STRICT demands mutual TLS, {LATER}"
+                "test.yaml:4:77: error: PeerAuthentication default/x: spec.portLevelMtls.81.mode STRICT demands mutual TLS, {UNCERTIFIED}"
             ),
         ],
     );
@@ -356,7 +358,7 @@ fn what_would_secure_a_call_is_refused() {
     rejects(
         &security("AuthorizationPolicy", "spec: {}\n"),
         &[&format!(
-            "test.yaml:2:1: error: AuthorizationPolicy default/x: an AuthorizationPolicy demands authorization of callers, {LATER}"
+            "test.yaml:2:1: error: AuthorizationPolicy default/x: an AuthorizationPolicy demands identities of callers, {UNCERTIFIED}"
         )],
     );
     rejects(

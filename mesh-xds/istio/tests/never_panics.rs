@@ -106,6 +106,78 @@ fn all() -> String {
     format!("{REVIEWS}---\n{RULES}")
 }
 
+/// What is taken only in a mesh that has certificates.
+const SECURITY: &str = "\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: reviews }
+spec:
+  selector: { matchLabels: { app: reviews } }
+  mtls: { mode: STRICT }
+  portLevelMtls:
+    9080: { mode: DISABLE }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: reviews
+  annotations: { istio.io/dry-run: 'true' }
+spec:
+  action: DENY
+  rules:
+  - from:
+    - source:
+        principals: ['*/sa/a', cluster.local/ns/a/sa/b]
+        requestPrincipals: ['*', 'a/*', '*/b', 'c*']
+        namespaces: ['a*']
+        trustDomains: ['*.td']
+        remoteIpBlocks: ['::1/64']
+    to:
+    - operation:
+        hosts: ['*.b']
+        paths: ['/a/{*}/{**}']
+        ports: ['80']
+    when:
+    - key: request.auth.claims[a][b]
+      values: [c]
+    - key: experimental.envoy.filters.a[b]
+      values: ['[c]']
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: ratings }
+spec:
+  host: ratings
+  trafficPolicy:
+    tls:
+      mode: MUTUAL
+      clientCertificate: /c
+      privateKey: /k
+";
+
+fn secured(text: &str) {
+    let options = mesh_istio::Options::default().certificates(true);
+    if let Ok(loaded) = options.parse([("a.yaml".into(), text.to_owned())]) {
+        let _ = loaded.config.resources(&client());
+    }
+    let mut analysis = mesh_istio::Analysis::of(options);
+    analysis.text("a.yaml", text);
+    let _ = analysis.findings();
+}
+
+#[test]
+fn every_truncation_of_security() {
+    for (at, _) in SECURITY.char_indices() {
+        secured(&format!("{REVIEWS}---\n{}", &SECURITY[..at]));
+    }
+    let options = mesh_istio::Options::default().certificates(true);
+    assert!(
+        options
+            .parse([("a.yaml".into(), SECURITY.to_owned())])
+            .is_ok()
+    );
+}
+
 fn everything(text: &str) {
     if let Ok(loaded) = Config::parse([("a.yaml".into(), text.to_owned())]) {
         for node in [
@@ -189,6 +261,23 @@ proptest! {
             lines[at] = format!("{key}: {value}");
         }
         everything(&lines.join("\n"));
+    }
+
+    #[test]
+    fn security_with_values_changed(
+        line in any::<prop::sample::Index>(),
+        value in prop_oneof![
+            Just("null".to_owned()), Just("[]".to_owned()), Just("{}".to_owned()), Just("['']".to_owned()),
+            Just("['*']".to_owned()), Just("['**']".to_owned()), Just("['[']".to_owned()), Just("a[".to_owned()),
+            Just("['/']".to_owned()), "\\['[*/\\[\\]{}.a]{0,6}'\\]", "\\PC{0,20}",
+        ],
+    ) {
+        let mut lines: Vec<String> = SECURITY.lines().map(str::to_owned).collect();
+        let at = line.index(lines.len());
+        if let Some((key, _)) = lines[at].clone().split_once(": ") {
+            lines[at] = format!("{key}: {value}");
+        }
+        secured(&lines.join("\n"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use mesh_istio::{Action, Applied, Config};
+use mesh_istio::{Action, Applied, Options};
 
 use crate::failure::{Failure, readable};
 use crate::kind::qualified;
@@ -18,6 +18,15 @@ pub(crate) struct Args {
     /// The folder to edit.
     #[arg(long, value_name = "DIR", env = "MESH_CONFIG")]
     config: PathBuf,
+    /// The workloads that are ruled by the folder have certificates of the mesh: rules that demand mutual TLS are taken.
+    #[arg(long)]
+    certificates: bool,
+}
+
+impl Args {
+    fn options(&self) -> Options {
+        Options::default().certificates(self.certificates)
+    }
 }
 
 pub(crate) fn apply(args: &Args) -> Result<(), Failure> {
@@ -25,10 +34,10 @@ pub(crate) fn apply(args: &Args) -> Result<(), Failure> {
     let files = read(&args.filename)?;
     if files.len() > 1 {
         // One by one first: an error then has the file and the line in which it stands.
-        Config::parse(files.clone())?;
+        args.options().parse(files.clone())?;
     }
     let (text, source) = one_text(files);
-    let applied = mesh_istio::apply(&args.config, &text, &source)?;
+    let applied = args.options().apply(&args.config, &text, &source)?;
     let mut out = io::stdout().lock();
     for Applied {
         group,
@@ -45,12 +54,12 @@ pub(crate) fn apply(args: &Args) -> Result<(), Failure> {
         };
         writeln!(out, "{}/{name} {verb}", qualified(kind, group))?;
     }
-    warn_unsupported(&args.config, &applied)
+    warn_unsupported(args, &applied)
 }
 
 /// Tells what of the written objects is accepted and has no effect, as the control plane will log it.
-fn warn_unsupported(dir: &Path, applied: &[Applied]) -> Result<(), Failure> {
-    let notes = Config::load(dir)?.notes;
+fn warn_unsupported(args: &Args, applied: &[Applied]) -> Result<(), Failure> {
+    let notes = args.options().load(&args.config)?.notes;
     let mut err = io::stderr().lock();
     for note in notes
         .iter()

@@ -3,6 +3,7 @@
 
 mod analyze;
 mod call;
+mod certs;
 mod control_plane;
 mod echo;
 mod edit;
@@ -47,6 +48,8 @@ enum Command {
     Call(Box<call::Args>),
     /// Tell where a request would go and why not elsewhere, without sending it; exit code 1 if nowhere.
     Explain(Box<explain::Args>),
+    /// Tell what certificates workloads hold, by their folders, or make new ones.
+    Certs(certs::Args),
     /// Serve HTTP behind the mesh, answering each request with what arrived, as JSON.
     Echo(echo::Args),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::ControlPlane(args) => block_on("info", control_plane::run(args)),
         Command::Call(args) => block_on("warn", call::run(*args)),
         Command::Explain(args) => block_on("warn", explain::run(*args)),
+        Command::Certs(args) => certs::run(&args),
         Command::Echo(args) => block_on("warn", echo::run(args)),
     };
     match result {

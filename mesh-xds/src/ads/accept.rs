@@ -164,6 +164,9 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
             .iter()
             .for_each(|name| remove(assembler, resource_type, name));
     }
+    if resource_type == ResourceType::Listener {
+        assembler.inbound_answered();
+    }
     for rejected in &rejected {
         refuse(assembler, rejected);
         taken.remove(&rejected.name);
@@ -210,8 +213,10 @@ fn refuse(assembler: &mut Assembler, rejected: &Rejected) {
     let fault: Arc<str> = rejected.to_string().into();
     match rejected.resource_type {
         ResourceType::Endpoints => assembler.endpoints_refused(&rejected.name, fault),
-        of @ (ResourceType::Route | ResourceType::Listener) => {
-            assembler.missing(of, &rejected.name, Missing::NotReceived(fault));
+        ResourceType::Listener => assembler.listener_refused(&rejected.name, fault),
+        ResourceType::Route => {
+            let why = Missing::NotReceived(fault);
+            assembler.missing(ResourceType::Route, &rejected.name, why);
         }
         // One that can be named is found out when a route names it.
         ResourceType::Cluster => {}
@@ -240,6 +245,9 @@ pub(super) fn errors(
         let text: Arc<str> = format!("{resource_type} {name:?}: {}", instead(&status)).into();
         match resource_type {
             ResourceType::Endpoints => assembler.endpoints_refused(&name, Arc::clone(&text)),
+            ResourceType::Listener if !assembler.has(ResourceType::Listener, &name) => {
+                assembler.listener_refused(&name, Arc::clone(&text));
+            }
             of if !assembler.has(of, &name) => {
                 assembler.missing(of, &name, Missing::NotReceived(Arc::clone(&text)));
             }
@@ -293,10 +301,13 @@ fn one(
         ResourceType::Listener => {
             let name = listener::name(&bytes).map_err(|reason| (called.into(), reason))?;
             let name = same(name)?;
+            let of_name = |reason| (Arc::clone(&name), reason);
             if assembler.is_listener_wanted(&name) {
-                let decoded = listener::decode(&bytes);
-                let decoded = decoded.map_err(|reason| (Arc::clone(&name), reason))?;
+                let decoded = listener::decode(&bytes).map_err(of_name)?;
                 assembler.set_listener(&name, decoded);
+            } else {
+                let taken = assembler.set_inbound(&name, &version, bytes);
+                taken.map_err(of_name)?;
             }
             Ok(name)
         }
@@ -312,11 +323,12 @@ pub(super) fn accept_all(
 ) -> Vec<(ResourceType, Accepted)> {
     assembler.is_whole();
     let mut accepted = Vec::new();
-    // Routes decide which load assignments are looked at.
+    // Routes decide which load assignments are looked at. Listeners are looked at once servers ask.
     for resource_type in [
         ResourceType::Cluster,
         ResourceType::Route,
         ResourceType::Endpoints,
+        ResourceType::Listener,
     ] {
         let wanted = |name: &str| {
             resource_type != ResourceType::Route

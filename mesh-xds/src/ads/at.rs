@@ -263,6 +263,8 @@ impl At<'_> {
         if is_active {
             assembler.requested(resource_type, Arc::clone(names));
         }
+        let awaited = assembler.awaited(resource_type);
+        let names = awaited.as_ref().unwrap_or(names);
         links[self.server].start_deadlines(resource_type, names, now, |name| {
             assembler.is_answered(resource_type, name)
         });

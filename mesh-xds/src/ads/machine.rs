@@ -74,8 +74,10 @@ impl Machine {
             ..Status::default()
         };
         let all = std::iter::once(first).chain(others);
+        let mut assembler = Assembler::new(&node.namespace, node.dialect());
+        assembler.served_by(&status.server);
         Self {
-            assembler: Assembler::new(&node.namespace, node.dialect()),
+            assembler,
             node,
             links: all.map(Link::new).collect(),
             active: 0,
@@ -160,6 +162,7 @@ impl Machine {
         self.active += 1;
         let server = Arc::clone(&self.links[self.active].peer.name);
         tracing::warn!(%server, "falls back to the next control plane: something is wanted that the former ones have not sent");
+        self.assembler.served_by(&server);
         self.status.server = server;
     }
 
@@ -171,6 +174,7 @@ impl Machine {
             self.active = server;
             let name = Arc::clone(&self.links[server].peer.name);
             tracing::info!(server = %name, "a preferred control plane is back");
+            self.assembler.served_by(&name);
             self.status.server = name;
             for of in ResourceType::ALL {
                 let names = self.links[server].sent(of);

@@ -10,18 +10,14 @@ use std::time::Instant;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryResponse,
 };
-use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::client::Grpc;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
-use tonic_prost::ProstCodec;
 
 use super::at::At;
 use super::peer::Variant;
 use super::request::Request;
+use crate::link::{Bounds, Wire, told};
 
 /// The methods of the stream.
 const STATE_OF_THE_WORLD: &str =
@@ -52,12 +48,12 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    pub(super) fn open(channel: Channel, variant: Variant) -> Self {
+    pub(super) fn open(wire: Wire, variant: Variant) -> Self {
         match variant {
             Variant::StateOfTheWorld => {
-                Self::StateOfTheWorld(Duplex::open(channel, STATE_OF_THE_WORLD))
+                Self::StateOfTheWorld(Duplex::open(wire, STATE_OF_THE_WORLD))
             }
-            Variant::Delta => Self::Delta(Duplex::open(channel, DELTA)),
+            Variant::Delta => Self::Delta(Duplex::open(wire, DELTA)),
         }
     }
 
@@ -92,12 +88,16 @@ where
     Q: Message + 'static,
     R: Message + Default + 'static,
 {
-    fn open(channel: Channel, method: &'static str) -> Self {
+    fn open(wire: Wire, method: &'static str) -> Self {
         let (outgoing, requests) = mpsc::channel(1);
+        let bounds = Bounds {
+            method,
+            largest_response: LARGEST_RESPONSE,
+        };
         Self {
             outgoing,
             is_blocked: false,
-            reading: Reading::Opening(Box::pin(open(channel, method, requests))),
+            reading: Reading::Opening(Box::pin(wire.stream(bounds, requests))),
         }
     }
 
@@ -126,7 +126,7 @@ where
             },
             Err(status) => Event::Ended {
                 unimplemented: status.code() == tonic::Code::Unimplemented,
-                error: describe(&status),
+                error: told(&status),
             },
         }
     }
@@ -151,42 +151,6 @@ impl<R> Reading<R> {
             }
         }
     }
-}
-
-async fn open<Q, R>(
-    channel: Channel,
-    method: &'static str,
-    requests: mpsc::Receiver<Q>,
-) -> Result<Streaming<R>, Status>
-where
-    Q: Message + 'static,
-    R: Message + Default + 'static,
-{
-    let mut client = Grpc::new(channel).max_decoding_message_size(LARGEST_RESPONSE);
-    client
-        .ready()
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
-    let requests = tonic::Request::new(ReceiverStream::new(requests));
-    let codec = ProstCodec::<Q, R>::default();
-    let opened = client
-        .streaming(requests, PathAndQuery::from_static(method), codec)
-        .await?;
-    Ok(opened.into_inner())
-}
-
-fn describe(status: &Status) -> String {
-    let mut text = format!("{}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
-use tonic::transport::Channel;
 
 use super::machine::{Machine, Status};
 use super::server::Server;
@@ -15,6 +14,7 @@ use super::stream::{Event, Stream};
 use crate::assemble::Assembled;
 use crate::csds::Questions;
 use crate::dns::Lookups;
+use crate::link::Wire;
 use crate::listener_name::Wanted;
 
 /// What the other side of [`run`] holds: asks for tables, sees how the link stands.
@@ -67,7 +67,7 @@ pub async fn run(
 /// A control plane, and the stream to it while there is one.
 struct Line {
     server: Server,
-    channel: Option<Channel>,
+    wire: Option<Wire>,
     stream: Option<Stream>,
     /// When to open the next stream.
     reopen_at: Option<Instant>,
@@ -78,7 +78,7 @@ impl Line {
     const fn new(server: Server) -> Self {
         Self {
             server,
-            channel: None,
+            wire: None,
             stream: None,
             reopen_at: None,
             last_error: None,
@@ -102,16 +102,14 @@ fn follow(lines: &mut [Line], machine: &mut Machine) {
     let in_use = machine.servers_in_use();
     for (at, line) in lines.iter_mut().enumerate() {
         if at >= in_use {
-            (line.stream, line.channel, line.reopen_at) = (None, None, None);
+            (line.stream, line.wire, line.reopen_at) = (None, None, None);
             continue;
         }
         let mut link = machine.at(at);
         let due = link.reconnect_at().is_none_or(|at| at <= now());
         if line.stream.is_none() && due {
-            let channel = line
-                .channel
-                .get_or_insert_with(|| line.server.connect_lazy());
-            line.stream = Some(Stream::open(channel.clone(), link.variant()));
+            let wire = line.wire.get_or_insert_with(|| line.server.connect_lazy());
+            line.stream = Some(Stream::open(wire.clone(), link.variant()));
             link.connected();
         }
         line.reopen_at = link.reconnect_at();

@@ -6,6 +6,7 @@ use mesh_core::snapshot::{Missing, TableKey};
 
 use super::Assembler;
 use super::hosts::TableState;
+use super::inbound::Inbounds;
 use super::listeners::Stated;
 use crate::decode::Rejected;
 use crate::resource::ResourceType;
@@ -47,6 +48,7 @@ impl Assembler {
         }
         let tables = self.hosts.tables();
         entries.extend(tables.map(|(key, state)| table_entry(*key, state)));
+        entries.extend(self.inbound.iter().flat_map(Inbounds::entries));
         entries
     }
 
@@ -56,7 +58,11 @@ impl Assembler {
             (ResourceType::Cluster, _) => self.clusters.knows_cluster(name),
             (ResourceType::Endpoints, _) => self.clusters.knows_endpoints(name),
             (ResourceType::Route, Some(listeners)) => listeners.knows_route(name),
-            (ResourceType::Listener, _) => self.is_listener_wanted(name),
+            (ResourceType::Listener, Some(_)) => self.is_listener_wanted(name),
+            (ResourceType::Listener, None) => {
+                let inbound = self.inbound.as_ref();
+                inbound.is_some_and(|inbound| inbound.knows(name))
+            }
             (ResourceType::Route, None) => name.parse().is_ok_and(|key| self.is_wanted(key)),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_core::snapshot::{Missing, TableKey};
 
 use super::Assembler;
+use super::inbound::Inbounds;
 use super::listeners::Stated;
 use crate::decode::listener::ListenerResource;
 use crate::decode::route::{RouteResource, Timing};
@@ -26,6 +27,7 @@ impl Assembler {
                 Some(Arc::new(names.collect()))
             }
             (ResourceType::Listener, Some(listeners)) => Some(listeners.listener_names()),
+            (ResourceType::Listener, None) if self.inbound.is_some() => None,
             (ResourceType::Listener, None) => Some(Arc::default()),
         }
     }
@@ -54,7 +56,10 @@ impl Assembler {
                 table.is_ok_and(|table| self.is_table_answered(table))
             }
             (ResourceType::Listener, Some(listeners)) => listeners.is_listener_answered(name),
-            (ResourceType::Listener, None) => true,
+            (ResourceType::Listener, None) => {
+                let inbound = self.inbound.as_ref();
+                inbound.is_none_or(Inbounds::is_answered)
+            }
         }
     }
 
@@ -121,7 +126,12 @@ impl Assembler {
                     self.endpoints_absent(Arc::clone(name));
                 }
             }
-            (ResourceType::Listener, None) => {}
+            // What it is that is missing is told by what there is.
+            (ResourceType::Listener, None) => {
+                if let Some(inbound) = &mut self.inbound {
+                    inbound.answered();
+                }
+            }
         }
         self.compose();
     }
@@ -134,13 +144,19 @@ impl Assembler {
             (ResourceType::Route, Some(listeners)) => listeners.has_route(name),
             (ResourceType::Route, None) => name.parse().is_ok_and(|table| self.has_table(table)),
             (ResourceType::Listener, Some(listeners)) => listeners.has_listener(name),
-            (ResourceType::Listener, None) => false,
+            (ResourceType::Listener, None) => {
+                let inbound = self.inbound.as_ref();
+                inbound.is_some_and(|inbound| inbound.has(name))
+            }
         }
     }
 
     /// The control plane has said all that there is: the listeners that were there and of which it says nothing do not
     /// exist any more. Those that have not come yet are waited for, as it may not have read the request for them.
     pub(crate) fn only_listeners(&mut self, is_told: impl Fn(&Arc<str>) -> bool) {
+        if let (None, Some(inbound)) = (&self.listeners, &mut self.inbound) {
+            return inbound.retain(is_told);
+        }
         let had = self.cached_by_name(ResourceType::Listener);
         let gone = had.into_iter().flatten().filter(|name| !is_told(name));
         gone.for_each(|name| self.listener_gone(&name));
@@ -149,6 +165,7 @@ impl Assembler {
     /// The control plane has taken a listener away, or says that there is none.
     pub(crate) fn listener_gone(&mut self, name: &Arc<str>) {
         let Some(listeners) = &mut self.listeners else {
+            self.inbound.iter_mut().for_each(|all| all.remove(name));
             return;
         };
         let what = match listeners.has_listener(name) {

@@ -9,6 +9,7 @@ mod grpc;
 mod ignored;
 mod lb;
 mod options;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3::{
     ConfigSource, TransportSocket, config_source::ConfigSourceSpecifier,
-    transport_socket::ConfigType,
 };
 use envoy_types::pb::google::protobuf::{Struct, value::Kind};
 use mesh_core::cluster::{Protocol, Service, Transport};
@@ -34,7 +34,6 @@ use crate::dialect::Dialect;
 
 /// Envoy's default of `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const RAW_BUFFER: &str = "/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer";
 
 /// A cluster without its endpoints.
 #[derive(Debug)]
@@ -115,7 +114,7 @@ pub(crate) fn decode(bytes: &[u8], dialect: Dialect) -> Result<ClusterResource, 
     let discovery = faults.take(discovery(&cluster, options, &mut ignored));
     let connect_timeout = faults.take(connect_timeout(&cluster));
     let lb = faults.take(lb::rules(&cluster, &mut ignored));
-    let transport = faults.take(transport(&cluster));
+    let transport = faults.take(transport(&cluster, options));
     faults.take(constraints::check(&cluster));
     if dialect == Dialect::Grpc {
         faults.take(grpc::check(&cluster));
@@ -206,7 +205,7 @@ const fn foreign(source: &ConfigSource) -> Option<&'static str> {
     }
 }
 
-fn transport(cluster: &pb::Cluster) -> Result<TransportRules, Invalid> {
+fn transport(cluster: &pb::Cluster, options: Options) -> Result<TransportRules, Invalid> {
     let mut faults = Faults::default();
     let mut matches = Vec::with_capacity(cluster.transport_socket_matches.len());
     for (at, entry) in cluster.transport_socket_matches.iter().enumerate() {
@@ -218,39 +217,24 @@ fn transport(cluster: &pb::Cluster) -> Result<TransportRules, Invalid> {
             "transport socket match {:?} of cluster {:?}",
             entry.name, cluster.name
         );
-        matches.push((labels, socket(entry.transport_socket.as_ref(), &who)));
+        let transport = socket::transport(entry.transport_socket.as_ref(), &who, cluster, options);
+        matches.extend(
+            faults
+                .take(transport.map_err(within))
+                .map(|it| (labels, it)),
+        );
     }
     faults.take(is_named(cluster.transport_socket.as_ref()));
     let who = format!("transport socket of cluster {:?}", cluster.name);
-    faults.or(Some(TransportRules {
-        matches,
-        otherwise: cluster
-            .transport_socket
-            .as_ref()
-            .map(|own| socket(Some(own), &who)),
-    }))
+    let own = cluster.transport_socket.as_ref();
+    let otherwise = own.map(|own| socket::transport(Some(own), &who, cluster, options));
+    let otherwise = faults.take(otherwise.transpose()).flatten();
+    faults.or(Some(TransportRules { matches, otherwise }))
 }
 
 fn is_named(socket: Option<&TransportSocket>) -> Result<(), Invalid> {
     let name = socket.map_or("-", |socket| &socket.name);
     constraints::named(name).map_err(|e| e.within("transport_socket"))
-}
-
-fn socket(socket: Option<&TransportSocket>, who: &str) -> Transport {
-    let Some(socket) = socket else {
-        return Transport::Plaintext;
-    };
-    // Anything but the raw buffer secures the connection in some way, so it is never skipped. The
-    // type of its configuration counts too: Envoy looks at that first, and at the name only without it.
-    let is_raw = match &socket.config_type {
-        Some(ConfigType::TypedConfig(any)) => any.type_url.ends_with(RAW_BUFFER),
-        None => true,
-    };
-    if is_raw && socket.name == "envoy.transport_sockets.raw_buffer" {
-        Transport::Plaintext
-    } else {
-        Transport::Refused(format!("{who} ({})", socket.name).into())
-    }
 }
 
 /// `metadata.filter_metadata.istio.services[0]`, as Istio's own statistics read it.

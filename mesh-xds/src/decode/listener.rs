@@ -10,21 +10,19 @@ use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifi
 use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as http;
-use envoy_types::pb::google::protobuf::{Any, Struct};
+use envoy_types::pb::google::protobuf::Any;
 use http::http_connection_manager::RouteSpecifier;
-use http::http_filter::ConfigType;
 use prost::Message;
 
+use super::http_filter::{Filter, ROUTER, kind, type_of};
 use super::ignored::Ignored;
 use super::route::{self, RouteResource, Timing};
 use super::{Faults, Invalid, message};
 
-const MANAGER: &str =
+pub(super) const MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
 /// The filters beside the router that a client has something for: istiod puts the fault filter into every listener.
 const KNOWN: [&str; 1] = ["envoy.extensions.filters.http.fault.v3.HTTPFault"];
-const TYPED_STRUCTS: [&str; 2] = ["xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"];
 
 /// What a listener leads to.
 #[derive(Debug)]
@@ -167,7 +165,7 @@ fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<(), In
         faults.take(named.map_err(|error| error.within(path(""))));
         let is_last = at + 1 == filters.len();
         let kind = faults.take(kind(filter).map_err(|error| error.within(path(""))));
-        let Some(Filter { kind, is_empty }) = kind else {
+        let Some(Filter { kind, is_empty, .. }) = kind else {
             continue;
         };
         match (kind == ROUTER, is_last) {
@@ -219,51 +217,4 @@ fn named_once<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), In
             format_args!("{name:?} is there twice"),
         )),
     }
-}
-
-/// What is known of a filter: the type of its configuration, and whether that sets anything.
-struct Filter {
-    kind: String,
-    is_empty: bool,
-}
-
-/// A filter is known by the type of its configuration, not by its name.
-fn kind(filter: &http::HttpFilter) -> Result<Filter, Invalid> {
-    let config = match &filter.config_type {
-        Some(ConfigType::TypedConfig(config)) => config,
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            // Of no type that is known, so only an optional one goes through.
-            return Ok(Filter {
-                kind: "config_discovery".to_owned(),
-                is_empty: true,
-            });
-        }
-        None => return Err(Invalid::new("typed_config", "is missing")),
-    };
-    let outer = type_of(&config.type_url);
-    if TYPED_STRUCTS.contains(&outer) {
-        let TypedStruct { type_url, value } =
-            message(&config.value).map_err(|error| error.within("typed_config"))?;
-        return Ok(Filter {
-            kind: type_of(&type_url).to_owned(),
-            is_empty: value.is_none_or(|value| value.fields.is_empty()),
-        });
-    }
-    Ok(Filter {
-        kind: outer.to_owned(),
-        is_empty: config.value.is_empty(),
-    })
-}
-
-fn type_of(url: &str) -> &str {
-    url.rsplit_once('/').map_or(url, |(_, name)| name)
-}
-
-/// `xds.type.v3.TypedStruct`; `udpa.type.v1.TypedStruct` has the same form.
-#[derive(Clone, PartialEq, prost::Message)]
-struct TypedStruct {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<Struct>,
 }

@@ -2,7 +2,7 @@
 //!
 //! A case is `cases/NAME/`: its YAML files beside those of `base/` (a file of the same name takes the place of the
 //! base's), and optionally `nodes`, a line for each node: `sidecar|grpc|router NAMESPACE NAME LABEL=VALUE,...
-//! [REGION/ZONE/SUBZONE]`.
+//! [REGION/ZONE/SUBZONE] [@ADDRESS]`. A node at the address of a workload is that workload, and has its inbound listener.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -179,13 +179,16 @@ fn client(line: &str) -> Result<Client> {
         "router" => (Shape::Router, Node::router(*name, *namespace, labels)),
         _ => return Err(wrong()),
     };
-    // No workload of a case has it: istiod would take the node for that workload.
+    // No workload of a case has it: the node would be taken for that workload.
     node = node.with_ip([127, 0, 99, 99].into());
     if shape == Shape::Grpc {
         let kind = Some(value::Kind::StringValue("grpc".to_owned()));
         node.metadata.insert("GENERATOR".to_owned(), Value { kind });
     }
-    if let [locality] = rest {
+    for address in rest.iter().filter_map(|word| word.strip_prefix('@')) {
+        node = node.with_ip(address.parse().map_err(|_| wrong())?);
+    }
+    if let Some(locality) = rest.iter().find(|word| !word.starts_with('@')) {
         let mut parts = locality.split('/').map(str::to_owned);
         node.locality = NodeLocality {
             region: parts.next().unwrap_or_default(),

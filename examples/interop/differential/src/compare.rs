@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mesh_istio::Config;
+use mesh_istio::Options;
 
 use crate::case::{Case, Client};
 use crate::control;
@@ -47,7 +47,10 @@ async fn under_one(case: &Case, protos: &Protos, lie: bool) -> Result<Outcome> {
         .map_err(|error| error.of(&case.name))?;
     let folder = case.folder()?;
     let mut outcome = Outcome::default();
-    let (istiod, config) = match (istiod, Config::load(folder.path())) {
+    let (istiod, config) = match (
+        istiod,
+        Options::default().certificates(true).load(folder.path()),
+    ) {
         (Ok(istiod), Ok(loaded)) => (istiod, loaded.config),
         // Both refuse it; in which words is not compared.
         (Err(_), Err(_)) => {

@@ -4,10 +4,11 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, lb_endpoint::HostIdentifier,
 };
-use envoy_types::pb::envoy::config::listener::v3::Listener;
+use envoy_types::pb::envoy::config::listener::v3::{Filter, Listener, filter::ConfigType};
 use envoy_types::pb::envoy::config::route::v3::{
     RouteConfiguration, VirtualHost, route, route_action::ClusterSpecifier,
 };
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value};
 use prost::Message;
 
@@ -15,7 +16,7 @@ use crate::kind::Kind;
 use crate::sides::Resources;
 
 /// What may be made wrong; each must have come up in a run.
-pub(crate) const LIES: [&str; 7] = [
+pub(crate) const LIES: [&str; 10] = [
     "a weight",
     "a timeout",
     "a domain",
@@ -23,6 +24,9 @@ pub(crate) const LIES: [&str; 7] = [
     "a balancer",
     "no endpoint",
     "an address",
+    "plaintext",
+    "no certificate",
+    "no policy",
 ];
 
 /// Each lie about the first resource that it can be told about.
@@ -51,8 +55,12 @@ fn wrong(what: &str, kind: Kind, any: &Any) -> Option<Any> {
         }
         Kind::Cluster => {
             let mut message = Cluster::decode(bytes).ok()?;
-            (what == "a balancer" && message.name.starts_with("outbound|")).then_some(())?;
-            message.lb_policy = (message.lb_policy + 1) % 3;
+            message.name.starts_with("outbound|").then_some(())?;
+            match what {
+                "a balancer" => message.lb_policy = (message.lb_policy + 1) % 3,
+                "plaintext" => drop(message.transport_socket_matches.pop()?),
+                _ => return None,
+            }
             message.encode_to_vec()
         }
         Kind::Endpoints => {
@@ -75,8 +83,19 @@ fn wrong(what: &str, kind: Kind, any: &Any) -> Option<Any> {
         }
         Kind::Listener => {
             let mut message = Listener::decode(bytes).ok()?;
-            (what == "an address").then_some(())?;
-            message.api_listener = None;
+            match what {
+                "an address" => drop(message.api_listener.take()?),
+                "no certificate" => {
+                    let mut chains = message.filter_chains.iter_mut();
+                    drop(chains.find_map(|chain| chain.transport_socket.take())?);
+                }
+                "no policy" => {
+                    let chains = message.filter_chains.iter_mut();
+                    let mut filters = chains.flat_map(|chain| &mut chain.filters);
+                    filters.find_map(without_policy)?;
+                }
+                _ => return None,
+            }
             message.encode_to_vec()
         }
     };
@@ -84,6 +103,22 @@ fn wrong(what: &str, kind: Kind, any: &Any) -> Option<Any> {
         value,
         ..any.clone()
     })
+}
+
+/// Takes the first filter of policies out of a filter that reads HTTP, if it has one.
+fn without_policy(filter: &mut Filter) -> Option<()> {
+    let ConfigType::TypedConfig(any) = filter.config_type.as_mut()? else {
+        return None;
+    };
+    any.type_url
+        .ends_with(".HttpConnectionManager")
+        .then_some(())?;
+    let mut manager = HttpConnectionManager::decode(any.value.as_slice()).ok()?;
+    let mut filters = manager.http_filters.iter();
+    let at = filters.position(|filter| filter.name == "envoy.filters.http.rbac")?;
+    manager.http_filters.remove(at);
+    any.value = manager.encode_to_vec();
+    Some(())
 }
 
 fn in_host(what: &str, host: &mut VirtualHost) -> Option<()> {

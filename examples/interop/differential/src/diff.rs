@@ -124,6 +124,23 @@ fn key(field: &str, tree: &Tree) -> Option<String> {
             let port = part(&["endpoint", "address", "socket_address", "port_value"])?;
             Some(format!("{}:{port}", address.trim_matches('"')))
         }
+        "filter_chains" => {
+            let names = [
+                "destination_port",
+                "transport_protocol",
+                "application_protocols",
+            ];
+            let names = names.map(|name| part(&["filter_chain_match", name]).unwrap_or_default());
+            let name = part(&["name"]).unwrap_or_default();
+            Some(format!("{name} {}", names.join(" ")).replace('"', ""))
+        }
+        // A workload has up to three filters of this name, one for each action.
+        "filters" | "http_filters" => part(&["name"]).map(|name| {
+            let action = |rules| part(&["typed_config", rules, "action"]);
+            let action = action("rules").or_else(|| action("shadow_rules"));
+            let name = name.trim_matches('"');
+            action.map_or_else(|| name.to_owned(), |action| format!("{name} {action}"))
+        }),
         _ => part(&["name"]).map(|name| name.trim_matches('"').to_owned()),
     }
 }

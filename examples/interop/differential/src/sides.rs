@@ -19,6 +19,9 @@ use crate::tree::{Protos, Tree};
 const LOOKS: usize = 12;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
+/// The listener that says what a workload's servers take.
+const INBOUND: &str = "virtualInbound";
+
 /// Resources by type and name.
 pub(crate) type Resources = BTreeMap<(Kind, String), Any>;
 
@@ -120,8 +123,12 @@ struct Asking<'a> {
 impl Asking<'_> {
     async fn as_envoy(&mut self, shape: Shape) -> Result<()> {
         let clusters = self.take(Kind::Cluster, Vec::new()).await?;
-        // Listeners are ours to make in this dialect: they only tell which route configurations there are.
+        // Listeners for calls are ours to make in this dialect: they only tell which route configurations there are.
         let listeners = self.ads.fetch(Kind::Listener, Vec::new()).await?;
+        if let (Shape::Sidecar, Some(inbound)) = (shape, listeners.get(INBOUND)) {
+            let key = (Kind::Listener, INBOUND.to_owned());
+            self.answers.insert(key, inbound.clone());
+        }
         let mut routes = self.mentioned(listeners.values(), "route_config_name");
         if shape == Shape::Sidecar {
             routes.extend(clusters.keys().filter_map(|name| host_and_port(name)));

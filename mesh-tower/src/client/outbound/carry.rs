@@ -104,9 +104,10 @@ impl<S> Carry<S> {
     }
 }
 
-/// Points a request at an endpoint. An endpoint that may not be called in plaintext is not called.
+/// Points a request at an endpoint. An endpoint that may not be called in plaintext, as foreign clients
+/// do, is not called.
 fn point<B>(request: &mut Request<B>, endpoint: &EndpointPool) -> Result<(), (Kind, String)> {
-    if let Some(reason) = endpoint.no_plaintext() {
+    if let Some(reason) = endpoint.no_foreign() {
         return Err((Kind::TlsDemanded, reason));
     }
     name_host(request).map_err(|reason| (Kind::InvalidRequest, reason))?;

@@ -168,7 +168,14 @@ pub(super) fn goal(
         return Ok(Goal::Cluster(Arc::clone(cluster)));
     };
     if let Some(reason) = transport.no_plaintext() {
+        let reason = format!(
+            "{reason}: the cluster leads to the host that was called (ORIGINAL_DST), and TLS there is the caller's, by https"
+        );
         return Err((Kind::TlsDemanded, reason));
+    }
+    if !asked.secure {
+        let permit = shared.security.beyond();
+        permit.map_err(|reason| (Kind::TlsDemanded, reason.to_string()))?;
     }
     let host = asked.host(head);
     if host.is_empty() || (host.contains(':') && !host.ends_with(']')) {

@@ -15,6 +15,8 @@ use super::place::{Link, Places, Queue, Stream};
 use crate::error::BoxError;
 use crate::pool::connect::{ConnectError, Open, Peer};
 use crate::pool::stream::Stream as Io;
+#[cfg(feature = "tls")]
+use crate::tls::Kept;
 
 /// How half-open connections to hosts outside of the mesh are found: by what gRPC servers bear that were set up for
 /// nothing. They close connections on which pings come more often than every five minutes, or without open streams
@@ -43,6 +45,9 @@ const GIVEN_UP: usize = 4096;
 pub(super) struct Shared {
     sender: SendRequest<Piece>,
     places: Places,
+    /// Of a peer that is proven.
+    #[cfg(feature = "tls")]
+    kept: Option<Kept>,
 }
 
 /// A connection with room, and the place on it.
@@ -51,6 +56,12 @@ pub(super) type Reserved = (SendRequest<Piece>, Stream);
 impl Shared {
     pub(super) fn link(&self) -> &Link {
         self.places.link()
+    }
+
+    /// Whether nothing new may begin on it.
+    #[cfg(feature = "tls")]
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.kept.as_ref().is_some_and(Kept::is_withdrawn)
     }
 
     /// An error is that of the connection: no new stream can be opened on it.
@@ -72,7 +83,12 @@ pub(super) async fn introduced(
     peer: &Peer,
     queue: &Arc<Queue>,
 ) -> Result<Shared, ConnectError> {
-    let Open { io, address } = open;
+    let Open {
+        io,
+        address,
+        #[cfg(feature = "tls")]
+        kept,
+    } = open;
     let failed = |error: BoxError| ConnectError::Http(address, error);
     let (sender, mut connection) = Builder::new()
         .initial_max_send_streams(UNTOLD)
@@ -96,7 +112,12 @@ pub(super) async fn introduced(
     };
     tokio::spawn(driven(connection, pings, Arc::clone(&link)));
     let places = Places::new(link);
-    Ok(Shared { sender, places })
+    Ok(Shared {
+        sender,
+        places,
+        #[cfg(feature = "tls")]
+        kept,
+    })
 }
 
 type Running = h2::client::Connection<Io, Piece>;

@@ -72,6 +72,8 @@ pub(super) struct Record {
     pub(super) route: Option<Arc<str>>,
     /// Who asked, of a request.
     pub(super) peer: Option<SocketAddr>,
+    /// Why the mesh answered for the application, of a request.
+    pub(super) details: Option<Box<str>>,
     /// Whether the configuration answered itself.
     pub(super) is_direct: bool,
 }
@@ -100,6 +102,7 @@ impl Record {
             cluster: None,
             route: None,
             peer: None,
+            details: None,
             is_direct: false,
         }
     }
@@ -131,7 +134,10 @@ impl Record {
         failed || matches!(self.ended.code, 0 | 500..)
     }
 
-    fn details(&self) -> Option<&'static str> {
+    fn details(&self) -> Option<&str> {
+        if let Some(details) = &self.details {
+            return Some(details);
+        }
         let flags = self.ended.flags;
         let has = |name| flags.and(Flags::named(name)) == flags;
         if let Some((flag, details)) = DETAILS.iter().find(|(flag, _)| has(flag)) {

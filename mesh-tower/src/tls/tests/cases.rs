@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 
 use super::pki::{Authority, Leaf, REVIEWS, changed, dns, named, raw_names};
 use super::scene::is_reviews;
-use crate::tls::verify::Role;
+use crate::tls::trust::Role;
 
 pub(super) struct Case {
     pub(super) name: &'static str,

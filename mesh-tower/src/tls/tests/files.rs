@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use super::pki::{Authority, Leaf, REVIEWS, crypto, named};
 use super::scene::{Clock, empty_store};
-use crate::tls::files::{EVERY, Files, FilesError, look};
+use crate::tls::Settings;
+use crate::tls::files::{EVERY, Files, FilesError, consistent};
+use crate::tls::provider::{CertificateProvider, Certificates};
 use crate::tls::store::Store;
 
 const ISTIO: [&str; 3] = ["cert-chain.pem", "key.pem", "root-cert.pem"];
@@ -44,10 +46,15 @@ fn refusal(store: &Store) -> String {
         .map_or_else(String::new, |text| text.to_string())
 }
 
+fn feed(folder: &Path, store: &Arc<Store>) {
+    let files = Arc::new(Files::new(folder));
+    tokio::spawn(files.feed(Certificates::of(store)));
+}
+
 /// A store that is fed from the folder.
 fn fed(folder: &Path) -> Arc<Store> {
     let store = empty_store();
-    tokio::spawn(Files::new(folder, crypto()).feed(Arc::clone(&store)));
+    feed(folder, &store);
     store
 }
 
@@ -193,7 +200,7 @@ fn a_swap_while_it_is_read_tears_nothing() {
         });
         let (mut taken, mut torn) = (0, Vec::new());
         for _ in 0..500 {
-            match look(folder.path(), &crypto()).1 {
+            match consistent(folder.path()).and_then(|it| it.material(folder.path())) {
                 Ok(_) => taken += 1,
                 Err(FilesError::Moving(_)) => {}
                 Err(error) => torn.push(error.to_string()),
@@ -216,8 +223,12 @@ async fn what_is_not_valid_yet_is_taken_when_it_is() {
     let leaf = root.issue(&params);
     write(folder.path(), ISTIO, &leaf, &root);
     let clock = Clock::at(START - 60);
-    let store = Arc::new(Store::new(crypto(), Arc::clone(&clock) as _, [].into()));
-    tokio::spawn(Files::new(folder.path(), crypto()).feed(Arc::clone(&store)));
+    let store = Arc::new(Store::new(
+        Ok(crypto()),
+        Arc::clone(&clock) as _,
+        Settings::default(),
+    ));
+    feed(folder.path(), &store);
     until("it is too early", || {
         refusal(&store).contains("valid only in 60 s")
     })

@@ -11,7 +11,7 @@ use super::pki::{Authority, REVIEWS, changed};
 use super::scene::{
     BOTH, Met, calls, client, is_called, is_reviews, server, store, their_client, their_server,
 };
-use crate::tls::verify::Role;
+use crate::tls::trust::Role;
 
 fn is_proven(met: &Met) {
     let Peer::Proven(certificate) = met.proof.peer() else {

@@ -12,17 +12,17 @@ use rustls::sign::CertifiedKey;
 use crate::tls::crypto::Crypto;
 use crate::tls::{Identity, Material, PrivateKey, Roots};
 
-pub(super) const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/reviews";
+pub(crate) const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/reviews";
 
 pub(super) fn crypto() -> Crypto {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     Crypto::of(Some(Arc::new(provider))).unwrap()
 }
 
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let params = Self::params(name, IsCa::Ca(BasicConstraints::Unconstrained));
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -64,13 +64,13 @@ impl Authority {
         }
     }
 
-    pub(super) fn workload(&self, uri: &str) -> Leaf {
+    pub(crate) fn workload(&self, uri: &str) -> Leaf {
         self.issue(&named(&[uri]))
     }
 }
 
 /// A certificate as a peer shows it.
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) pem: String,
     pub(super) key: KeyPair,
@@ -109,14 +109,14 @@ impl Leaf {
         Arc::new(CertifiedKey::new(self.chain.clone(), key))
     }
 
-    pub(super) fn material(&self, roots: &[&Authority]) -> Material {
+    pub(crate) fn material(&self, roots: &[&Authority]) -> Material {
         let roots: String = roots.iter().map(|root| root.pem()).collect();
         let key = PrivateKey::from_pem(self.key.serialize_pem().as_bytes()).unwrap();
-        Material {
-            identity: Identity::from_pem(self.pem.as_bytes(), key).unwrap(),
-            roots: Roots::from_pem(roots.as_bytes()).unwrap(),
-            whence: "the test's files".into(),
-        }
+        Material::new(
+            Identity::from_pem(self.pem.as_bytes(), key).unwrap(),
+            Roots::from_pem(roots.as_bytes()).unwrap(),
+            "the test's files",
+        )
     }
 }
 

@@ -47,8 +47,8 @@ async fn plain(
     let who = "the test".into();
     let kind = client.handshake_kind().unwrap();
     assert_eq!(kind, server.handshake_kind().unwrap());
-    let client = Proof::of(&who, client, true, &crypto());
-    (kind, [client, Proof::of(&who, server, true, &crypto())])
+    let client = Proof::of(&who, client, &crypto(), Some(1));
+    (kind, [client, Proof::of(&who, server, &crypto(), Some(1))])
 }
 
 #[tokio::test]
@@ -125,8 +125,8 @@ async fn a_server_gives_neither_tickets_nor_early_data() {
     };
     let control = Arc::new(their_server(&leaf, &root, &rustls::version::TLS13));
     assert!(tickets(&control).await > 0);
-    let config = server.config();
-    assert_eq!(tickets(config).await, 0);
+    let config = server.configured().await;
+    assert_eq!(tickets(&config).await, 0);
     assert_eq!(
         (config.send_tls13_tickets, config.max_early_data_size),
         (0, 0)

@@ -11,6 +11,7 @@ use super::scene::{
     BOTH, Clock, calls, client, client_terms, empty_store, hello, is_called, is_reviews, server,
     server_terms, sockets, store, their_client, their_server,
 };
+use crate::tls::Settings;
 use crate::tls::client::Client;
 use crate::tls::server::Server;
 use crate::tls::store::Store;
@@ -88,10 +89,7 @@ async fn without_a_certificate_of_our_own_nothing_is_tried() {
     let theirs = Arc::new(their_server(&leaf, &root, BOTH[0]));
     let caller = Arc::new(their_client(Some(&leaf), BOTH[0]));
     let none = calls(&client, &theirs, Http1).await.unwrap_err();
-    assert!(
-        none.to_string().contains("no provider has given one yet"),
-        "{none}"
-    );
+    assert!(none.to_string().contains("Builder::certificates"), "{none}");
     store.failed(&"the folder is empty");
     let (none, _) = is_called(&server, &caller).await.unwrap_err();
     assert!(none.to_string().contains("the folder is empty"), "{none}");
@@ -107,7 +105,11 @@ async fn a_certificate_of_our_own_that_expired_is_not_shown() {
     const NOW: u64 = 1_800_000_000;
     let root = Authority::new("the mesh");
     let clock = Clock::at(NOW);
-    let store = Arc::new(Store::new(crypto(), Arc::clone(&clock) as _, [].into()));
+    let store = Arc::new(Store::new(
+        Ok(crypto()),
+        Arc::clone(&clock) as _,
+        Settings::default(),
+    ));
     let mut params = super::pki::named(&[REVIEWS]);
     params.not_after = rcgen::date_time_ymd(2030, 1, 1);
     store
@@ -166,4 +168,85 @@ async fn a_client_hears_that_its_certificate_was_refused() {
         met.proof.peer(),
         mesh_core::identity::Peer::Anonymous
     ));
+}
+
+/// Alerts by which operators of other meshes find out what is wrong.
+#[tokio::test]
+async fn a_peer_that_is_refused_hears_why() {
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let server = server(&store, is_reviews());
+    let expired = super::pki::changed(|params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let stranger = "spiffe://cluster.local/ns/default/sa/ratings";
+    let none = empty_store();
+    let waiting = super::scene::server(&none, is_reviews());
+    let good = root.workload(REVIEWS);
+    for (server, leaf, heard) in [
+        (&server, root.issue(&expired), "CertificateExpired"),
+        (
+            &server,
+            Authority::new("another").workload(REVIEWS),
+            "UnknownCA",
+        ),
+        (&server, root.workload(stranger), "AccessDenied"),
+        (&waiting, good, "AccessDenied"),
+    ] {
+        for version in BOTH {
+            let caller = Arc::new(their_client(Some(&leaf), version));
+            let (error, alert) = is_called(server, &caller).await.unwrap_err();
+            assert!(alert.contains(heard), "{heard} is not in {alert}: {error}");
+        }
+    }
+}
+
+/// The terms may ask for more than those by which a connection came about.
+#[tokio::test]
+async fn who_showed_nothing_is_not_taken_where_something_is_asked_for() {
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let open = Server::new(&server_terms(ClientAuth::None).into(), &store).unwrap();
+    let strict = server(&store, is_reviews());
+    for shown in [None, Some(root.workload(REVIEWS))] {
+        let caller = Arc::new(their_client(shown.as_ref(), BOTH[0]));
+        let met = is_called(&open, &caller).await.unwrap();
+        open.still_takes(&met.proof).unwrap();
+        strict.still_takes(&met.proof).unwrap_err();
+    }
+    let caller = Arc::new(their_client(Some(&root.workload(REVIEWS)), BOTH[0]));
+    let met = is_called(&strict, &caller).await.unwrap();
+    strict.still_takes(&met.proof).unwrap();
+    open.still_takes(&met.proof).unwrap();
+}
+
+/// A handshake goes by one moment, and whoever is believed since then judges it again.
+#[tokio::test]
+async fn a_handshake_that_straddles_a_rotation_is_known_as_old() {
+    let [old, new] = ["old", "new"].map(Authority::new);
+    let store = store(&old);
+    let server = Arc::new(server(&store, is_reviews()));
+    let leaf = old.workload(REVIEWS);
+    let caller = Arc::new(their_client(Some(&leaf), BOTH[0]));
+    for rotates in [false, true] {
+        let (socket, tcp) = sockets().await;
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&caller));
+        let name = rustls::pki_types::ServerName::try_from("reviews").unwrap();
+        // The client holds its second flight back.
+        let mut connecting = Box::pin(connector.connect(name, socket));
+        let hello = tokio::select! {
+            hello = hello(tcp) => hello,
+            _ = &mut connecting => panic!("nobody answered"),
+        };
+        let accepting = Arc::clone(&server);
+        let accepting = tokio::spawn(async move { accepting.accept(hello).await });
+        tokio::task::yield_now().await;
+        if rotates {
+            // Its moment was taken when the handshake began.
+            let leaf = new.workload(REVIEWS);
+            store.offer(&leaf.material(&[&new])).unwrap();
+        }
+        let (_kept, accepted) = tokio::join!(connecting, accepting);
+        let (_stream, proof) = accepted.unwrap().unwrap();
+        assert_eq!(proof.generation() != store.believed(), rotates);
+        assert_eq!(server.still_takes(&proof).is_err(), rotates);
+    }
 }

@@ -23,13 +23,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::pki::{Authority, Leaf, REVIEWS, crypto};
+use crate::tls::Settings;
 use crate::tls::client::Client;
 use crate::tls::error::TlsError;
 use crate::tls::proof::Proof;
 use crate::tls::server::{Arrived, Hello, Server, arrival};
 use crate::tls::store::Store;
 
-pub(super) const BOTH: [&SupportedProtocolVersion; 2] =
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS13, &rustls::version::TLS12];
 
 /// A clock that the test sets.
@@ -56,22 +57,23 @@ impl TimeProvider for Clock {
 }
 
 pub(super) fn empty_store() -> Arc<Store> {
-    Arc::new(Store::new(
-        crypto(),
-        Arc::new(DefaultTimeProvider),
-        [].into(),
-    ))
+    store_with(Settings::default())
 }
 
-/// A workload of ours, `productpage`, which believes the root.
-pub(super) fn store(root: &Authority) -> Arc<Store> {
+pub(super) fn store_with(settings: Settings) -> Arc<Store> {
+    let clock = Arc::new(DefaultTimeProvider);
+    Arc::new(Store::new(Ok(crypto()), clock, settings))
+}
+
+/// A workload of ours, which believes the root.
+pub(crate) fn store(root: &Authority) -> Arc<Store> {
     let store = empty_store();
-    let ours = root.workload("spiffe://cluster.local/ns/default/sa/productpage");
+    let ours = root.workload(REVIEWS);
     store.offer(&ours.material(&[root])).unwrap();
     store
 }
 
-pub(super) fn exactly(uri: &str) -> PeerRule {
+pub(crate) fn exactly(uri: &str) -> PeerRule {
     let exact = StringMatcher::Exact(uri.as_bytes().into());
     PeerRule::OneOf([SanMatcher::Uri(exact)].into())
 }
@@ -96,7 +98,7 @@ pub(super) fn client(store: &Arc<Store>, peer: PeerRule) -> Client {
     Client::new(&client_terms(peer).into(), store).unwrap()
 }
 
-pub(super) fn server_terms(client: ClientAuth) -> ServerTerms {
+pub(crate) fn server_terms(client: ClientAuth) -> ServerTerms {
     ServerTerms {
         who: "chain 0.0.0.0_9080".into(),
         identity: CertName::Workload,
@@ -135,8 +137,17 @@ pub(super) fn their_server(
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown.certified())))
 }
 
+/// A server that shows this, and asks for nobody.
+pub(super) fn their_anonymous_server(shown: &Leaf) -> ServerConfig {
+    ServerConfig::builder_with_provider(crypto().provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown.certified())))
+}
+
 /// A client that shows this, or nothing, and takes every server.
-pub(super) fn their_client(
+pub(crate) fn their_client(
     shown: Option<&Leaf>,
     version: &'static SupportedProtocolVersion,
 ) -> ClientConfig {

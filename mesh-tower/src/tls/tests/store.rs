@@ -67,6 +67,38 @@ fn what_is_not_good_leaves_the_last_good() {
 }
 
 #[test]
+fn what_is_the_same_is_no_news_and_another_workload_is_refused() {
+    let [root, other] = ["the mesh", "another"].map(Authority::new);
+    let store = empty_store();
+    let first = root.workload(REVIEWS);
+    let offer = |leaf: &Leaf, roots: &[&Authority]| store.offer(&leaf.material(roots));
+    let counts = || (store.own().unwrap().generation, store.believed());
+    offer(&first, &[&root]).unwrap();
+    assert_eq!(counts(), (1, 1));
+    let mut changes = store.changes();
+    store.failed(&"the folder is gone");
+    assert_eq!(offer(&first, &[&root]), Ok(1));
+    assert_eq!((counts(), store.refusal()), ((1, 1), None));
+    assert!(!changes.has_changed().unwrap());
+    // A new certificate is shown from now on, and nobody is judged otherwise for it.
+    assert_eq!(offer(&root.workload(REVIEWS), &[&root]), Ok(2));
+    assert_eq!(counts(), (2, 1));
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    assert_eq!(offer(&first, &[&root, &other]), Ok(3));
+    assert_eq!(counts(), (3, 2));
+    changes.mark_unchanged();
+    let ratings = root.workload("spiffe://cluster.local/ns/default/sa/ratings");
+    let refused = offer(&ratings, &[&root]).unwrap_err().to_string();
+    assert!(
+        refused.contains("sa/ratings") && refused.contains(REVIEWS),
+        "{refused}"
+    );
+    assert_eq!(counts(), (3, 2));
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[test]
 fn our_own_domain_is_that_of_our_certificate() {
     let root = Authority::new("the mesh");
     let store = empty_store();

@@ -100,3 +100,35 @@ async fn a_host_is_judged_by_its_name() {
     let theirs = Arc::new(their_server(&leaf, &root, BOTH[0]));
     calls(&other, &theirs, Protocol::Http1).await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_protocol_that_nobody_speaks_is_not_agreed_on() {
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let mut terms = client_terms(PeerRule::InMesh);
+    terms.alpn = Alpn::Exactly([b"h2"[..].into(), b"spdy"[..].into()].into());
+    let client = Client::new(&terms.into(), &store).unwrap();
+    for (chosen, protocol, met) in [
+        ("h2", Protocol::Http2, true),
+        ("spdy", Protocol::Http2, false),
+        // Left out of what is offered: a server that chose it would be right.
+        ("h2", Protocol::Http1, false),
+    ] {
+        let mut theirs = their_server(&root.workload(REVIEWS), &root, BOTH[0]);
+        theirs.alpn_protocols = vec![chosen.into()];
+        let called = calls_over(&client, &Arc::new(theirs), protocol).await;
+        assert_eq!(called.is_ok(), met, "{called:?}");
+    }
+}
+
+/// Without a word over it.
+async fn calls_over(
+    client: &Client,
+    theirs: &Arc<rustls::ServerConfig>,
+    protocol: Protocol,
+) -> Result<Option<Protocol>, TlsError> {
+    let (tcp, socket) = sockets().await;
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(theirs));
+    let (called, _answered) = tokio::join!(client.connect(tcp, protocol), acceptor.accept(socket));
+    called.map(|(_, proof)| proof.protocol())
+}

@@ -28,6 +28,8 @@ impl Code {
     pub(super) const PORT_REQUIRED: Self = code("IST0112", Level::Error);
     /// `PortNameIsNotUnderNamingConvention`.
     pub(super) const PORT_NAME: Self = code("IST0118", Level::Info);
+    /// `NoMatchingWorkloadsFound`.
+    pub(super) const NO_WORKLOAD: Self = code("IST0127", Level::Warning);
     /// `NoServerCertificateVerificationDestinationLevel`.
     pub(super) const UNVERIFIED: Self = code("IST0128", Level::Warning);
     /// `NoServerCertificateVerificationPortLevel`.
@@ -52,4 +54,8 @@ impl Code {
     pub(super) const NOT_SUPPORTED: Self = code("MESH0001", Level::Info);
     /// Ours: two `DestinationRule`s for one host of which one loses what it says.
     pub(super) const TWO_RULES: Self = code("MESH0002", Level::Warning);
+    /// Ours: two `PeerAuthentication`s for the same workloads, of which one holds.
+    pub(super) const TWO_PEERS: Self = code("MESH0003", Level::Warning);
+    /// Ours: a rule of security for a port that nobody serves.
+    pub(super) const UNSERVED_PORT: Self = code("MESH0004", Level::Warning);
 }

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::config::core::v3 as core;
-use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
 use envoy_types::pb::google::protobuf::Any;
 use mesh_core::istiod::{BLACK_HOLE, PASSTHROUGH};
 use mesh_xds::ResourceType;
 use prost::Message;
 
-use crate::decode::Labels;
 use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::load_balancer::Algorithm;
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::service_entry::Resolution;
+use crate::kinds::tls_settings::ClientTls;
 use crate::kinds::traffic_policy::Effective;
 use crate::registry::{Named, Service, ServicePort};
 
 use super::policy::{self, HttpOptions};
 use super::proto::{self, OrderedKind, OrderedList, OrderedStruct};
-use super::{View, endpoints};
+use super::tls::{self, Target, Upstream};
+use super::{Part, View, endpoints};
 
 /// istiod's `PILOT_DNS_JITTER_DURATION`.
 const DNS_JITTER: Duration = Duration::from_millis(100);
@@ -30,42 +30,71 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 /// istiod's limit for connections that nobody uses, where no rule can give one.
 const PASSTHROUGH_IDLE: Duration = Duration::from_secs(300);
 
+/// What a cluster calls.
+pub(super) struct To<'a> {
+    pub(super) service: &'a Service,
+    pub(super) port: &'a ServicePort,
+    pub(super) part: Part<'a>,
+    pub(super) rules: &'a [&'a Named<DestinationRule>],
+    /// Who its servers may be.
+    pub(super) identities: &'a [String],
+}
+
 /// One cluster of a service's port. Nothing where Envoy would refuse it: one whose names the caller looks up, and that
 /// has none.
 pub(super) fn outbound(
     view: &View<'_>,
     name: &str,
-    (service, port): (&Service, &ServicePort),
-    (subset, labels): (&str, Option<&Labels>),
-    rules: &[&Named<DestinationRule>],
+    to: &To<'_>,
     policy: Effective<'_>,
 ) -> Option<Any> {
     let mesh = &view.registry.mesh;
-    let mut cluster = match discovery(service, policy) {
+    let (service, port) = (to.service, to.port);
+    let mut assignment = None;
+    let found = discovery(service, policy);
+    let mut cluster = match found {
         pb::cluster::DiscoveryType::OriginalDst => pb::Cluster {
             lb_policy: pb::cluster::LbPolicy::ClusterProvided.into(),
             ..base(name, pb::cluster::DiscoveryType::OriginalDst, mesh)
         },
         pb::cluster::DiscoveryType::Eds => discovered(name, mesh),
         dns => {
-            let assignment = endpoints::assignment(view, name, port, labels, policy);
-            if assignment.endpoints.is_empty() {
+            let of = endpoints::assignment(view, name, port, to.part, (policy, to.rules));
+            if of.endpoints.is_empty() {
                 return None;
             }
-            named(name, dns, assignment, mesh)
+            assignment = Some(of);
+            named(name, dns, mesh)
         }
     };
     policy::apply(&mut cluster, policy, mesh);
-    let options = HttpOptions::of(port.protocol, policy.pool, mesh).build();
+    let mut options = HttpOptions::of(port.protocol, policy.pool, mesh);
+    if let Some(ClientTls::Files(files)) = policy.tls {
+        options.name_by_host(files);
+    }
+    let target = Target {
+        service,
+        port,
+        subset: to.part.subset,
+        original: found == pb::cluster::DiscoveryType::OriginalDst,
+        http2: options.is_http2(),
+    };
+    match Upstream::of(view.registry, &target, policy, to.identities) {
+        Upstream::Plain => {}
+        Upstream::All(context) => cluster.transport_socket = Some(tls::upstream(&context)),
+        Upstream::Those(context) => cluster.transport_socket_matches = tls::by_metadata(&context),
+    }
+    let options = options.build();
     cluster.typed_extension_protocol_options = options
         .iter()
         .map(|options| (HTTP_OPTIONS.to_owned(), proto::any(options)))
         .collect();
     let mut packed = proto::pack(ResourceType::Cluster, &cluster);
     // A message may be written in parts: the bytes of its fields one after the other.
-    packed
-        .value
-        .extend(metadata(service, subset, rules).encode_to_vec());
+    packed.value.extend(metadata(to, policy).encode_to_vec());
+    if let Some(assignment) = assignment {
+        packed.value.extend(proto::in_cluster(assignment));
+    }
     Some(packed)
 }
 
@@ -101,16 +130,10 @@ fn discovered(name: &str, mesh: &MeshConfig) -> pb::Cluster {
     }
 }
 
-/// A cluster whose callers look its names up.
-fn named(
-    name: &str,
-    discovery: pb::cluster::DiscoveryType,
-    assignment: ClusterLoadAssignment,
-    mesh: &MeshConfig,
-) -> pb::Cluster {
+/// A cluster whose callers look its names up; without them.
+fn named(name: &str, discovery: pb::cluster::DiscoveryType, mesh: &MeshConfig) -> pb::Cluster {
     #[allow(deprecated, reason = "it is what istiod sends")]
     pb::Cluster {
-        load_assignment: Some(assignment),
         dns_refresh_rate: Some(proto::duration(mesh.dns_refresh)),
         dns_lookup_family: pb::cluster::DnsLookupFamily::V4Only.into(),
         dns_jitter: Some(proto::duration(DNS_JITTER)),
@@ -175,12 +198,14 @@ pub(super) fn effective<'a>(
     Effective::of(policy, of_subset.and_then(|s| s.policy.as_ref()), port)
 }
 
-fn metadata(
-    service: &Service,
-    subset: &str,
-    rules: &[&Named<DestinationRule>],
-) -> proto::ClusterMetadata {
-    let host = service.host.as_str();
+fn metadata(to: &To<'_>, policy: Effective<'_>) -> proto::ClusterMetadata {
+    let To {
+        service,
+        part,
+        rules,
+        ..
+    } = to;
+    let (host, subset) = (service.host.as_str(), part.subset);
     let entry: OrderedStruct = [
         ("host", host.into()),
         ("name", host.into()),
@@ -204,6 +229,11 @@ fn metadata(
         fields
             .fields
             .insert("config".to_owned(), path.as_str().into());
+    }
+    if let Some(ClientTls::Files(_)) = policy.tls {
+        // Who is called this way speaks none of Istio's protocols.
+        let key = "alpn_override".to_owned();
+        fields.fields.insert(key, "false".into());
     }
     let filter_metadata = BTreeMap::from([(proto::ISTIO.to_owned(), fields)]);
     proto::ClusterMetadata {

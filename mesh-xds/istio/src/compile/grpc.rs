@@ -13,12 +13,13 @@ use envoy_types::pb::google::protobuf::Any;
 use crate::host;
 use crate::kinds::load_balancer::Algorithm;
 use crate::kinds::service_entry::Protocol;
+use crate::kinds::tls_settings::ClientTls;
 use crate::kinds::traffic_policy::Effective;
 use crate::registry::{Service, ServicePort};
 
 use super::route::{self, Gateways};
 use super::sidecar::{self, Rules};
-use super::{View, cluster_name, matcher, policy, proto};
+use super::{View, cluster_name, matcher, policy, proto, tls};
 
 /// The listeners of all services, under each name by which a workload of the namespace may call them.
 pub(super) fn listeners(view: &View<'_>) -> Vec<listener::Listener> {
@@ -74,6 +75,11 @@ pub(super) fn cluster(name: &str, policy: Effective<'_>) -> cluster::Cluster {
         Some(Algorithm::Hash(hash)) => policy::hashed(hash.table),
         _ => (cluster::cluster::LbPolicy::RoundRobin, None),
     };
+    // Of other modes istiod sends nothing in this dialect: a client of it would call in plaintext.
+    let transport_socket = match policy.tls {
+        Some(ClientTls::Istio(_)) => Some(tls::by_providers()),
+        _ => None,
+    };
     let most = policy.pool.map(|pool| pool.http.max_requests);
     let thresholds = |most| cluster::circuit_breakers::Thresholds {
         max_requests: Some(proto::uint32(most)),
@@ -95,6 +101,7 @@ pub(super) fn cluster(name: &str, policy: Effective<'_>) -> cluster::Cluster {
         lb_policy: lb_policy.into(),
         lb_config,
         circuit_breakers,
+        transport_socket,
         cluster_discovery_type: Some(cluster::cluster::ClusterDiscoveryType::Type(
             cluster::cluster::DiscoveryType::Eds.into(),
         )),

@@ -12,6 +12,7 @@ use crate::kinds::connection_pool::{ConnectionPool, H2Upgrade, Keepalive};
 use crate::kinds::load_balancer::{Algorithm, LoadBalancer, Table, Warmup};
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::service_entry::Protocol;
+use crate::kinds::tls_settings::{Files, Names};
 use crate::kinds::traffic_policy::{Effective, OutlierDetection, RetryBudget};
 
 use super::proto;
@@ -25,6 +26,7 @@ const BUDGET_CONCURRENCY: u32 = 3;
 pub(super) struct HttpOptions {
     protocol: Option<UpstreamProtocolOptions>,
     common: Option<core::HttpProtocolOptions>,
+    names: Option<core::UpstreamHttpProtocolOptions>,
 }
 
 use http::http_protocol_options::UpstreamProtocolOptions;
@@ -55,11 +57,34 @@ impl HttpOptions {
         Self {
             protocol: chosen,
             common: pool.and_then(common),
+            names: None,
         }
     }
 
+    /// Without a name in the rule a server is asked for by the host of the request, and without names of its
+    /// certificate it must prove that one (istiod's `auto_sni` and `auto_san_validation`).
+    pub(super) fn name_by_host(&mut self, files: &Files) {
+        let Names { sni, sans } = &files.names;
+        self.names = sni.is_empty().then(|| core::UpstreamHttpProtocolOptions {
+            auto_sni: true,
+            auto_san_validation: sans.is_empty(),
+            ..Default::default()
+        });
+    }
+
+    /// Whether HTTP/2 is spoken whatever the caller speaks.
+    pub(super) fn is_http2(&self) -> bool {
+        let Some(UpstreamProtocolOptions::ExplicitHttpConfig(config)) = &self.protocol else {
+            return false;
+        };
+        matches!(
+            config.protocol_config,
+            Some(ProtocolConfig::Http2ProtocolOptions(_))
+        )
+    }
+
     pub(super) fn build(self) -> Option<http::HttpProtocolOptions> {
-        if self.protocol.is_none() && self.common.is_none() {
+        if self.protocol.is_none() && self.common.is_none() && self.names.is_none() {
             return None;
         }
         // Envoy refuses options that say no protocol.
@@ -72,6 +97,7 @@ impl HttpOptions {
         Some(http::HttpProtocolOptions {
             upstream_protocol_options: Some(self.protocol.unwrap_or_else(plain)),
             common_http_protocol_options: self.common,
+            upstream_http_protocol_options: self.names,
             ..http::HttpProtocolOptions::default()
         })
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
 use envoy_types::pb::envoy::config::route::v3 as route;
 use envoy_types::pb::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use envoy_types::pb::google::protobuf::{self, Any, Struct, Value, value::Kind};
@@ -63,14 +64,19 @@ pub(super) fn percent(share: Share) -> FractionalPercent {
 
 /// Filter metadata of Istio with one key.
 pub(super) fn istio_metadata(key: &str, value: String) -> core::Metadata {
+    core::Metadata {
+        filter_metadata: HashMap::from([(ISTIO.to_owned(), text_fields(key, value))]),
+        ..core::Metadata::default()
+    }
+}
+
+/// One text under a key.
+pub(super) fn text_fields(key: &str, value: String) -> Struct {
     let value = Value {
         kind: Some(Kind::StringValue(value)),
     };
     let fields = HashMap::from([(key.to_owned(), value)]);
-    core::Metadata {
-        filter_metadata: HashMap::from([(ISTIO.to_owned(), Struct { fields })]),
-        ..core::Metadata::default()
-    }
+    Struct { fields }
 }
 
 /// The name of a configuration object in Istio's metadata.
@@ -150,8 +156,8 @@ impl<'a> FromIterator<(&'a str, OrderedValue)> for OrderedStruct {
 /// level is written without what it holds, and that after it.
 pub(super) fn pack_routes(mut from: route::RouteConfiguration) -> Any {
     let hosts = std::mem::take(&mut from.virtual_hosts);
-    let holder = HostsOnly {
-        virtual_hosts: hosts.into_iter().map(host_bytes).collect(),
+    let holder = SecondOnly {
+        values: hosts.into_iter().map(host_bytes).collect(),
     };
     Any {
         type_url: ResourceType::Route.type_url().to_owned(),
@@ -175,11 +181,12 @@ fn route_bytes(mut route: route::Route) -> Vec<u8> {
     [route.encode_to_vec(), holder.encode_to_vec()].concat()
 }
 
-/// The field `virtual_hosts` of a `RouteConfiguration` alone.
+/// The field 2 of a message alone: `virtual_hosts` of a `RouteConfiguration`, `endpoints` of a load assignment,
+/// `lb_endpoints` of a locality.
 #[derive(Clone, PartialEq, prost::Message)]
-struct HostsOnly {
+struct SecondOnly {
     #[prost(bytes = "vec", repeated, tag = "2")]
-    virtual_hosts: Vec<Vec<u8>>,
+    values: Vec<Vec<u8>>,
 }
 
 /// The field `routes` of a `VirtualHost` alone.
@@ -194,4 +201,61 @@ struct RoutesOnly {
 struct FiltersOnly {
     #[prost(btree_map = "string, message", tag = "13")]
     typed_per_filter_config: BTreeMap<String, Any>,
+}
+
+/// A load assignment, with the metadata of its endpoints in order.
+pub(super) fn pack_endpoints(from: endpoint::ClusterLoadAssignment) -> Any {
+    Any {
+        type_url: ResourceType::Endpoints.type_url().to_owned(),
+        value: assignment_bytes(from),
+    }
+}
+
+/// The same as the field `load_assignment` of a `Cluster`, to be appended to the bytes of a cluster without it.
+pub(super) fn in_cluster(from: endpoint::ClusterLoadAssignment) -> Vec<u8> {
+    let holder = AssignmentOnly {
+        load_assignment: assignment_bytes(from),
+    };
+    holder.encode_to_vec()
+}
+
+fn assignment_bytes(mut from: endpoint::ClusterLoadAssignment) -> Vec<u8> {
+    let localities = std::mem::take(&mut from.endpoints);
+    let holder = SecondOnly {
+        values: localities.into_iter().map(locality_bytes).collect(),
+    };
+    [from.encode_to_vec(), holder.encode_to_vec()].concat()
+}
+
+fn locality_bytes(mut from: endpoint::LocalityLbEndpoints) -> Vec<u8> {
+    let endpoints = std::mem::take(&mut from.lb_endpoints);
+    let holder = SecondOnly {
+        values: endpoints.into_iter().map(endpoint_bytes).collect(),
+    };
+    [from.encode_to_vec(), holder.encode_to_vec()].concat()
+}
+
+/// Metadata that is said in parts is one (the rule of protobuf for messages that come twice).
+fn endpoint_bytes(mut from: endpoint::LbEndpoint) -> Vec<u8> {
+    let metadata = from.metadata.take().unwrap_or_default();
+    let mut bytes = from.encode_to_vec();
+    let parts: BTreeMap<_, _> = metadata.filter_metadata.into_iter().collect();
+    for part in parts {
+        let holder = endpoint::LbEndpoint {
+            metadata: Some(core::Metadata {
+                filter_metadata: HashMap::from([part]),
+                ..core::Metadata::default()
+            }),
+            ..endpoint::LbEndpoint::default()
+        };
+        bytes.extend(holder.encode_to_vec());
+    }
+    bytes
+}
+
+/// The field `load_assignment` of a `Cluster` alone.
+#[derive(Clone, PartialEq, prost::Message)]
+struct AssignmentOnly {
+    #[prost(bytes = "vec", tag = "33")]
+    load_assignment: Vec<u8>,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use crate::config::Options;
 use crate::decode::Sink;
 use crate::diagnostic::Rejected;
 use crate::edit::{Action, line_end, read_header, write};
@@ -39,7 +40,8 @@ impl Folder {
                 .filter(|(_, chunk)| !chunk.is_blank())
             {
                 // A document that cannot be read is none that could be replaced; checking tells of it.
-                if let Some(header) = read_header(chunk, &mut Sink::new(&path)) {
+                if let Some(header) = read_header(chunk, &mut Sink::new(&path, Options::default()))
+                {
                     this.places
                         .entry(header.key())
                         .or_insert_with(|| (path.clone(), i));

@@ -81,6 +81,7 @@ pub(crate) fn service(header: &Header, document: &Value, sink: &mut Sink) -> Opt
         addresses,
         headless,
         external: false,
+        sans: Vec::new(),
     }))
 }
 
@@ -246,5 +247,6 @@ fn endpoint(
         },
         weight: 1,
         network: String::new(),
+        service_account: None,
     })
 }

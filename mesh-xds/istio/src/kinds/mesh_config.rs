@@ -3,6 +3,7 @@
 //! istiod reads it from a file or a ConfigMap of its own; here it is a document of the folder with the message as its
 //! `spec`, or the file `mesh.yaml` with the message itself, as istiod's `--meshConfig` takes it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,14 +16,21 @@ use super::http_route::{self, Retries};
 use super::load_balancer::LoadBalancer;
 use super::locality::{self, LocalityLb};
 
+/// Istio's default of `trustDomain`.
+pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
+
 /// A checked `MeshConfig`, as far as it is served.
 #[derive(Debug, Clone)]
 pub(crate) struct MeshConfig {
     pub(crate) outbound: OutboundPolicy,
     /// Where rules for all namespaces live.
     pub(crate) root_namespace: String,
-    /// Whose identities are those of the mesh.
+    /// Whose identities are those of the mesh: its own trust domain, then the aliases.
     pub(crate) trust_domains: Vec<String>,
+    /// `enableAutoMtls`: whether endpoints that can are called over mutual TLS where no rule says how.
+    pub(crate) auto_mtls: bool,
+    /// `pathNormalization`: how servers read paths before policies see them.
+    pub(crate) normalization: Normalization,
     pub(crate) connect_timeout: Duration,
     pub(crate) dns_refresh: Duration,
     pub(crate) keepalive: Option<Keepalive>,
@@ -46,7 +54,9 @@ impl Default for MeshConfig {
         Self {
             outbound: OutboundPolicy::default(),
             root_namespace: "istio-system".to_owned(),
-            trust_domains: vec!["cluster.local".to_owned()],
+            trust_domains: vec![TRUST_DOMAIN.to_owned()],
+            auto_mtls: true,
+            normalization: Normalization::default(),
             connect_timeout: Duration::from_secs(10),
             dns_refresh: Duration::from_secs(60),
             keepalive: None,
@@ -69,6 +79,20 @@ impl MeshConfig {
     }
 }
 
+/// `pathNormalization.normalization`; each step adds to the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Normalization {
+    /// `NONE`: paths are read as they come.
+    None,
+    /// `BASE` and `DEFAULT`: RFC 3986, and `\\` is `/`.
+    #[default]
+    Base,
+    /// `MERGE_SLASHES`: `//` is `/`.
+    MergeSlashes,
+    /// `DECODE_AND_MERGE_SLASHES`: `%2F` and `%5C` are `/` before that.
+    DecodeAndMergeSlashes,
+}
+
 /// `outboundTrafficPolicy.mode`: calls to hosts that the mesh does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum OutboundPolicy {
@@ -87,6 +111,7 @@ const SPEC: Schema = Schema {
         "defaultServiceExportTo",
         "defaultVirtualServiceExportTo",
         "dnsRefreshRate",
+        "enableAutoMtls",
         "h2UpgradePolicy",
         "localityLbSetting",
         "outboundTrafficPolicy",
@@ -109,7 +134,6 @@ const SPEC: Schema = Schema {
         "defaultTrafficPolicy",
         "disableEnvoyListenerLog",
         "discoverySelectors",
-        "enableAutoMtls",
         "enableEnvoyAccessLogService",
         "enablePrometheusMerge",
         "enableTracing",
@@ -157,7 +181,6 @@ pub(crate) fn is_plain(file: &Path, document: &Value) -> bool {
 pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshConfig> {
     let fields = Fields::open(spec, path, SPEC, sink)?;
     let default = MeshConfig::default();
-    normalization(&fields, sink);
     let retries = fields.get("defaultHttpRetryPolicy").and_then(|value| {
         let path = fields.path_of("defaultHttpRetryPolicy");
         http_route::retries::decode(value, path, sink)
@@ -169,6 +192,8 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshCo
             .filter(|name| !name.is_empty())
             .unwrap_or(default.root_namespace),
         trust_domains: trust_domains(&fields, sink).unwrap_or(default.trust_domains),
+        auto_mtls: auto_mtls(&fields, sink),
+        normalization: normalization(&fields, sink).unwrap_or_default(),
         connect_timeout: fields
             .milliseconds("connectTimeout", sink)
             .unwrap_or(default.connect_timeout),
@@ -206,24 +231,33 @@ pub(crate) fn outbound(
     }
 }
 
+fn auto_mtls(fields: &Fields<'_>, sink: &mut Sink) -> bool {
+    if fields.get("enableAutoMtls").is_some() && !sink.options.has_certificates() {
+        let path = fields.path_of("enableAutoMtls");
+        let message = format!("{path} has no effect in this version");
+        sink.note(fields.place("enableAutoMtls"), message);
+    }
+    fields.flag("enableAutoMtls", sink).unwrap_or(true)
+}
+
 /// The trust domain, then its aliases.
 fn trust_domains(fields: &Fields<'_>, sink: &mut Sink) -> Option<Vec<String>> {
     let own = fields.string("trustDomain", sink);
     let aliases = fields.strings("trustDomainAliases", sink);
-    let own = own.filter(|name| !name.is_empty())?;
-    Some(
-        [own]
-            .into_iter()
-            .chain(aliases.into_iter().map(|(name, _)| name))
-            .collect(),
-    )
+    let own = own.filter(|name| !name.is_empty());
+    if own.is_none() && aliases.is_empty() {
+        return None;
+    }
+    let own = own.unwrap_or_else(|| TRUST_DOMAIN.to_owned());
+    // istiod sorts them.
+    let aliases: BTreeSet<_> = aliases.into_iter().map(|(name, _)| name).collect();
+    let aliases = aliases.into_iter().filter(|name| *name != own);
+    Some([own.clone()].into_iter().chain(aliases).collect())
 }
 
-/// It belongs to listeners, and callers of ours have none.
-fn normalization(parent: &Fields<'_>, sink: &mut Sink) {
-    let Some(fields) = parent.sub("pathNormalization", NORMALIZATION, sink) else {
-        return;
-    };
+/// How servers read paths. A client of ours is told by its program.
+fn normalization(parent: &Fields<'_>, sink: &mut Sink) -> Option<Normalization> {
+    let fields = parent.sub("pathNormalization", NORMALIZATION, sink)?;
     let allowed = &[
         "DEFAULT",
         "NONE",
@@ -231,12 +265,18 @@ fn normalization(parent: &Fields<'_>, sink: &mut Sink) {
         "MERGE_SLASHES",
         "DECODE_AND_MERGE_SLASHES",
     ];
-    let how = fields.word("normalization", allowed, sink);
-    if let Some(how) = how.filter(|how| !matches!(*how, "DEFAULT" | "NONE")) {
+    let how = fields.word("normalization", allowed, sink)?;
+    if !matches!(how, "DEFAULT" | "NONE") {
         let path = fields.path_of("normalization");
         let message = format!(
-            "{path} {how} has no effect: it is said in listeners, and none are sent for calls"
+            "{path} {how} has no effect on calls: it is said in listeners, and none are sent for calls"
         );
         sink.note(fields.place("normalization"), message);
     }
+    Some(match how {
+        "NONE" => Normalization::None,
+        "MERGE_SLASHES" => Normalization::MergeSlashes,
+        "DECODE_AND_MERGE_SLASHES" => Normalization::DecodeAndMergeSlashes,
+        _ => Normalization::Base,
+    })
 }

@@ -24,6 +24,8 @@ pub(crate) struct ServiceEntry {
     pub(crate) headless: bool,
     /// `location`: whether it is no part of the mesh.
     pub(crate) external: bool,
+    /// `subjectAltNames`: names that its servers may prove.
+    pub(crate) sans: Vec<String>,
 }
 
 /// How the addresses of a service are found (`resolution`).
@@ -53,7 +55,7 @@ pub(crate) struct Port {
 }
 
 /// What is spoken on a port, as far as routing goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
     Http,
     /// HTTP2, GRPC and GRPC-WEB: HTTP/2 to the endpoints.
@@ -118,8 +120,9 @@ const SPEC: Schema = Schema {
         "workloadSelector",
         "exportTo",
         "addresses",
+        "subjectAltNames",
     ],
-    unserved: &["subjectAltNames"],
+    unserved: &[],
 };
 const PORT: Schema = Schema {
     served: &["number", "name", "protocol", "targetPort"],
@@ -186,7 +189,18 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<ServiceEntry> {
         addresses: addresses(&fields, sink),
         headless: false,
         external: location != Some("MESH_INTERNAL"),
+        sans: sans(&fields, sink),
     })
+}
+
+/// They count where calls are secured.
+fn sans(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
+    if fields.get("subjectAltNames").is_some() && !sink.options.has_certificates() {
+        let message = "spec.subjectAltNames has no effect in this version";
+        sink.note(fields.place("subjectAltNames"), message);
+    }
+    let names = fields.strings("subjectAltNames", sink);
+    names.into_iter().map(|(name, _)| name).collect()
 }
 
 fn hosts(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {

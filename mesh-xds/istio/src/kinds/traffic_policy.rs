@@ -7,6 +7,7 @@ use crate::yaml::Value;
 
 use super::connection_pool::{self, ConnectionPool};
 use super::load_balancer::{self, ConsistentHash, LoadBalancer};
+use super::tls_settings::{self, ClientTls};
 
 /// A checked `TrafficPolicy`.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,7 @@ struct Blocks {
     balancer: Option<LoadBalancer>,
     pool: Option<ConnectionPool>,
     outlier: Option<OutlierDetection>,
+    tls: Option<ClientTls>,
 }
 
 /// `retryBudget`.
@@ -56,6 +58,7 @@ pub(crate) struct Effective<'a> {
     pub(crate) pool: Option<&'a ConnectionPool>,
     pub(crate) outlier: Option<&'a OutlierDetection>,
     pub(crate) retry_budget: Option<RetryBudget>,
+    pub(crate) tls: Option<&'a ClientTls>,
 }
 
 impl<'a> Effective<'a> {
@@ -78,6 +81,7 @@ impl<'a> Effective<'a> {
             pool: inner.pool.or(outer.pool),
             outlier: inner.outlier.or(outer.outlier),
             retry_budget: inner.retry_budget.or(outer.retry_budget),
+            tls: inner.tls.or(outer.tls),
         }
     }
 }
@@ -92,8 +96,17 @@ impl Policy {
             pool: blocks.pool.as_ref(),
             outlier: blocks.outlier.as_ref(),
             retry_budget: self.retry_budget.filter(|_| of_port.is_none()),
+            tls: blocks.tls.as_ref(),
         };
         (effective, of_port.is_some())
+    }
+
+    /// What it says of TLS for a port: the port's own entry, else what holds for all. Unlike what connections are made
+    /// of, endpoints are told apart by this (istiod's check of mTLS).
+    pub(crate) fn tls(&self, port: u32) -> Option<&ClientTls> {
+        let entries = self.ports.iter().filter(|(number, _)| *number == port);
+        let mut own = entries.filter_map(|(_, blocks)| blocks.tls.as_ref());
+        own.next().or(self.blocks.tls.as_ref())
     }
 
     /// What requests are hashed by: as istiod has it, a port's entry that says no hash does not take the policy's away.
@@ -150,20 +163,6 @@ const OUTLIER: Schema = Schema {
     ],
     unserved: &["consecutiveErrors", "outlierDetectionHttpErrorCodes"],
 };
-const TLS: Schema = Schema {
-    served: &["mode"],
-    unserved: &[
-        "clientCertificate",
-        "privateKey",
-        "caCertificates",
-        "credentialName",
-        "subjectAltNames",
-        "sni",
-        "insecureSkipVerify",
-        "caCrl",
-    ],
-};
-
 pub(crate) fn decode(value: &Value, path: &str, sink: &mut Sink) -> Option<Policy> {
     let fields = Fields::open(value, path, POLICY, sink)?;
     let blocks = blocks(&fields, sink);
@@ -201,8 +200,8 @@ pub(crate) fn decode(value: &Value, path: &str, sink: &mut Sink) -> Option<Polic
 }
 
 fn blocks(fields: &Fields<'_>, sink: &mut Sink) -> Blocks {
-    tls(fields, sink);
     Blocks {
+        tls: tls_settings::decode(fields, sink),
         balancer: load_balancer::decode(fields, sink),
         pool: connection_pool::decode(fields, sink),
         outlier: outlier(fields, sink),
@@ -233,23 +232,4 @@ fn outlier(parent: &Fields<'_>, sink: &mut Sink) -> Option<OutlierDetection> {
             .integer("minHealthPercent", 0, 100, sink)
             .unwrap_or_default(),
     })
-}
-
-/// Anything but `DISABLE` demands TLS.
-fn tls(fields: &Fields<'_>, sink: &mut Sink) {
-    let Some(tls) = fields.sub("tls", TLS, sink) else {
-        return;
-    };
-    let mode = tls.word(
-        "mode",
-        &["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"],
-        sink,
-    );
-    if let Some(mode) = mode.filter(|mode| *mode != "DISABLE") {
-        sink.refuse(
-            tls.place("mode"),
-            &format!("{} {mode}", tls.path_of("mode")),
-            "TLS",
-        );
-    }
 }

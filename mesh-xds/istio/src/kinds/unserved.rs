@@ -1,7 +1,6 @@
 //! Kinds that have no effect here: accepted and noted, refused where they secure a call, or not known at all.
 
-use crate::decode::{Fields, Schema, Sink};
-use crate::yaml::Value;
+use crate::decode::Sink;
 
 use super::header::Header;
 
@@ -39,17 +38,8 @@ const KUBERNETES_GROUPS: &[&str] = &["", "apps", "batch", "autoscaling", "policy
 
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
-const PEER_SPEC: Schema = Schema {
-    served: &["selector", "mtls", "portLevelMtls"],
-    unserved: &[],
-};
-const MTLS: Schema = Schema {
-    served: &["mode"],
-    unserved: &[],
-};
-
 /// Sorts a document by its kind; nothing where it is wrong or refused.
-pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Option<Class> {
+pub(crate) fn classify(header: &Header, sink: &mut Sink) -> Option<Class> {
     let (group, kind) = (header.group(), header.kind.as_str());
     let known = match group {
         "networking.istio.io" if SERVED.contains(&kind) => {
@@ -64,7 +54,7 @@ pub(crate) fn classify(header: &Header, document: &Value, sink: &mut Sink) -> Op
         GATEWAY_API if matches!(kind, "HTTPRoute" | "GRPCRoute") => {
             return route_version(header, sink).then_some(Class::Served);
         }
-        "security.istio.io" if SECURITY.contains(&kind) => return security(header, document, sink),
+        "security.istio.io" if SECURITY.contains(&kind) => return security(header, sink),
         "telemetry.istio.io" => kind == "Telemetry",
         "extensions.istio.io" => matches!(kind, "WasmPlugin" | "TrafficExtension"),
         "install.istio.io" => kind == "IstioOperator",
@@ -160,61 +150,27 @@ fn mesh_version(header: &Header, sink: &mut Sink) -> bool {
     good
 }
 
-/// Security kinds are refused, but for a `PeerAuthentication` that demands nothing.
-fn security(header: &Header, document: &Value, sink: &mut Sink) -> Option<Class> {
-    let before = sink.errors.len();
+/// Security kinds that are not served are refused.
+fn security(header: &Header, sink: &mut Sink) -> Option<Class> {
     match header.kind.as_str() {
-        "PeerAuthentication" => peer_authentication(document, sink),
-        "AuthorizationPolicy" => sink.refuse(
-            header.at,
-            "an AuthorizationPolicy",
-            "authorization of callers",
-        ),
+        "PeerAuthentication" => {
+            if !sink.options.has_certificates() {
+                sink.note(
+                    header.at,
+                    format!("the kind {} has no effect in this version", header.kind),
+                );
+            }
+            return Some(Class::Served);
+        }
+        "AuthorizationPolicy" if sink.options.has_certificates() => return Some(Class::Served),
+        "AuthorizationPolicy" => {
+            sink.refuse_uncertified(header.at, "an AuthorizationPolicy", "identities of callers")
+        }
         _ => sink.refuse(
             header.at,
             "a RequestAuthentication",
             "verification of tokens",
         ),
     }
-    if sink.errors.len() > before {
-        return None;
-    }
-    sink.note(
-        header.at,
-        format!("the kind {} has no effect in this version", header.kind),
-    );
-    Some(Class::Unserved)
-}
-
-fn peer_authentication(document: &Value, sink: &mut Sink) {
-    let Some(spec) = document.get("spec") else {
-        return;
-    };
-    let Some(fields) = Fields::open(spec, "spec", PEER_SPEC, sink) else {
-        return;
-    };
-    if let Some(mtls) = fields.get("mtls") {
-        mode(mtls, "spec.mtls".to_owned(), sink);
-    }
-    for port in fields.entries("portLevelMtls", sink) {
-        mode(
-            &port.value,
-            format!("spec.portLevelMtls.{}", port.key),
-            sink,
-        );
-    }
-}
-
-fn mode(mtls: &Value, path: String, sink: &mut Sink) {
-    let Some(fields) = Fields::open(mtls, path, MTLS, sink) else {
-        return;
-    };
-    let mode = fields.word("mode", &["UNSET", "DISABLE", "PERMISSIVE", "STRICT"], sink);
-    if mode == Some("STRICT") {
-        sink.refuse(
-            fields.place("mode"),
-            &format!("{} STRICT", fields.path_of("mode")),
-            "mutual TLS",
-        );
-    }
+    None
 }

@@ -20,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) weight: u32,
     /// `network`; empty where it is not said.
     pub(crate) network: String,
+    /// `serviceAccount`: who it is, with its namespace.
+    pub(crate) service_account: Option<String>,
 }
 
 /// Where an endpoint is.
@@ -49,6 +51,7 @@ impl Endpoint {
             locality: Locality::default(),
             weight: 1,
             network: String::new(),
+            service_account: None,
         }
     }
 }
@@ -121,7 +124,7 @@ pub(crate) fn decode(
         .integer("weight", 0, u32::MAX, sink)
         .unwrap_or(1)
         .max(1);
-    fields.string("serviceAccount", sink);
+    let account = fields.string("serviceAccount", sink);
     Some(Endpoint {
         address: address?,
         ports,
@@ -129,6 +132,7 @@ pub(crate) fn decode(
         locality,
         weight,
         network: fields.string("network", sink).unwrap_or_default(),
+        service_account: account.filter(|account| !account.is_empty()),
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::kernel::{Events, Kernel};
-use crate::config::{Config, Loaded};
+use crate::config::{Loaded, Options};
 use crate::diagnostic::Rejected;
 use crate::folder;
 
@@ -37,6 +37,7 @@ pub(super) enum Seen {
 #[derive(Debug)]
 pub(super) struct Looker {
     dir: PathBuf,
+    options: Options,
     kernel: Kernel,
     events: Arc<Events>,
     /// The notifications up to the last look that settled something.
@@ -46,9 +47,10 @@ pub(super) struct Looker {
 }
 
 impl Looker {
-    pub(super) fn new(dir: &Path, events: Arc<Events>) -> Self {
+    pub(super) fn new(dir: &Path, options: Options, events: Arc<Events>) -> Self {
         Self {
             dir: dir.to_owned(),
+            options,
             kernel: Kernel::new(dir, Arc::clone(&events)),
             heard: events.count(),
             events,
@@ -80,7 +82,7 @@ impl Looker {
             return Seen::Emptied(until);
         }
         self.heard = heard;
-        let loaded = content.clone().and_then(Config::of);
+        let loaded = content.clone().and_then(|content| self.options.of(content));
         Seen::Other(content, loaded)
     }
 

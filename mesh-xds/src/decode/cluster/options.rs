@@ -1,4 +1,5 @@
-//! `typed_extension_protocol_options`: the HTTP version that a cluster's connections speak.
+//! `typed_extension_protocol_options`: the HTTP version that a cluster's connections speak, and by whose name they are
+//! secured.
 
 use envoy_types::pb::envoy::config::cluster::v3 as pb;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as http;
@@ -9,12 +10,18 @@ use super::{Invalid, message};
 
 pub(super) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// What is said of the HTTP version.
+/// What is said of the connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) protocol: Protocol,
     /// `use_downstream_protocol_config`
     pub(super) callers_version: bool,
+    /// `upstream_http_protocol_options.auto_sni`
+    pub(super) auto_sni: bool,
+    /// `upstream_http_protocol_options.auto_san_validation`
+    pub(super) auto_san: bool,
+    /// `upstream_http_protocol_options.override_auto_sni_header` is set.
+    pub(super) header_sni: bool,
 }
 
 impl Default for Options {
@@ -22,6 +29,9 @@ impl Default for Options {
         Self {
             protocol: Protocol::Http1,
             callers_version: false,
+            auto_sni: false,
+            auto_san: false,
+            header_sni: false,
         }
     }
 }
@@ -35,7 +45,7 @@ pub(super) fn decode(cluster: &pb::Cluster) -> Result<Options, Invalid> {
         };
         return Ok(Options {
             protocol,
-            callers_version: false,
+            ..Options::default()
         });
     };
     let within = |e: Invalid| {
@@ -69,8 +79,12 @@ fn options(any: &envoy_types::pb::google::protobuf::Any) -> Result<Options, Inva
         // The caller's own version, or TLS negotiation: over plaintext HTTP/1.1 is what is understood.
         Some(_) => Protocol::Http1,
     };
+    let names = options.upstream_http_protocol_options.unwrap_or_default();
     Ok(Options {
         protocol,
         callers_version,
+        auto_sni: names.auto_sni,
+        auto_san: names.auto_san_validation,
+        header_sni: !names.override_auto_sni_header.is_empty(),
     })
 }

@@ -19,9 +19,10 @@ use http::StatusCode;
 use mesh_core::route::{ABORT_BODY, Abort, AbortBy, AbortStatus, Delay, DelayBy, Fault, Fraction};
 use prost::Name;
 
+use super::fraction;
 use super::ignored::Ignored;
 use super::matches::each;
-use super::{fraction, header_matcher};
+use crate::decode::matcher;
 use crate::decode::{self, Faults, Invalid, message};
 
 /// The filter's name in the connection managers of istiod, by which routes refer to it.
@@ -73,12 +74,7 @@ fn fault(wire: &HttpFault, ignored: &mut Ignored) -> Result<Fault, Invalid> {
     let delay = faults.take(delay.map_err(|error| error.within("delay")));
     let abort = wire.abort.as_ref().map(abort).transpose();
     let abort = faults.take(abort.map_err(|error| error.within("abort")));
-    let headers = each(
-        "headers",
-        &wire.headers,
-        header_matcher::decode,
-        &mut faults,
-    );
+    let headers = each("headers", &wire.headers, matcher::header, &mut faults);
     let (delay, abort) = faults.or(delay.zip(abort))?;
     if wire.response_rate_limit.is_some() {
         ignored.add("the fault's response_rate_limit has no effect yet");

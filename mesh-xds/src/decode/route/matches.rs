@@ -7,7 +7,7 @@ use mesh_core::matcher::{CookieMatcher, PathMatcher, QueryMatcher, QueryTest};
 use mesh_core::route::{Fraction, RouteMatch};
 
 use super::fraction;
-use super::header_matcher::{self, regex, string};
+use crate::decode::matcher::{self, regex, string};
 use crate::decode::{Faults, Invalid};
 
 /// What became of a match.
@@ -20,12 +20,7 @@ pub(super) enum Matched {
 pub(super) fn decode(wanted: &pb::RouteMatch) -> Result<Matched, Invalid> {
     let mut faults = Faults::default();
     let path = faults.take(path(wanted));
-    let headers = each(
-        "headers",
-        &wanted.headers,
-        header_matcher::decode,
-        &mut faults,
-    );
+    let headers = each("headers", &wanted.headers, matcher::header, &mut faults);
     let query = each(
         "query_parameters",
         &wanted.query_parameters,

@@ -244,6 +244,19 @@ fn first_requests() {
                 Sent(&[(LDS, &["-x:1"])]),
             ],
         ),
+        (
+            "listeners of sidecars",
+            &[
+                Config(&["s:in=1", "c:a=1"]),
+                Follow(LDS, &[]),
+                Sent(&[(LDS, &["in=1"])]),
+                Ack(LDS),
+                Config(&["s:in=2", "c:a=1"]),
+                Sent(&[(LDS, &["in=2"])]),
+                Config(&["c:a=1"]),
+                Sent(&[(LDS, &["-in"])]),
+            ],
+        ),
         ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
     ];
     for (name, script) in table {

@@ -270,6 +270,21 @@ fn first_requests() {
                 Sent(&[(LDS, &["x:1=1"])]),
             ],
         ),
+        (
+            "to sidecars listeners are all that there are, whatever is named",
+            &[
+                Config(&["s:in=1", "c:a=1"]),
+                Ask(LDS, &[]),
+                Sent(&[(LDS, &["in=1"])]),
+                Ack(LDS, &[]),
+                Config(&["s:in=2", "c:a=1"]),
+                Sent(&[(LDS, &["in=2"])]),
+                Ack(LDS, &["other"]),
+                Sent(&[(LDS, &["in=2"])]),
+                Config(&["c:a=1"]),
+                Sent(&[(LDS, &[])]),
+            ],
+        ),
         ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
         (
             "an edit before the first answer is in it",
@@ -490,7 +505,8 @@ pub(in crate::session) fn view<'a>(
             "c" => &mut compiled.resources.clusters,
             "e" => &mut compiled.resources.endpoints,
             "r" => &mut compiled.resources.routes,
-            // Listeners there are in gRPC's dialect alone.
+            // A listener of the dialect of sidecars; the others are of gRPC's.
+            "s" => &mut compiled.resources.listeners,
             _ => {
                 compiled.dialect = Dialect::Grpc;
                 &mut compiled.resources.listeners

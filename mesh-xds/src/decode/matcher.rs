@@ -9,7 +9,7 @@ use mesh_core::request::HeaderKey;
 
 use crate::decode::Invalid;
 
-pub(super) fn decode(header: &pb::HeaderMatcher) -> Result<HeaderMatcher, Invalid> {
+pub(super) fn header(header: &pb::HeaderMatcher) -> Result<HeaderMatcher, Invalid> {
     let name = HeaderKey::parse(&header.name)
         .ok_or_else(|| Invalid::new("name", format_args!("{:?} is no header name", header.name)))?;
     #[allow(deprecated, reason = "Istio still emits the older forms")]

@@ -1,0 +1,270 @@
+//! What is known of a connection, and the rules that its requests pass now.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwapOption, Guard};
+use http::HeaderValue;
+use mesh_core::identity::Peer;
+use mesh_core::server::{Chosen, Inbound, Opening, Pipeline};
+use tokio::sync::Notify;
+
+use super::closed::Closing;
+use super::door::{Door, Ways};
+#[cfg(feature = "tls")]
+use super::xfcc;
+use crate::security::Plaintext;
+#[cfg(feature = "tls")]
+use crate::tls::{Kept, Proof, Server, Side};
+
+/// A connection that was let in. Shared by its stream and its requests.
+pub(super) struct Connection {
+    /// Our end.
+    pub(super) local: SocketAddr,
+    began: Began,
+    /// What each request has to pass; a publication changes it. None where there are no rules.
+    pipeline: ArcSwapOption<Pipeline>,
+    /// Whether a layer sees its requests.
+    is_guarded: AtomicBool,
+    /// Whether the rules of now would not let it in.
+    is_leaving: AtomicBool,
+    leaves: Notify,
+    door: Arc<Door>,
+    key: Option<u64>,
+}
+
+/// How it began.
+pub(super) enum Began {
+    Plaintext(Plaintext),
+    #[cfg(feature = "tls")]
+    Tls(Box<Secured>),
+}
+
+/// What a handshake has shown.
+#[cfg(feature = "tls")]
+pub(super) struct Secured {
+    pub(super) alpn: Box<[Box<[u8]>]>,
+    pub(super) sni: Option<Box<str>>,
+    pub(super) terms: Arc<mesh_core::tls::ServerTls>,
+    /// Judged again when other authorities are believed, and when it has ended.
+    pub(super) kept: Kept,
+    /// The element of `x-forwarded-client-cert` that tells of it.
+    pub(super) xfcc: Option<HeaderValue>,
+}
+
+impl Connection {
+    /// Takes it in by the rules of this moment, or says why not.
+    pub(super) fn enter(
+        door: &Arc<Door>,
+        local: SocketAddr,
+        began: Began,
+    ) -> Result<Arc<Self>, Closing> {
+        let made = door.enter(|key| Self {
+            local,
+            began,
+            pipeline: ArcSwapOption::empty(),
+            is_guarded: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
+            leaves: Notify::new(),
+            door: Arc::clone(door),
+            key,
+        });
+        match made.is_leaving() {
+            false => Ok(made),
+            true => Err(Closing::NoRules(
+                "the rules changed while it was opened".into(),
+            )),
+        }
+    }
+
+    fn opening(&self) -> Opening<'_> {
+        match &self.began {
+            Began::Plaintext(_) => Opening::Plaintext,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => Opening::Tls {
+                alpn: &secured.alpn,
+                sni: secured.sni.as_deref(),
+            },
+        }
+    }
+
+    /// Judges it by the rules that hold from now on.
+    pub(super) fn reconsider(&self, ways: &Ways) {
+        let rules = match &ways.inbound {
+            Inbound::Waiting => return,
+            Inbound::Open(_) => return self.pipeline.store(None),
+            Inbound::Closed(_) => return self.leave(),
+            Inbound::Rules(rules) => rules,
+        };
+        let chosen = rules.port(self.local.port()).choose(&self.opening());
+        match (chosen, &self.began) {
+            (Chosen::Plaintext(pipeline), Began::Plaintext(_)) => {
+                self.pipeline.store(Some(Arc::clone(pipeline)));
+            }
+            #[cfg(feature = "tls")]
+            (Chosen::Tls(terms, pipeline), Began::Tls(secured))
+                if self.still_proves(secured, ways, terms) =>
+            {
+                self.pipeline.store(Some(Arc::clone(pipeline)));
+            }
+            _ => self.leave(),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn still_proves(
+        &self,
+        secured: &Secured,
+        ways: &Ways,
+        terms: &mesh_core::tls::ServerTls,
+    ) -> bool {
+        if *terms == *secured.terms {
+            return true;
+        }
+        let server = ways.server(terms, &self.door.store);
+        server.is_ok_and(|server| server.still_takes(secured.kept.proof()).is_ok())
+    }
+
+    /// Asks whoever serves it to end it. There is no way back.
+    fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+        self.leaves.notify_waiters();
+    }
+
+    /// Whether it is to end, so that no request of it is served any more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire) || self.is_withdrawn()
+    }
+
+    /// Whether what its peer has shown does not hold any more.
+    fn is_withdrawn(&self) -> bool {
+        match &self.began {
+            Began::Plaintext(_) => false,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.kept.is_withdrawn(),
+        }
+    }
+
+    async fn withdrawn(&self) {
+        match &self.began {
+            Began::Plaintext(_) => std::future::pending().await,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.kept.withdrawn().await,
+        }
+    }
+
+    /// Resolves when it is to end.
+    pub(super) async fn leaving(&self) {
+        let mut told = pin!(self.leaves.notified());
+        told.as_mut().enable();
+        if !self.is_leaving() {
+            tokio::select! {
+                () = told => {}
+                () = self.withdrawn() => {}
+            }
+        }
+    }
+
+    /// Whether it may ever be asked to leave.
+    pub(super) const fn is_ruled(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// What a request has to pass now.
+    pub(super) fn pipeline(&self) -> Guard<Option<Arc<Pipeline>>> {
+        self.pipeline.load()
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> &Peer {
+        match &self.began {
+            Began::Plaintext(_) => &Peer::Plaintext,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.kept.proof().peer(),
+        }
+    }
+
+    /// The server name that the client asked for.
+    pub(super) fn sni(&self) -> Option<&str> {
+        match self.opening() {
+            Opening::Plaintext => None,
+            Opening::Tls { sni, .. } => sni,
+        }
+    }
+
+    /// What tells the application of the peer's certificate.
+    pub(super) const fn xfcc(&self) -> Option<&HeaderValue> {
+        match &self.began {
+            Began::Plaintext(_) => None,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.xfcc.as_ref(),
+        }
+    }
+
+    /// Says that each of its requests is seen by the layer.
+    pub(super) fn guard(&self) {
+        // Read first: each request says so.
+        if !self.is_guarded.load(Ordering::Relaxed) {
+            self.is_guarded.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_guarded(&self) -> bool {
+        self.is_guarded.load(Ordering::Relaxed)
+    }
+
+    /// Whether it must not be served by who does not ask the pipeline.
+    pub(super) fn needs_guard(&self) -> bool {
+        let pipeline = self.pipeline();
+        pipeline.as_ref().is_some_and(|it| !it.steps.is_empty())
+    }
+
+    /// Whether a layer was ever made that could see its requests.
+    pub(super) fn could_be_guarded(&self) -> bool {
+        self.door.is_layered.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Secured {
+    pub(super) fn new(
+        hello: (Box<[Box<[u8]>]>, Option<Box<str>>),
+        terms: Arc<mesh_core::tls::ServerTls>,
+        (server, proof): (Arc<Server>, Proof),
+        door: &Door,
+    ) -> Self {
+        let own = door.store.own();
+        let by = own.as_ref().and_then(|own| own.certificate.spiffe.as_ref());
+        let certificate = proof.peer().certificate();
+        let xfcc = certificate.and_then(|it| xfcc::element(by, it));
+        let (alpn, sni) = hello;
+        Self {
+            alpn,
+            // As Envoy's inspector hands it on.
+            sni: sni.map(|name| name.to_ascii_lowercase().into()),
+            terms,
+            kept: door.store.keep(Side::Server(server), proof),
+            xfcc,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            self.door.left(key);
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("local", &self.local)
+            .field("peer", self.peer())
+            .finish_non_exhaustive()
+    }
+}

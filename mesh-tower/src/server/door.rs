@@ -1,0 +1,204 @@
+//! By what rules connections come in now, and those that have.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use mesh_core::server::Inbound;
+#[cfg(feature = "tls")]
+use mesh_core::tls::ServerTls;
+use tokio::sync::watch;
+
+use super::closed::Closed;
+use super::connection::Connection;
+use super::refusal::Refusal;
+use crate::security::Security;
+#[cfg(feature = "tls")]
+use crate::tls::{Server, Store, TlsError};
+
+/// One for each mesh.
+pub(crate) struct Door {
+    ways: ArcSwap<Ways>,
+    published: watch::Sender<()>,
+    /// Whether nobody will ever publish: connections are then not kept in mind.
+    is_fixed: bool,
+    /// Whether a layer for requests was asked for, without which a server of others cannot guard anything.
+    pub(super) is_layered: AtomicBool,
+    /// Whether it was told that requests come by other ways.
+    has_told: AtomicBool,
+    inside: Mutex<Inside>,
+    pub(crate) closed: Closed,
+    pub(super) security: Security,
+    #[cfg(feature = "tls")]
+    pub(super) store: Arc<Store>,
+}
+
+/// The rules of one generation.
+pub(super) struct Ways {
+    pub(super) inbound: Inbound,
+    #[cfg(feature = "tls")]
+    servers: Mutex<HashMap<ServerTls, Arc<Server>>>,
+}
+
+/// The connections that rules may reach.
+#[derive(Default)]
+struct Inside {
+    next: u64,
+    all: HashMap<u64, Weak<Connection>>,
+}
+
+impl Ways {
+    fn new(inbound: Inbound) -> Self {
+        Self {
+            inbound,
+            #[cfg(feature = "tls")]
+            servers: Mutex::default(),
+        }
+    }
+
+    /// Those of before stay with the generation that they were made for.
+    #[cfg(feature = "tls")]
+    pub(super) fn server(
+        &self,
+        terms: &ServerTls,
+        store: &Arc<Store>,
+    ) -> Result<Arc<Server>, TlsError> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = servers.get(terms) {
+            return Ok(Arc::clone(server));
+        }
+        let server = Arc::new(Server::new(terms, store)?);
+        servers.insert(terms.clone(), Arc::clone(&server));
+        Ok(server)
+    }
+}
+
+impl Door {
+    /// What is open at the beginning is so for good: only a mesh that waits is told of rules.
+    pub(crate) fn new(
+        inbound: Inbound,
+        security: Security,
+        #[cfg(feature = "tls")] store: Arc<Store>,
+    ) -> Self {
+        Self {
+            is_fixed: !matches!(inbound, Inbound::Waiting),
+            ways: ArcSwap::from_pointee(Ways::new(inbound)),
+            published: watch::Sender::new(()),
+            security,
+            is_layered: AtomicBool::new(false),
+            has_told: AtomicBool::new(false),
+            inside: Mutex::default(),
+            closed: Closed::default(),
+            #[cfg(feature = "tls")]
+            store,
+        }
+    }
+
+    /// Makes rules hold for every connection, and every request, that begins from now on. What is inside and would not
+    /// be let in any more is asked to leave.
+    pub(crate) fn publish(&self, inbound: &Inbound) {
+        self.ways.store(Arc::new(Ways::new(inbound.clone())));
+        let connections = {
+            let inside = self.inside();
+            let ways = self.ways.load();
+            let connections: Vec<_> = inside.all.values().filter_map(Weak::upgrade).collect();
+            for connection in &connections {
+                connection.reconsider(&ways);
+            }
+            connections
+        };
+        // The last owner of one leaves by the lock.
+        drop(connections);
+        self.published.send_replace(());
+    }
+
+    pub(super) fn ways(&self) -> arc_swap::Guard<Arc<Ways>> {
+        self.ways.load()
+    }
+
+    /// The rules, once there are any.
+    pub(super) async fn known(&self) -> Arc<Ways> {
+        let mut published = self.published.subscribe();
+        loop {
+            published.borrow_and_update();
+            let ways = self.ways.load_full();
+            if !matches!(ways.inbound, Inbound::Waiting) {
+                return ways;
+            }
+            // The sender is ours.
+            let _ = published.changed().await;
+        }
+    }
+
+    /// Whether there will never be other rules.
+    pub(super) const fn is_fixed(&self) -> bool {
+        self.is_fixed
+    }
+
+    /// Whether requests of connections that nothing is known of pass: there are no rules that they could be judged by.
+    pub(super) fn takes_strangers(&self) -> bool {
+        let ways = self.ways.load();
+        matches!(ways.inbound, Inbound::Open(_) | Inbound::Waiting)
+    }
+
+    /// A request that came by a listener of others.
+    pub(super) fn stranger(&self) -> Refusal {
+        if !self.has_told.swap(true, Relaxed) {
+            tracing::error!(
+                "requests are refused, for the rules for connections cannot be asked about them: they came by no `MeshListener`, or axum was not given `into_make_service_with_connect_info::<PeerIdentity>()`"
+            );
+        }
+        Refusal::stranger()
+    }
+
+    /// Why a server that has begun to listen is not ready, if it is not.
+    pub(crate) fn lacks(&self) -> Option<String> {
+        match &self.ways.load().inbound {
+            Inbound::Waiting => Some(mesh_xds::Wanted::Inbound.to_string()),
+            Inbound::Closed(reason) => Some(format!("rules for connections: {reason}")),
+            Inbound::Open(_) | Inbound::Rules(_) => None,
+        }
+    }
+
+    /// Says that a layer for requests is there.
+    pub(super) fn layered(&self) {
+        self.is_layered.store(true, Relaxed);
+    }
+
+    /// Takes a connection in, by the rules of this moment: from here on, each publication reaches it.
+    pub(super) fn enter(&self, make: impl FnOnce(Option<u64>) -> Connection) -> Arc<Connection> {
+        if self.is_fixed {
+            return Arc::new(make(None));
+        }
+        let mut inside = self.inside();
+        let key = inside.next;
+        inside.next += 1;
+        let connection = Arc::new(make(Some(key)));
+        inside.all.insert(key, Arc::downgrade(&connection));
+        connection.reconsider(&self.ways.load());
+        connection
+    }
+
+    pub(super) fn left(&self, key: u64) {
+        self.inside().all.remove(&key);
+    }
+
+    fn inside(&self) -> std::sync::MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn inside_now(&self) -> usize {
+        self.inside().all.len()
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("inbound", &self.ways.load().inbound)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,122 @@
+//! Asks the rules of a connection about one request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Request;
+use mesh_core::authz::{Action, Claims, Decision, Facts, Rbac, Verdict};
+use mesh_core::identity::Peer;
+use mesh_core::request::admit;
+use mesh_core::server::{Pipeline, Step};
+
+use super::connection::Connection;
+use super::door::Door;
+use super::hygiene;
+use super::refusal::Refusal;
+use super::stream::PeerIdentity;
+
+/// What is asked about one request: made when it comes, and asked when it has been told of.
+pub(super) enum Guard {
+    /// There are no rules.
+    Open,
+    Refused(Refusal),
+    Ruled(Arc<Pipeline>, PeerIdentity),
+}
+
+impl Guard {
+    /// Takes off what the peer may not say, so that nothing behind it hears of that.
+    pub(super) fn of<B>(request: &mut Request<B>, door: &Door) -> Self {
+        let Some(peer) = request.extensions().get::<PeerIdentity>() else {
+            return match door.takes_strangers() {
+                true => Self::Open,
+                false => Self::Refused(door.stranger()),
+            };
+        };
+        let connection = &peer.connection;
+        connection.guard();
+        if connection.is_leaving() {
+            return Self::Refused(Refusal::leaving());
+        }
+        let Some(pipeline) = connection.pipeline().as_ref().map(Arc::clone) else {
+            return Self::Open;
+        };
+        let peer = peer.clone();
+        hygiene::clean(request.headers_mut(), &peer.connection, pipeline.xfcc);
+        Self::Ruled(pipeline, peer)
+    }
+
+    /// The request in the one form that policy and application see, if it is to be served.
+    pub(super) fn pass<B>(self, request: Request<B>) -> Result<Request<B>, Refusal> {
+        match self {
+            Self::Open => Ok(request),
+            Self::Refused(refusal) => Err(refusal),
+            Self::Ruled(pipeline, peer) => {
+                let (head, body) = request.into_parts();
+                let scheme = match peer.is_encrypted() {
+                    true => "https",
+                    false => "http",
+                };
+                let head = admit(head, pipeline.paths, scheme).map_err(|bad| {
+                    tracing::debug!(peer = %peer.address, "request refused: {bad}");
+                    Refusal::head(&bad)
+                })?;
+                let asked = Asked {
+                    peer: peer.connection.peer(),
+                    connection: &peer.connection,
+                    address: peer.address,
+                };
+                asked.about(&head, &pipeline)?;
+                Ok(Request::from_parts(head.into_parts(), body))
+            }
+        }
+    }
+}
+
+struct Asked<'a> {
+    peer: &'a Peer,
+    connection: &'a Connection,
+    address: SocketAddr,
+}
+
+impl Asked<'_> {
+    fn about(
+        &self,
+        head: &mesh_core::request::Admitted,
+        pipeline: &Pipeline,
+    ) -> Result<(), Refusal> {
+        if pipeline.steps.is_empty() {
+            return Ok(());
+        }
+        let seen = head.seen();
+        let direct = self.address.ip().to_canonical();
+        let facts = Facts {
+            seen,
+            peer: self.peer,
+            local: self.connection.local,
+            direct,
+            remote: hygiene::remote(seen.view().headers, direct),
+            sni: self.connection.sni(),
+            claims: Claims::NoFilter,
+        };
+        for step in &pipeline.steps {
+            match step {
+                Step::Authorize(rbac) => {
+                    let decision = rbac.decide(&facts);
+                    if decision.verdict == Verdict::Deny {
+                        return Err(Refusal::policy(denier(rbac, &decision)));
+                    }
+                }
+                Step::Deny(reason) => return Err(Refusal::filter(reason)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The policy that denied. One that lets nobody in for want of knowledge did not.
+fn denier<'a>(rbac: &Rbac, decision: &Decision<'a>) -> Option<&'a str> {
+    let outcome = decision.enforced?;
+    let denies = rbac.rules()?.action() == Action::Deny;
+    let unsure = outcome.unsure.filter(|_| denies);
+    outcome.met.or(unsure)
+}

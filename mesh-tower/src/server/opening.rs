@@ -1,0 +1,224 @@
+//! Opens one connection by the rules: plaintext, TLS, or not at all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_core::server::{Chosen, Inbound, Opening, Why};
+use tokio::net::TcpStream;
+
+use super::closed::Closing;
+use super::connection::{Began, Connection};
+use super::door::{Door, Ways};
+use super::drain::Member;
+use super::stream::{Io, MeshStream};
+use crate::security::Plaintext;
+
+/// How long a connection waits for the first rules: as long as a call waits for its own.
+const RULES_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection that was accepted, and of which nothing was read.
+pub(super) struct Accepted {
+    pub(super) tcp: TcpStream,
+    pub(super) peer: SocketAddr,
+    /// Where its listener is bound.
+    pub(super) bound: SocketAddr,
+    pub(super) member: Member,
+}
+
+/// What can be said of a connection at once.
+pub(super) enum AtOnce {
+    Served(MeshStream),
+    Closed,
+    /// It takes a while.
+    Later(Accepted),
+}
+
+impl Accepted {
+    /// Serves or closes it without a task, where there is nothing to wait for.
+    pub(super) fn at_once(self, door: &Arc<Door>) -> AtOnce {
+        match &door.ways().inbound {
+            Inbound::Waiting | Inbound::Rules(_) => return AtOnce::Later(self),
+            Inbound::Open(_) | Inbound::Closed(_) => {}
+        }
+        let (peer, bound) = (self.peer, self.bound);
+        match self.plaintext(door) {
+            Ok(stream) => AtOnce::Served(stream),
+            Err(closing) => {
+                door.closed.note(peer, bound, &closing);
+                AtOnce::Closed
+            }
+        }
+    }
+
+    /// Serves it by the rules, once they are known; none if it is closed.
+    pub(super) async fn open(self, door: Arc<Door>) -> Option<MeshStream> {
+        let (peer, bound) = (self.peer, self.bound);
+        let opened = self.opened(&door).await;
+        opened
+            .inspect_err(|closing| door.closed.note(peer, bound, closing))
+            .ok()
+    }
+
+    async fn opened(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
+        let known = tokio::time::timeout(RULES_TIMEOUT, door.known()).await;
+        let ways = known.map_err(|_| Closing::NotKnown(RULES_TIMEOUT))?;
+        match &ways.inbound {
+            Inbound::Rules(_) => self.by_rules(door).await,
+            // What it is now, `Connection::enter` says.
+            _ => self.plaintext(door),
+        }
+    }
+
+    fn local(&self) -> SocketAddr {
+        let local = self.tcp.local_addr();
+        local.unwrap_or(self.bound)
+    }
+
+    fn plaintext(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
+        // Without rules nobody asks for it.
+        let local = match door.is_fixed() {
+            true => self.bound,
+            false => self.local(),
+        };
+        let began = Began::Plaintext(permit(door, local)?);
+        let connection = Connection::enter(door, local, began)?;
+        let Self {
+            tcp, peer, member, ..
+        } = self;
+        Ok(MeshStream::new(Io::Plain(tcp), peer, connection, member))
+    }
+}
+
+/// Whether it may be plaintext, by the rules of this moment.
+fn permit(door: &Door, local: SocketAddr) -> Result<Plaintext, Closing> {
+    let refused = Closing::NoRules;
+    match &door.ways().inbound {
+        Inbound::Open(who) => door.security.inbound(who).map_err(refused),
+        Inbound::Rules(rules) => match rules.port(local.port()).choose(&Opening::Plaintext) {
+            Chosen::Plaintext(pipeline) => door.security.inbound(&pipeline.name).map_err(refused),
+            Chosen::Close(why) => Err(why.into()),
+            Chosen::Tls(..) => Err(Why::PlaintextRefused.into()),
+        },
+        Inbound::Closed(reason) => Err(refused(Arc::clone(reason))),
+        Inbound::Waiting => Err(Closing::NotKnown(RULES_TIMEOUT)),
+    }
+}
+
+/// Whether the rules of this moment let it in, before anything costly is done for it.
+fn chosen<'a>(ways: &'a Ways, local: SocketAddr, opening: &Opening<'_>) -> Option<Chosen<'a>> {
+    match &ways.inbound {
+        Inbound::Rules(rules) => Some(rules.port(local.port()).choose(opening)),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "tls")]
+mod secured {
+    use super::*;
+    use crate::security::Security;
+    use crate::server::connection::Secured;
+    use crate::tls::{Arrived, Hello, arrival};
+
+    impl Accepted {
+        pub(super) async fn by_rules(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
+            let local = self.local();
+            let Self {
+                tcp, peer, member, ..
+            } = self;
+            match arrival(tcp).await? {
+                Arrived::Plaintext(tcp) => {
+                    let began = Began::Plaintext(permit(door, local)?);
+                    let connection = Connection::enter(door, local, began)?;
+                    Ok(MeshStream::new(Io::Plain(tcp), peer, connection, member))
+                }
+                Arrived::Tls(hello) => tls(*hello, (local, peer), door, member).await,
+            }
+        }
+    }
+
+    async fn tls(
+        hello: Hello,
+        (local, peer): (SocketAddr, SocketAddr),
+        door: &Arc<Door>,
+        member: Member,
+    ) -> Result<MeshStream, Closing> {
+        // The newest, not those that were known when it came.
+        let ways = Arc::clone(&door.ways());
+        let opening = Opening::Tls {
+            alpn: hello.alpn(),
+            sni: hello.sni(),
+        };
+        if door.security == Security::Disabled {
+            return Err(Closing::NoRules(
+                "it came with TLS, and Builder::security(Security::Disabled) has none".into(),
+            ));
+        }
+        let terms = match chosen(&ways, local, &opening) {
+            Some(Chosen::Tls(terms, _)) => terms,
+            Some(Chosen::Close(why)) => {
+                hello.refuse(&door.store).await;
+                return Err(why.into());
+            }
+            Some(Chosen::Plaintext(_)) | None => {
+                return Err(Closing::NoRules(
+                    "no rule says on what terms TLS is spoken here".into(),
+                ));
+            }
+        };
+        let offered = (hello.alpn().into(), hello.sni().map(Into::into));
+        let server = ways.server(terms, &door.store)?;
+        let (stream, proof) = server.accept(hello).await?;
+        let secured = Secured::new(offered, Arc::clone(terms), (server, proof), door);
+        let connection = Connection::enter(door, local, Began::Tls(Box::new(secured)))?;
+        Ok(MeshStream::new(
+            Io::Tls(Box::new(stream)),
+            peer,
+            connection,
+            member,
+        ))
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+mod plain {
+    use super::*;
+
+    /// As long as with TLS.
+    const OPENING: Duration = Duration::from_secs(10);
+    /// The type of a TLS record that carries a handshake (RFC 8446, 5.1).
+    const HANDSHAKE: u8 = 0x16;
+
+    impl Accepted {
+        pub(super) async fn by_rules(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
+            let local = self.local();
+            let mut first = [0];
+            let peeked = tokio::time::timeout(OPENING, self.tcp.peek(&mut first)).await;
+            match peeked.map_err(|_| Closing::Silent(OPENING))?? {
+                0 => return Err(Closing::Silent(OPENING)),
+                _ if first != [HANDSHAKE] => return self.plaintext(door),
+                _ => {}
+            }
+            let ways = Arc::clone(&door.ways());
+            let opening = Opening::Tls {
+                alpn: &[],
+                sni: None,
+            };
+            // Without reading what the client offers, the first chain with TLS stands for all.
+            let tls = match &ways.inbound {
+                Inbound::Rules(rules) => {
+                    let mut chains = rules.port(local.port()).chains().iter();
+                    chains.find(|chain| chain.tls.is_some())
+                }
+                _ => None,
+            };
+            match (tls, chosen(&ways, local, &opening)) {
+                (Some(chain), _) => Err(Closing::NoTls(Arc::clone(&chain.name))),
+                (None, Some(Chosen::Close(why))) => Err(why.into()),
+                (None, _) => Err(Closing::NoRules(
+                    "no rule says on what terms TLS is spoken here".into(),
+                )),
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Mutual TLS of calls, by what a control plane says of a cluster.
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
+use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern};
+use envoy_types::pb::google::protobuf::Any;
+use envoy_types::util::pack_any;
+use mesh_istio::Config;
+use mesh_tower::{Builder, Files, Mesh, Security, Sent};
+use mesh_xds::Resources;
+use pb::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
+use prost::Message;
+use tempfile::TempDir;
+
+use crate::support::ads::Scripted;
+use crate::support::tls::Authority;
+use crate::support::{Backend, Folder, URL, node, until};
+
+const V1: &str = "outbound|9080|v1|reviews.default.svc.cluster.local";
+const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews";
+const PRODUCTPAGE: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
+
+fn secret(name: &str) -> pb::SdsSecretConfig {
+    pb::SdsSecretConfig {
+        name: name.to_owned(),
+        ..pb::SdsSecretConfig::default()
+    }
+}
+
+/// What istiod says of a cluster under auto mTLS, for the one workload that it leads to.
+#[allow(deprecated, reason = "istiod sends the older form")]
+fn mutual(id: &str) -> TransportSocket {
+    let names = pb::CertificateValidationContext {
+        match_subject_alt_names: vec![StringMatcher {
+            match_pattern: Some(MatchPattern::Exact(id.to_owned())),
+            ..StringMatcher::default()
+        }],
+        ..pb::CertificateValidationContext::default()
+    };
+    let combined = CombinedCertificateValidationContext {
+        default_validation_context: Some(names),
+        validation_context_sds_secret_config: Some(secret("ROOTCA")),
+        ..CombinedCertificateValidationContext::default()
+    };
+    let context = pb::UpstreamTlsContext {
+        common_tls_context: Some(pb::CommonTlsContext {
+            tls_certificate_sds_secret_configs: vec![secret("default")],
+            alpn_protocols: vec!["istio-peer-exchange".to_owned(), "istio".to_owned()],
+            validation_context_type: Some(ValidationContextType::CombinedValidationContext(
+                combined,
+            )),
+            ..pb::CommonTlsContext::default()
+        }),
+        sni: "outbound_.9080_.v1_.reviews.default.svc.cluster.local".to_owned(),
+        ..pb::UpstreamTlsContext::default()
+    };
+    TransportSocket {
+        name: "envoy.transport_sockets.tls".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(Any {
+            type_url:
+                "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+                    .to_owned(),
+            value: context.encode_to_vec(),
+        })),
+    }
+}
+
+/// Rules by which reviews are called in this way.
+fn resources(address: std::net::SocketAddr, socket: Option<TransportSocket>) -> Resources {
+    let folder = Folder::reviews("HTTP", &[("v1", address)]);
+    folder.split(&[("v1", 1)]);
+    let config = Config::load(folder.path()).unwrap().config;
+    let mut resources = config.resources(&node());
+    let mut cluster = Cluster::decode(&*resources.clusters[V1].value).unwrap();
+    cluster.transport_socket = socket;
+    resources.clusters.insert(V1.to_owned(), pack_any(cluster));
+    resources
+}
+
+fn builder(address: std::net::SocketAddr) -> Builder {
+    Mesh::builder()
+        .xds(address.to_string())
+        .node(node())
+        .seed(7)
+}
+
+#[tokio::test]
+async fn a_call_proves_both_ends_and_follows_what_the_provider_has() {
+    let [old, new] = ["old", "new"].map(Authority::called);
+    let backend = old.mutual_server(REVIEWS, &["http/1.1"]).await;
+    let (_server, address) =
+        Scripted::start(resources(backend.address, Some(mutual(REVIEWS)))).await;
+    let files = TempDir::new().unwrap();
+    let mesh = builder(address)
+        .certificates(Files::new(files.path()))
+        .build()
+        .unwrap();
+    let client = mesh.client();
+    until("the want of a certificate", || async {
+        let error = client.get(URL).await.unwrap_err();
+        error.is_tls() && error.to_string().contains("cert-chain.pem cannot be read")
+    })
+    .await;
+    assert!(mesh.prometheus().contains("mesh_certificate_refused 1\n"));
+    assert!(
+        !mesh
+            .prometheus()
+            .contains("istio_agent_cert_expiry_seconds{")
+    );
+
+    old.write_workload(files.path(), PRODUCTPAGE, &[&old]);
+    until("the certificate", || async {
+        client.get(URL).await.is_ok()
+    })
+    .await;
+    let metrics = mesh.prometheus();
+    assert!(
+        metrics.contains("mesh_certificate_refused 0\n"),
+        "{metrics}"
+    );
+    let left = metrics.lines().find_map(|line| {
+        line.strip_prefix("istio_agent_cert_expiry_seconds{resource_name=\"default\"} ")
+    });
+    assert!(left.unwrap().parse::<i64>().unwrap() > 0);
+    let open = backend.connections();
+    for _ in 0..5 {
+        client
+            .get(URL)
+            .await
+            .unwrap()
+            .into_body()
+            .text()
+            .await
+            .unwrap();
+    }
+    assert!(backend.connections() <= open + 1);
+
+    // Another workload's certificate is none of ours.
+    old.write_workload(files.path(), REVIEWS, &[&old]);
+    until("the refusal", || async {
+        mesh.prometheus().contains("mesh_certificate_refused 1\n")
+    })
+    .await;
+    client.get(URL).await.unwrap();
+
+    // The open connection was judged by a root that goes.
+    new.write_workload(files.path(), PRODUCTPAGE, &[&new]);
+    until("the root to go", || async {
+        client.get(URL).await.is_err()
+    })
+    .await;
+    let error = client.get(URL).await.unwrap_err();
+    assert_eq!(
+        (error.flags(), error.sent(), error.status().as_u16()),
+        ("UF", Sent::NotSent, 503)
+    );
+    for part in ["leads to none", REVIEWS, "root-cert.pem", V1] {
+        assert!(
+            error.to_string().contains(part),
+            "{part:?} is not in {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_workload_at_the_address_gets_no_call() {
+    let root = Authority::called("the mesh");
+    let other = root
+        .mutual_server(
+            "spiffe://cluster.local/ns/evil/sa/bookinfo-reviews",
+            &["http/1.1"],
+        )
+        .await;
+    let plain = Backend::start("v1").await;
+    let files = TempDir::new().unwrap();
+    root.write_workload(files.path(), PRODUCTPAGE, &[&root]);
+    for address in [other.address, plain.address] {
+        let (_server, address) = Scripted::start(resources(address, Some(mutual(REVIEWS)))).await;
+        let certificates = Files::new(files.path());
+        let mesh = builder(address).certificates(certificates).build().unwrap();
+        let error = mesh.client().get(URL).await.unwrap_err();
+        assert!(error.is_tls() && error.sent() == Sent::NotSent, "{error}");
+    }
+    assert_eq!(other.requests(), 0);
+}
+
+#[tokio::test]
+async fn without_a_provider_it_is_said_how_to_name_one() {
+    let root = Authority::called("the mesh");
+    let backend = root.mutual_server(REVIEWS, &["http/1.1"]).await;
+    let (_server, address) =
+        Scripted::start(resources(backend.address, Some(mutual(REVIEWS)))).await;
+    for (security, says) in [
+        (Security::AsConfigured, "MESH_CERTIFICATES"),
+        (Security::Required, "MESH_CERTIFICATES"),
+        (Security::Disabled, "Security::Disabled"),
+    ] {
+        let mesh = builder(address).security(security).build().unwrap();
+        let error = mesh.client().get(URL).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!mesh.prometheus().contains("certificate"));
+    }
+    assert_eq!(backend.requests(), 0);
+}
+
+#[tokio::test]
+async fn where_tls_is_required_nothing_leaves_in_plaintext() {
+    let backend = Backend::start("v1").await;
+    let (_server, address) = Scripted::start(resources(backend.address, None)).await;
+    let outside = format!("http://{}/", backend.address);
+    let control = builder(address).build().unwrap();
+    control.client().get(URL).await.unwrap();
+    let control = Mesh::builder().direct().build().unwrap();
+    control.client().get(&outside).await.unwrap();
+    let mesh = builder(address)
+        .security(Security::Required)
+        .build()
+        .unwrap();
+    let direct = Mesh::builder()
+        .direct()
+        .security(Security::Required)
+        .build()
+        .unwrap();
+    for (mesh, url) in [(&mesh, URL), (&direct, &*outside)] {
+        let error = mesh.client().get(url).await.unwrap_err();
+        assert!(
+            error.is_tls_demanded() && error.to_string().contains("Security::Required"),
+            "{error}"
+        );
+        assert_eq!((error.flags(), error.sent()), ("UF", Sent::NotSent));
+    }
+}
