@@ -20,10 +20,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::route::v3 as pb;
-use envoy_types::pb::envoy::r#type::matcher::v3::{
-    RegexMatchAndSubstitute, StringMatcher as PbString,
-};
-use mesh_core::matcher::{StringMatcher, Substitution};
+use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+use mesh_core::matcher::Substitution;
 use mesh_core::route::{Domain, Fault, RouteMatch, VirtualHost};
 use prost::Message;
 
@@ -45,11 +43,6 @@ pub(super) fn whole_match(wire: &pb::RouteMatch) -> Result<RouteMatch, Invalid> 
         Matched::By(_) => Err(unserved("runtime_fraction")),
         Matched::Unknowable(what) => Err(unserved(what)),
     }
-}
-
-/// `envoy.type.matcher.v3.StringMatcher`
-pub(super) fn text(wire: &PbString) -> Result<StringMatcher, Invalid> {
-    super::matcher::string(wire)
 }
 
 /// A route configuration, host by host.

@@ -164,7 +164,7 @@ mod tests {
     const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
     fn read(spec: &str) -> (Option<RequestAuthentication>, Vec<String>) {
-        let mut sink = Sink::new(Path::new("jwt.yaml"));
+        let mut sink = Sink::new(Path::new("jwt.yaml"), crate::config::Options::default());
         let chunks = split(spec);
         let value = parse(&chunks[0]).expect("YAML");
         let decoded = decode(Some(&value), &mut sink);
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn without_rules_there_is_no_filter() {
         assert!(filter(&served("selector: {}\n").rules).is_none());
-        let mut sink = Sink::new(Path::new("jwt.yaml"));
+        let mut sink = Sink::new(Path::new("jwt.yaml"), crate::config::Options::default());
         assert!(decode(None, &mut sink).is_some_and(|it| it.rules.is_empty()));
     }
 

@@ -18,7 +18,7 @@ use mesh_core::jwt::{
 };
 
 use super::unserved;
-use crate::decode::{self, Faults, Invalid, route};
+use crate::decode::{self, Faults, Invalid, matcher};
 
 /// `cache_duration` and `failed_refetch_duration`, where they are not set.
 const CACHED: Duration = Duration::from_secs(600);
@@ -29,7 +29,7 @@ pub(super) fn decode(name: &str, wire: &JwtProvider) -> Result<Provider, Invalid
     if !wire.failed_status_in_metadata.is_empty() {
         faults.add(unserved("failed_status_in_metadata"));
     }
-    let subjects = wire.subjects.as_ref().map(route::text).transpose();
+    let subjects = wire.subjects.as_ref().map(matcher::string).transpose();
     let subjects = faults.take(subjects.map_err(|error| error.within("subjects")));
     let expiration = faults.take(expiration(wire));
     let keys = faults.take(keys(wire.jwks_source_specifier.as_ref()));
