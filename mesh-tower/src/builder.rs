@@ -24,7 +24,7 @@ use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::security::{Permits, Security};
 use crate::server::Door;
-use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
+use crate::telemetry::{self, AccessLog, Cells, Edges, Errors, Propagation};
 #[cfg(feature = "tls")]
 use crate::tls::{self, CertificateProvider};
 #[cfg(feature = "tls")]
@@ -304,26 +304,17 @@ impl Builder {
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
         let store = store(&self.outside.tls, self.certificates.as_ref())?;
-        let door = Arc::new(Door::new(
+        let (door, live) = published(
             inbound(source.is_some(), is_direct, dialect),
             self.security,
+            (&errors, &edges),
             #[cfg(feature = "tls")]
-            Arc::clone(&store),
-        ));
-        let permits = Permits::new(
-            self.security,
-            #[cfg(feature = "tls")]
-            Arc::clone(&store),
+            &store,
         );
-        let live = Live::new(
-            Arc::clone(&errors),
-            Arc::clone(&edges),
-            Arc::clone(&door),
-            permits,
-        );
-        let live = Arc::new(live);
-        let observer = self.observe.start(&node, seed);
-        let observer = observer.map_err(StartError::Thread)?;
+        let observer = self
+            .observe
+            .start(&node, seed)
+            .map_err(StartError::Thread)?;
         if let Some(source) = source {
             let control = mesh_xds::ads::Control {
                 wanted: asked,
@@ -353,24 +344,14 @@ impl Builder {
             declared: self.declared,
             dialect,
             channels: Default::default(),
-            normalization: match is_direct {
-                true => PathNormalization::None,
-                false => self.normalization,
-            },
+            normalization: self.normalization,
             is_direct,
             security: self.security,
             #[cfg(feature = "tls")]
             store,
             admin,
         };
-        for table in &shared.declared {
-            shared.want(*table);
-        }
-        let shared = Arc::new(shared);
-        if let Some(admin) = &shared.admin {
-            admin.start(&shared).map_err(StartError::Thread)?;
-        }
-        Ok(Mesh { shared })
+        begun(shared)
     }
 
     /// Who the mesh says that it is, in the dialect that it will speak.
@@ -429,6 +410,49 @@ fn store(
         fed.map_err(StartError::Thread)?;
     }
     Ok(store)
+}
+
+/// What is published of the configuration: the way in, and the way out.
+fn published(
+    inbound: Entry,
+    security: Security,
+    (errors, edges): (&Arc<Errors>, &Arc<Edges>),
+    #[cfg(feature = "tls")] store: &Arc<tls::Store>,
+) -> (Arc<Door>, Arc<Live>) {
+    let door = Arc::new(Door::new(
+        inbound,
+        security,
+        #[cfg(feature = "tls")]
+        Arc::clone(store),
+    ));
+    let permits = Permits::new(
+        security,
+        #[cfg(feature = "tls")]
+        Arc::clone(store),
+    );
+    let live = Live::new(
+        Arc::clone(errors),
+        Arc::clone(edges),
+        Arc::clone(&door),
+        permits,
+    );
+    (door, Arc::new(live))
+}
+
+/// A mesh that asks for what was declared.
+fn begun(mut shared: Shared) -> Result<Mesh, StartError> {
+    if shared.is_direct {
+        // Paths are looked at by rules alone.
+        shared.normalization = PathNormalization::None;
+    }
+    for table in &shared.declared {
+        shared.want(*table);
+    }
+    let shared = Arc::new(shared);
+    if let Some(admin) = &shared.admin {
+        admin.start(&shared).map_err(StartError::Thread)?;
+    }
+    Ok(Mesh { shared })
 }
 
 fn bind_admin(address: String) -> Result<Admin, StartError> {

@@ -141,7 +141,11 @@ async fn what_the_control_plane_says_becomes_the_answer() {
     let line = &lines[passed];
     let told = r#"" 403 - rbac_access_denied_matched_policy[ns[default]-policy[nobody]-rule[0]] - "-" - 19 "#;
     assert!(line.contains(told), "{line}");
-    assert!(lines[0].contains(r#"" 200 - via_upstream - "#), "{}", lines[0]);
+    assert!(
+        lines[0].contains(r#"" 200 - via_upstream - "#),
+        "{}",
+        lines[0]
+    );
 
     // PERMISSIVE to STRICT: who is there has to go, and nobody comes in plaintext any more.
     server.push(ResourceType::Listener, |held| {
@@ -152,6 +156,9 @@ async fn what_the_control_plane_says_becomes_the_answer() {
     assert_eq!(rest, b"");
     let mut late = Caller::connect(address).await;
     assert_eq!(late.get().await, None);
-    until("the count", async || mesh.stats().closed.contains_key("plaintext_refused")).await;
+    until("the count", async || {
+        mesh.stats().closed.contains_key("plaintext_refused")
+    })
+    .await;
     assert_eq!(*server.nacks.lock().unwrap(), Vec::<String>::new());
 }
