@@ -293,8 +293,7 @@ impl Builder {
         let node = self.identity()?;
         let dialect = node.dialect();
         let seed = self.seed.unwrap_or_else(seed_from_time);
-        let errors = Arc::default();
-        let edges = Arc::new(Edges::new(node.workload()));
+        let (errors, edges) = (Arc::default(), Arc::new(Edges::new(node.workload())));
         let (wanted, asked) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(Status::default());
         let (csds, questions) = mesh_xds::csds::channel();
