@@ -26,7 +26,7 @@ use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::security::{Permits, Security};
 use crate::server::Door;
-use crate::telemetry::{self, AccessLog, Cells, Edges, Propagation};
+use crate::telemetry::{self, AccessLog, Cells, Edges, Errors, Propagation};
 #[cfg(feature = "tls")]
 use crate::tls::{self, CertificateProvider};
 #[cfg(feature = "tls")]
@@ -303,13 +303,9 @@ impl Builder {
         let node = self.identity()?;
         let dialect = node.dialect();
         let seed = self.seed.unwrap_or_else(seed_from_time);
-        let errors = Arc::default();
-        let edges = Arc::new(Edges::new(node.workload()));
+        let (errors, edges) = (Arc::default(), Arc::new(Edges::new(node.workload())));
         let (control, wanted, status, csds) = self.control();
-        let (is_direct, normalization) = match self.rules {
-            Rules::Direct => (true, PathNormalization::None),
-            _ => (false, self.normalization),
-        };
+        let is_direct = matches!(self.rules, Rules::Direct);
         #[cfg(feature = "tls")]
         let store = Arc::new(tls::Store::of(&self.outside.tls));
         let source = self.source(
@@ -322,26 +318,17 @@ impl Builder {
         if let Some(provider) = &self.certificates {
             store.feed(provider.get()).map_err(StartError::Thread)?;
         }
-        let door = Arc::new(Door::new(
+        let (door, live) = published(
             inbound(source.is_some(), is_direct, dialect),
             self.security,
+            (&errors, &edges),
             #[cfg(feature = "tls")]
-            Arc::clone(&store),
-        ));
-        let permits = Permits::new(
-            self.security,
-            #[cfg(feature = "tls")]
-            Arc::clone(&store),
+            &store,
         );
-        let live = Live::new(
-            Arc::clone(&errors),
-            Arc::clone(&edges),
-            Arc::clone(&door),
-            permits,
-        );
-        let live = Arc::new(live);
-        let observer = self.observe.start(&node, seed);
-        let observer = observer.map_err(StartError::Thread)?;
+        let observer = self
+            .observe
+            .start(&node, seed)
+            .map_err(StartError::Thread)?;
         if let Some(source) = source {
             control::spawn(source, node, control, Arc::clone(&live), seed)
                 .map_err(StartError::Thread)?;
@@ -365,14 +352,14 @@ impl Builder {
             declared: self.declared,
             dialect,
             channels: Default::default(),
-            normalization,
+            normalization: self.normalization,
             is_direct,
             security: self.security,
             #[cfg(feature = "tls")]
             store,
             admin,
         };
-        started(shared)
+        begun(shared)
     }
 
     /// What the control thread holds, and the other ends of it.
@@ -440,8 +427,39 @@ fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
     Entry::Open(nobody.into())
 }
 
-/// What was declared is asked for, and the admin port answers.
-fn started(shared: Shared) -> Result<Mesh, StartError> {
+/// What is published of the configuration: the way in, and the way out.
+fn published(
+    inbound: Entry,
+    security: Security,
+    (errors, edges): (&Arc<Errors>, &Arc<Edges>),
+    #[cfg(feature = "tls")] store: &Arc<tls::Store>,
+) -> (Arc<Door>, Arc<Live>) {
+    let door = Arc::new(Door::new(
+        inbound,
+        security,
+        #[cfg(feature = "tls")]
+        Arc::clone(store),
+    ));
+    let permits = Permits::new(
+        security,
+        #[cfg(feature = "tls")]
+        Arc::clone(store),
+    );
+    let live = Live::new(
+        Arc::clone(errors),
+        Arc::clone(edges),
+        Arc::clone(&door),
+        permits,
+    );
+    (door, Arc::new(live))
+}
+
+/// A mesh that asks for what was declared.
+fn begun(mut shared: Shared) -> Result<Mesh, StartError> {
+    if shared.is_direct {
+        // Paths are looked at by rules alone.
+        shared.normalization = PathNormalization::None;
+    }
     for table in &shared.declared {
         shared.want(*table);
     }

@@ -21,10 +21,13 @@ use super::outside::Settings;
 use super::store::Store;
 use super::trust::Trust;
 
+/// How what is held is made of the files' texts.
+type Make<T> = fn(&Source, &[Zeroizing<Vec<u8>>], &Crypto) -> Result<T, String>;
+
 /// What a name stands for.
 pub(super) struct Held<T> {
     source: Arc<Source>,
-    make: fn(&Source, &[Zeroizing<Vec<u8>>], &Crypto) -> Result<T, String>,
+    make: Make<T>,
     now: ArcSwapOption<T>,
     /// Why there is none, or no newer one.
     fault: ArcSwapOption<String>,
@@ -73,10 +76,7 @@ impl Held<Shown> {
 }
 
 impl<T: Send + Sync + 'static> Held<T> {
-    fn new(
-        source: Source,
-        make: fn(&Source, &[Zeroizing<Vec<u8>>], &Crypto) -> Result<T, String>,
-    ) -> Self {
+    fn new(source: Source, make: Make<T>) -> Self {
         Self {
             source: Arc::new(source),
             make,

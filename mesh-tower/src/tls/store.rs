@@ -245,6 +245,7 @@ impl Store {
     }
 
     /// The generations, as they are taken.
+    #[cfg(test)]
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

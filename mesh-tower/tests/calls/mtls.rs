@@ -7,7 +7,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher:
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::util::pack_any;
 use mesh_istio::Config;
-use mesh_tower::{Builder, Files, Mesh, Security, Sent};
+use mesh_tower::{Builder, Files, Mesh, MeshClient, Security, Sent};
 use mesh_xds::Resources;
 use pb::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use prost::Message;
@@ -85,61 +85,64 @@ fn builder(address: std::net::SocketAddr) -> Builder {
         .seed(7)
 }
 
+/// A metric of our certificate.
+fn metric(mesh: &Mesh, name: &str) -> Option<i64> {
+    let text = mesh.prometheus();
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    value.map(|value| value.trim().parse().unwrap())
+}
+
+const REFUSED: &str = "mesh_certificate_refused ";
+const LEFT: &str = "istio_agent_cert_expiry_seconds{resource_name=\"default\"} ";
+
+async fn fails_by_tls(client: &MeshClient, parts: &[&str]) {
+    let error = client.get(URL).await.unwrap_err();
+    assert!(error.is_tls(), "{error}");
+    let how = (error.flags(), error.sent(), error.status().as_u16());
+    assert_eq!(how, ("UF", Sent::NotSent, 503));
+    for part in parts {
+        assert!(
+            error.to_string().contains(part),
+            "{part:?} is not in {error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_call_proves_both_ends_and_follows_what_the_provider_has() {
     let [old, new] = ["old", "new"].map(Authority::called);
     let backend = old.mutual_server(REVIEWS, &["http/1.1"]).await;
-    let (_server, address) =
-        Scripted::start(resources(backend.address, Some(mutual(REVIEWS)))).await;
+    let rules = resources(backend.address, Some(mutual(REVIEWS)));
+    let (_server, address) = Scripted::start(rules).await;
     let files = TempDir::new().unwrap();
-    let mesh = builder(address)
-        .certificates(Files::new(files.path()))
-        .build()
-        .unwrap();
+    let certificates = Files::new(files.path());
+    let mesh = builder(address).certificates(certificates).build().unwrap();
     let client = mesh.client();
-    until("the want of a certificate", || async {
-        let error = client.get(URL).await.unwrap_err();
-        error.is_tls() && error.to_string().contains("cert-chain.pem cannot be read")
+    until("the refusal", || async {
+        metric(&mesh, REFUSED) == Some(1)
     })
     .await;
-    assert!(mesh.prometheus().contains("mesh_certificate_refused 1\n"));
-    assert!(
-        !mesh
-            .prometheus()
-            .contains("istio_agent_cert_expiry_seconds{")
-    );
+    fails_by_tls(&client, &["cert-chain.pem cannot be read"]).await;
+    assert_eq!(metric(&mesh, LEFT), None);
 
     old.write_workload(files.path(), PRODUCTPAGE, &[&old]);
     until("the certificate", || async {
         client.get(URL).await.is_ok()
     })
     .await;
-    let metrics = mesh.prometheus();
-    assert!(
-        metrics.contains("mesh_certificate_refused 0\n"),
-        "{metrics}"
-    );
-    let left = metrics.lines().find_map(|line| {
-        line.strip_prefix("istio_agent_cert_expiry_seconds{resource_name=\"default\"} ")
-    });
-    assert!(left.unwrap().parse::<i64>().unwrap() > 0);
+    assert_eq!(metric(&mesh, REFUSED), Some(0));
+    assert!(metric(&mesh, LEFT).unwrap() > 0);
     let open = backend.connections();
     for _ in 0..5 {
-        client
-            .get(URL)
-            .await
-            .unwrap()
-            .into_body()
-            .text()
-            .await
-            .unwrap();
+        let answer = client.get(URL).await.unwrap();
+        answer.into_body().text().await.unwrap();
     }
     assert!(backend.connections() <= open + 1);
 
     // Another workload's certificate is none of ours.
     old.write_workload(files.path(), REVIEWS, &[&old]);
     until("the refusal", || async {
-        mesh.prometheus().contains("mesh_certificate_refused 1\n")
+        metric(&mesh, REFUSED) == Some(1)
     })
     .await;
     client.get(URL).await.unwrap();
@@ -150,17 +153,8 @@ async fn a_call_proves_both_ends_and_follows_what_the_provider_has() {
         client.get(URL).await.is_err()
     })
     .await;
-    let error = client.get(URL).await.unwrap_err();
-    assert_eq!(
-        (error.flags(), error.sent(), error.status().as_u16()),
-        ("UF", Sent::NotSent, 503)
-    );
-    for part in ["leads to none", REVIEWS, "root-cert.pem", V1] {
-        assert!(
-            error.to_string().contains(part),
-            "{part:?} is not in {error}"
-        );
-    }
+    let says = ["leads to none", REVIEWS, "root-cert.pem", V1];
+    fails_by_tls(&client, &says).await;
 }
 
 #[tokio::test]
