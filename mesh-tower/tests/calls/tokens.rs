@@ -64,12 +64,16 @@ impl Issuer {
     }
 
     fn rules(&self) -> String {
+        self.rules_for("productpage")
+    }
+
+    fn rules_for(&self, app: &str) -> String {
         format!(
             "apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {{ name: issuer, namespace: default }}
 spec:
-  selector: {{ matchLabels: {{ app: productpage }} }}
+  selector: {{ matchLabels: {{ app: {app} }} }}
   jwtRules:
   - issuer: {ISSUER}
     jwks: '{}'
@@ -166,17 +170,13 @@ impl Scene {
 
 /// What the application sees of a caller.
 async fn told(request: Request) -> String {
-    let lines = |name: &str| {
-        let lines = request.headers().get_all(name).iter();
-        let lines: Vec<_> = lines.map(|line| line.to_str().unwrap()).collect();
-        lines.join("|")
-    };
-    format!(
-        "{} user={} authorization={}",
-        request.uri(),
-        lines("x-user"),
-        lines("authorization")
-    )
+    let mut told = request.uri().to_string();
+    for name in ["x-user", "x-payload", "x-token", "authorization"] {
+        for line in request.headers().get_all(name) {
+            told.push_str(&format!(" {name}={}", line.to_str().unwrap()));
+        }
+    }
+    told
 }
 
 fn bearer(token: &str) -> String {
@@ -202,12 +202,12 @@ async fn a_token_opens_what_a_policy_keeps_shut() {
     let (head, body) = scene.ask("/a?b=1", &[bearer(&good), spoofed()]).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     // Nobody but the filter says who it is, and the token stays with who asked for it.
-    assert_eq!(body, "/a?b=1 user=ada authorization=");
+    assert_eq!(body, "/a?b=1 x-user=ada");
 
     let target = format!("/a?b=1&access_token={good}&c");
     let (head, body) = scene.ask(&target, &[]).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    assert_eq!(body, "/a?b=1&c user=ada authorization=");
+    assert_eq!(body, "/a?b=1&c x-user=ada");
 
     // A good token of somebody else, and one of the same with less to say.
     for claims in [
@@ -228,7 +228,7 @@ async fn a_bad_token_is_answered_in_envoys_words() {
     let scene = Scene::start(&[&rules]).await;
     let (head, body) = scene.ask("/", &[spoofed()]).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    assert_eq!(body, "/ user= authorization=");
+    assert_eq!(body, "/");
 
     let other = Issuer::new().token(300);
     let bad = [
@@ -265,14 +265,60 @@ async fn a_bad_token_is_answered_in_envoys_words() {
     );
 }
 
+#[tokio::test]
+async fn a_token_is_taken_where_the_rules_say() {
+    let issuer = Issuer::new();
+    let rules = format!(
+        "apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {{ name: issuer, namespace: default }}
+spec:
+  jwtRules:
+  - issuer: {ISSUER}
+    audiences: [books]
+    jwks: '{}'
+    fromHeaders: [ {{ name: x-token, prefix: 'Token ' }} ]
+    fromParams: [t]
+    fromCookies: [crumb]
+    forwardOriginalToken: true
+    outputPayloadToHeader: x-payload
+",
+        issuer.keys()
+    );
+    let scene = Scene::start(&[&rules]).await;
+    let [good, other] = ["books", "films"]
+        .map(|of| issuer.says(&format!(r#"{{"iss":"{ISSUER}","aud":["{of}","x"]}}"#)));
+    let payload = good.split('.').nth(1).unwrap();
+
+    let (_, body) = scene.ask("/", &[format!("x-token: Token {good}")]).await;
+    assert_eq!(body, format!("/ x-payload={payload} x-token=Token {good}"));
+    let target = format!("/?t={good}");
+    let (_, body) = scene.ask(&target, &[]).await;
+    assert_eq!(body, format!("{target} x-payload={payload}"));
+    let cookie = |token: &str| format!("cookie: a=b; crumb={token}");
+    let (_, body) = scene.ask("/", &[cookie(&good)]).await;
+    assert_eq!(body, format!("/ x-payload={payload}"));
+
+    // Where nobody looks it is none, and a bad one is no worse.
+    for token in [&*good, "x"] {
+        let (_, body) = scene.ask("/", &[bearer(token)]).await;
+        assert_eq!(body, format!("/ authorization=Bearer {token}"));
+    }
+    let (head, body) = scene.ask("/", &[cookie(&other)]).await;
+    assert!(head.starts_with("http/1.1 403"), "{head}");
+    assert_eq!(body, "Audiences in Jwt are not allowed");
+}
+
 /// The control: it is the filter that makes something of a token.
 #[tokio::test]
 async fn without_the_rules_a_token_changes_nothing() {
     let issuer = Issuer::new();
     let scene = Scene::start(&[POLICY]).await;
     let good = issuer.token(300);
+    let elsewhere = Scene::start(&[&issuer.rules_for("reviews"), POLICY]).await;
     for headers in [vec![], vec![bearer(&good)], vec![bearer("x")]] {
         assert_eq!(scene.status("/", &headers).await, 403);
+        assert_eq!(elsewhere.status("/", &headers).await, 403);
     }
     let rules = issuer.rules();
     scene.push(&[&rules, POLICY]);
