@@ -309,6 +309,26 @@ spec:
     assert_eq!(body, "Audiences in Jwt are not allowed");
 }
 
+/// A header that only a token may fill says nothing to policies either, if it is the caller's own.
+#[tokio::test]
+async fn policies_see_the_headers_that_the_application_sees() {
+    let issuer = Issuer::new();
+    let rules = issuer.rules();
+    let policy = "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: named, namespace: default }
+spec:
+  rules: [ { when: [ { key: 'request.headers[x-user]', values: [ada, root] } ] } ]
+";
+    let scene = Scene::start(&[&rules, policy]).await;
+    assert_eq!(scene.status("/", &[spoofed()]).await, 403);
+    let token = bearer(&issuer.token(300));
+    assert_eq!(scene.status("/", &[token]).await, 200);
+    // The control: without the filter it is anybody's header.
+    let open = Scene::start(&[policy]).await;
+    assert_eq!(open.status("/", &[spoofed()]).await, 200);
+}
+
 /// The control: it is the filter that makes something of a token.
 #[tokio::test]
 async fn without_the_rules_a_token_changes_nothing() {
