@@ -299,11 +299,11 @@ fn policies_come_in_the_order_of_their_filters() {
 #[test]
 fn a_policy_that_is_not_understood_refuses_the_listener() {
     const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
-    let with = |bytes: Vec<u8>| {
+    const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+    let with = |kind: &str, bytes: Vec<u8>| {
         edited(|l| {
             manager(&mut l.filter_chains[PLAIN], |m| {
-                m.http_filters
-                    .insert(0, filter("envoy.filters.http.rbac", RBAC, bytes));
+                m.http_filters.insert(0, filter("a filter", kind, bytes));
             });
         })
     };
@@ -312,12 +312,14 @@ fn a_policy_that_is_not_understood_refuses_the_listener() {
     rig.sent();
     // Malformed, and with a field (200) that is not known.
     for bytes in [vec![0x0a, 9], vec![0xc0, 0x0c, 1]] {
-        assert!(published(&mut rig, "2", vec![with(bytes)]).is_none());
-        let answer = rig.sent().remove(0);
-        let text = error(&answer);
-        let place = "filter_chains[9].filters[1].typed_config.http_filters[0].typed_config";
-        assert!(text.contains(place), "{text}");
-        assert_eq!(answer.version_info, "1");
+        for kind in [RBAC, JWT] {
+            assert!(published(&mut rig, "2", vec![with(kind, bytes.clone())]).is_none());
+            let answer = rig.sent().remove(0);
+            let text = error(&answer);
+            let place = "filter_chains[9].filters[1].typed_config.http_filters[0].typed_config";
+            assert!(text.contains(place), "{text}");
+            assert_eq!(answer.version_info, "1");
+        }
     }
 }
 
