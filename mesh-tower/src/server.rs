@@ -19,6 +19,7 @@ mod stream;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 mod unguarded;
+mod untold;
 #[cfg(feature = "tls")]
 mod xfcc;
 

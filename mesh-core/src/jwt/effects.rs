@@ -56,6 +56,27 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// A path with its query, without the parameters in which any provider looks for tokens, be they good or not: what a log
+    /// may tell. `None` where it has no such parameter, which costs no allocation.
+    pub fn without_tokens(&self, path_and_query: &str) -> Option<String> {
+        let (path, query) = path_and_query.split_once('?')?;
+        let names = || {
+            let all = self.providers().iter();
+            all.flat_map(|provider| &provider.places.params)
+        };
+        let is_token = |piece: &&str| names().any(|name| in_piece(name, piece).is_some());
+        if !query.split('&').any(|piece| is_token(&piece)) {
+            return None;
+        }
+        let kept: Vec<&str> = query.split('&').filter(|piece| !is_token(piece)).collect();
+        Some(match &*kept {
+            [] => path.to_owned(),
+            kept => format!("{path}?{}", kept.join("&")),
+        })
+    }
+}
+
 /// The other parameters stay as they are.
 fn without_params(uri: &mut Uri, names: &[Box<str>]) {
     let Some(query) = uri.query() else { return };

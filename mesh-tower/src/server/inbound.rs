@@ -18,6 +18,7 @@ use super::drain::Begun;
 use super::guard::Guard;
 use super::refusal::Refusal;
 use super::stream::PeerIdentity;
+use super::untold;
 use crate::mesh::{Mesh, Shared};
 use crate::telemetry::{self, Account, Accounted, Edges, Observer, Scope, Toward};
 
@@ -40,7 +41,8 @@ impl Mesh {
     /// that there must be one is for a policy to say. Headers that a token's claims are written to are taken off first,
     /// whoever sent them. Signatures are verified by the cryptography of feature `tls`; without that feature the requests
     /// are refused. Keys are those of the configuration: where it would have them fetched (`remote_jwks`), tokens are
-    /// refused with `Jwks remote fetch is failed`. istiod fetches them itself, unless it is told otherwise.
+    /// refused with `Jwks remote fetch is failed`. istiod fetches them itself, unless it is told otherwise. Access log and
+    /// traces tell the target without the parameters that tokens are looked for in.
     ///
     /// Before all that it takes off what a caller may
     /// not say of itself (`x-envoy-...`, and `x-forwarded-client-cert` of whom mutual TLS does not prove), and writes
@@ -133,7 +135,7 @@ where
         let is_grpc = begun.is_grpc();
         let mut account = begun.toward(Toward::Edge(edge));
         let scope = self.observer.as_ref().map(|observer| {
-            let (observed, scope) = observer.inbound(&mut request);
+            let (observed, scope) = untold::told(&mut request, |request| observer.inbound(request));
             account.observe(observed);
             scope
         });

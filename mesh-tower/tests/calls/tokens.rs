@@ -208,6 +208,16 @@ async fn a_token_opens_what_a_policy_keeps_shut() {
     let (head, body) = scene.ask(&target, &[]).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
     assert_eq!(body, "/a?b=1&c x-user=ada");
+    let (head, _) = scene.ask("/a?access_token=secret.of.mine", &[]).await;
+    assert!(head.starts_with("http/1.1 401"), "{head}");
+    // Good or not, nobody reads it in a log.
+    let lines = scene.log.wait(4).await;
+    assert!(
+        lines[2].contains("\"GET /a?b=1&c HTTP/1.1\" 200"),
+        "{}",
+        lines[2]
+    );
+    assert!(lines[3].contains("\"GET /a HTTP/1.1\" 401"), "{}", lines[3]);
 
     // A good token of somebody else, and one of the same with less to say.
     for claims in [
