@@ -11,3 +11,4 @@ mod opening;
 mod policy;
 mod scene;
 mod unguarded;
+mod untold;

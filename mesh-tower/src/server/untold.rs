@@ -13,13 +13,22 @@ const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path
 pub(super) fn told<B, T>(request: &mut Request<B>, tell: impl FnOnce(&mut Request<B>) -> T) -> T {
     let (uri, original) = bare(request);
     let uri = uri.map(|bare| std::mem::replace(request.uri_mut(), bare));
-    let original = original.and_then(|bare| request.headers_mut().insert(ORIGINAL_PATH, bare));
+    let original = original.map(|bare| {
+        let headers = request.headers_mut();
+        let lines: Vec<_> = headers.get_all(ORIGINAL_PATH).iter().cloned().collect();
+        headers.insert(ORIGINAL_PATH, bare);
+        lines
+    });
     let told = tell(request);
     if let Some(uri) = uri {
         *request.uri_mut() = uri;
     }
-    if let Some(original) = original {
-        request.headers_mut().insert(ORIGINAL_PATH, original);
+    if let Some(lines) = original {
+        let headers = request.headers_mut();
+        headers.remove(ORIGINAL_PATH);
+        for line in lines {
+            headers.append(ORIGINAL_PATH, line);
+        }
     }
     told
 }
