@@ -188,9 +188,14 @@ impl Demo {
             ingress_address,
             certificates,
         };
-        tokio::select! {
-            ready = demo.ready() => ready?,
-            died = demo.died() => return Err(ChildError::Died(died).into()),
+        let ready = tokio::select! {
+            ready = demo.ready() => ready,
+            died = demo.died() => Err(ChildError::Died(died).into()),
+        };
+        if let Err(error) = ready {
+            // Its services end before what they read is taken away. That error is the one to tell.
+            drop(demo.stop().await);
+            return Err(error);
         }
         Ok(demo)
     }
