@@ -9,10 +9,6 @@ mod faults;
 mod http_filter;
 mod ignored;
 pub(crate) mod inbound;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the filters of servers do not hold it yet")
-)]
 mod jwt_authn;
 pub(crate) mod listener;
 mod matcher;

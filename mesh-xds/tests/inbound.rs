@@ -182,7 +182,7 @@ fn denials(pipeline: &Pipeline) -> Vec<&str> {
         .iter()
         .filter_map(|step| match step {
             Step::Deny(why) => Some(&**why),
-            Step::Authorize(_) => None,
+            Step::Authorize(_) | Step::Jwt(_) => None,
         })
         .collect()
 }
@@ -242,10 +242,25 @@ fn filters_that_are_not_served_refuse_requests_by_name() {
     let rules = rules_of(wire::any(LDS, &recorded()));
     for port in [9080, 9081, 1] {
         let denials = denials(by_tls(rules.port(port), &MESH).1);
-        for name in ["ext_authz.v3.ExtAuthz", "jwt_authn.v3.JwtAuthentication"] {
-            let named = denials.iter().filter(|why| why.contains(name));
-            assert_eq!(named.count(), 1, "{denials:?}");
-        }
+        let named = denials
+            .iter()
+            .filter(|why| why.contains("ext_authz.v3.ExtAuthz"));
+        assert_eq!((named.count(), denials.len()), (1, 1), "{denials:?}");
+    }
+}
+
+#[test]
+fn tokens_are_judged_before_policies() {
+    let rules = rules_of(wire::any(LDS, &recorded()));
+    for port in [9080, 9081, 1] {
+        let steps = &by_tls(rules.port(port), &MESH).1.steps;
+        let is_jwt = |step: &Step| matches!(step, Step::Jwt(_));
+        assert_eq!(steps.iter().filter(|step| is_jwt(step)).count(), 1);
+        let at = steps.iter().position(is_jwt).expect("a step");
+        let enforced = |step: &Step| matches!(step, Step::Authorize(it) if it.rules().is_some());
+        assert!(at < steps.iter().position(enforced).expect("a policy"));
+        let Step::Jwt(jwt) = &steps[at] else { panic!() };
+        assert!(!jwt.providers().is_empty());
     }
 }
 
@@ -260,7 +275,7 @@ fn policies(pipeline: &Pipeline) -> Vec<Option<(Action, Vec<String>)>> {
     steps
         .filter_map(|step| match step {
             Step::Authorize(rbac) => Some(rules(rbac)),
-            Step::Deny(_) => None,
+            Step::Deny(_) | Step::Jwt(_) => None,
         })
         .collect()
 }

@@ -7,6 +7,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::{HeaderKey, HeaderLines, PathNormalization, RequestView, normalized};
+use crate::jwt::{Rules, Verified};
 
 /// The head of a request that came in and was let in. There is no other way to a [`Seen`].
 #[derive(Debug)]
@@ -127,6 +128,12 @@ impl Admitted {
             view,
             path_and_query: uri.path_and_query().map_or("/", PathAndQuery::as_str),
         }
+    }
+
+    /// Changes headers and query as a filter of tokens does that let the request pass ([`Rules::apply`]): what comes behind
+    /// the filter, be it policy or the application, sees the head so.
+    pub fn apply(&mut self, rules: &Rules, verified: Option<&Verified>) {
+        rules.apply(verified, &mut self.parts);
     }
 
     /// The head for the application, and for nobody who would judge it anew.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::authz::Rbac;
+use crate::jwt;
 use crate::request::PathNormalization;
 
 /// The steps for the requests of one chain, in the order of the filters.
@@ -31,6 +32,9 @@ pub enum Xfcc {
 /// One filter that can refuse a request.
 #[derive(Debug, Clone)]
 pub enum Step {
+    /// `envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication`: it refuses bad tokens, and tells the steps behind it
+    /// what a good one says.
+    Jwt(jwt::Rules),
     /// `envoy.extensions.filters.http.rbac.v3.RBAC`
     Authorize(Rbac),
     /// A filter that is not served and must not be passed over: every request is refused, with this reason.

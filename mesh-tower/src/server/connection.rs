@@ -211,6 +211,10 @@ impl Connection {
         }
     }
 
+    pub(super) fn door(&self) -> &Door {
+        &self.door
+    }
+
     /// Says that each of its requests is seen by the layer.
     pub(super) fn guard(&self) {
         // Read first: each request says so.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
+use mesh_core::jwt::Verify;
 use mesh_core::server::Inbound;
 #[cfg(feature = "tls")]
 use mesh_core::tls::ServerTls;
@@ -181,6 +182,20 @@ impl Door {
             Inbound::Closed(reason) => Some(format!("rules for connections: {reason}")),
             Inbound::Open(_) | Inbound::Rules(_) => None,
         }
+    }
+
+    /// The time in seconds since 1970 and the cryptography, by which tokens are judged; or why there are none.
+    #[cfg(feature = "tls")]
+    pub(super) fn tokens(&self) -> Result<(u64, &dyn Verify), &'static str> {
+        let now = self.store.now().ok_or("there is no clock")?;
+        Ok((now.as_secs(), self.store.jws()?))
+    }
+
+    /// Signatures are of rustls' cryptography.
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self, reason = "as with the feature")]
+    pub(super) const fn tokens(&self) -> Result<(u64, &dyn Verify), &'static str> {
+        Err("tokens are verified with the feature `tls` of mesh-tower")
     }
 
     /// Says that a layer for requests is there.

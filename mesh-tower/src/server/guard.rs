@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
-use mesh_core::authz::{Action, Claims, Decision, Facts, Rbac, Verdict};
+use mesh_core::authz::{Action, Claims, Decision, Facts, Rbac, Value, Verdict};
 use mesh_core::identity::Peer;
-use mesh_core::request::admit;
+use mesh_core::jwt::{self, Outcome, Verified};
+use mesh_core::request::{Admitted, admit};
 use mesh_core::server::{Pipeline, Step};
 
 use super::connection::Connection;
@@ -14,6 +15,8 @@ use super::door::Door;
 use super::hygiene;
 use super::refusal::Refusal;
 use super::stream::PeerIdentity;
+
+const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
 /// What is asked about one request: made when it comes, and asked when it has been told of.
 pub(super) enum Guard {
@@ -56,7 +59,7 @@ impl Guard {
                     true => "https",
                     false => "http",
                 };
-                let head = admit(head, pipeline.paths, scheme).map_err(|bad| {
+                let mut head = admit(head, pipeline.paths, scheme).map_err(|bad| {
                     tracing::debug!(peer = %peer.address, "request refused: {bad}");
                     Refusal::head(&bad)
                 })?;
@@ -65,7 +68,7 @@ impl Guard {
                     connection: &peer.connection,
                     address: peer.address,
                 };
-                asked.about(&head, &pipeline)?;
+                asked.about(&mut head, &pipeline)?;
                 Ok(Request::from_parts(head.into_parts(), body))
             }
         }
@@ -78,29 +81,40 @@ struct Asked<'a> {
     address: SocketAddr,
 }
 
+/// What the filters of tokens before a step have written.
+enum Said {
+    /// There was none.
+    NoFilter,
+    Nothing,
+    Claims(Value),
+}
+
 impl Asked<'_> {
-    fn about(
-        &self,
-        head: &mesh_core::request::Admitted,
-        pipeline: &Pipeline,
-    ) -> Result<(), Refusal> {
+    fn about(&self, head: &mut Admitted, pipeline: &Pipeline) -> Result<(), Refusal> {
         if pipeline.steps.is_empty() {
             return Ok(());
         }
-        let seen = head.seen();
         let direct = self.address.ip().to_canonical();
-        let facts = Facts {
-            seen,
-            peer: self.peer,
-            local: self.connection.local,
-            direct,
-            remote: hygiene::remote(seen.view().headers, direct),
-            sni: self.connection.sni(),
-            claims: Claims::NoFilter,
-        };
+        // Before any filter, as in Envoy.
+        let remote = hygiene::remote(head.seen().view().headers, direct);
+        let mut said = Said::NoFilter;
         for step in &pipeline.steps {
             match step {
+                Step::Jwt(rules) => {
+                    let verified = self.token(head, rules)?;
+                    head.apply(rules, verified.as_ref());
+                    said = said.and(verified);
+                }
                 Step::Authorize(rbac) => {
+                    let facts = Facts {
+                        seen: head.seen(),
+                        peer: self.peer,
+                        local: self.connection.local,
+                        direct,
+                        remote,
+                        sni: self.connection.sni(),
+                        claims: said.claims(),
+                    };
                     let decision = rbac.decide(&facts);
                     if decision.verdict == Verdict::Deny {
                         return Err(Refusal::policy(denier(rbac, &decision)));
@@ -110,6 +124,47 @@ impl Asked<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What good tokens say, if there are any. Keys are not fetched: a token whose keys would have to be is refused.
+    fn token(&self, head: &Admitted, rules: &jwt::Rules) -> Result<Option<Verified>, Refusal> {
+        let (now, verify) = self
+            .connection
+            .door()
+            .tokens()
+            .map_err(|missing| Refusal::filter(&format!("{JWT_AUTHN}: {missing}")))?;
+        let request = head.seen().view();
+        match jwt::check(rules, &request, now, &(), verify) {
+            Outcome::Missing => Ok(None),
+            Outcome::Verified(verified) => Ok(Some(verified)),
+            Outcome::Refused(why) => {
+                tracing::debug!(peer = %self.address, "request refused: {why}");
+                Err(Refusal::token(why, rules.answer(why, &request)))
+            }
+        }
+    }
+}
+
+impl Said {
+    /// Another filter adds what it found; under one name the later counts (Envoy's dynamic metadata).
+    fn and(self, verified: Option<Verified>) -> Self {
+        match (self, verified.map(|verified| verified.metadata)) {
+            (Self::Claims(Value::Object(mut all)), Some(Value::Object(more))) => {
+                all.extend(more);
+                Self::Claims(Value::Object(all))
+            }
+            (_, Some(claims)) => Self::Claims(claims),
+            (Self::NoFilter, None) => Self::Nothing,
+            (before, None) => before,
+        }
+    }
+
+    const fn claims(&self) -> Claims<'_> {
+        match self {
+            Self::NoFilter => Claims::NoFilter,
+            Self::Nothing => Claims::None,
+            Self::Claims(claims) => Claims::Verified(claims),
+        }
     }
 }
 

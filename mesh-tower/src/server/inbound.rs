@@ -33,7 +33,16 @@ impl Mesh {
     ///
     /// It asks the configuration's policies (`AuthorizationPolicy`): who is denied gets 403 `RBAC: access denied`, or
     /// gRPC's `PERMISSION_DENIED`, and heads that two readers could take for two requests get 400. A change of policy
-    /// counts from the next request on, also of connections that are open. Before that it takes off what a caller may
+    /// counts from the next request on, also of connections that are open.
+    ///
+    /// It verifies tokens (`RequestAuthentication`) before it asks the policies that speak of them: a bad one gets 401 with
+    /// `www-authenticate`, or gRPC's `UNAUTHENTICATED`, and one for another audience 403. A request without a token passes;
+    /// that there must be one is for a policy to say. Headers that a token's claims are written to are taken off first,
+    /// whoever sent them. Signatures are verified by the cryptography of feature `tls`; without that feature the requests
+    /// are refused. Keys are those of the configuration: where it would have them fetched (`remote_jwks`), tokens are
+    /// refused with `Jwks remote fetch is failed`. istiod fetches them itself, unless it is told otherwise.
+    ///
+    /// Before all that it takes off what a caller may
     /// not say of itself (`x-envoy-...`, and `x-forwarded-client-cert` of whom mutual TLS does not prove), and writes
     /// into `x-forwarded-client-cert` whom it does. The path that the application sees is the one that was judged. None
     /// of that is done where there are no rules. Put it around all that the server serves: what lies beside it

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
+use mesh_core::jwt::{Answer, Why};
 use mesh_core::request::BadHead;
 use tonic::{Code, Status};
 
@@ -16,7 +17,9 @@ const ACCESS_DENIED: &str = "RBAC: access denied";
 pub(super) struct Refusal {
     status: StatusCode,
     code: Code,
-    text: &'static str,
+    text: Cow<'static, str>,
+    /// What the client should have shown.
+    challenge: Option<HeaderValue>,
     /// Envoy's `%RESPONSE_CODE_DETAILS%`.
     pub(super) details: Cow<'static, str>,
 }
@@ -33,11 +36,26 @@ impl Refusal {
         Self::denied(&format!("filter_not_served[{reason}]"))
     }
 
+    /// By its token.
+    pub(super) fn token(why: Why, answer: Answer) -> Self {
+        Self {
+            status: answer.status,
+            code: match answer.status {
+                StatusCode::FORBIDDEN => Code::PermissionDenied,
+                _ => Code::Unauthenticated,
+            },
+            text: answer.body.into(),
+            challenge: answer.challenge,
+            details: one_word(&format!("jwt_authn_access_denied{{{why}}}")),
+        }
+    }
+
     fn denied(details: &str) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
             code: Code::PermissionDenied,
-            text: ACCESS_DENIED,
+            text: Cow::Borrowed(ACCESS_DENIED),
+            challenge: None,
             details: one_word(details),
         }
     }
@@ -53,7 +71,8 @@ impl Refusal {
                 StatusCode::NOT_FOUND => Code::Unimplemented,
                 _ => Code::Internal,
             },
-            text: "",
+            text: Cow::Borrowed(""),
+            challenge: None,
             details: one_word(&format!("bad_request_head[{bad}]")),
         }
     }
@@ -63,7 +82,8 @@ impl Refusal {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: Code::Unavailable,
-            text: "this connection is not admitted any more",
+            text: Cow::Borrowed("this connection is not admitted any more"),
+            challenge: None,
             details: Cow::Borrowed("connection_not_admitted"),
         }
     }
@@ -73,7 +93,8 @@ impl Refusal {
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             code: Code::Internal,
-            text: "",
+            text: Cow::Borrowed(""),
+            challenge: None,
             details: Cow::Borrowed("connection_unknown"),
         }
     }
@@ -82,17 +103,25 @@ impl Refusal {
     pub(super) fn response(&self, is_grpc: bool) -> (Response<()>, Bytes) {
         let mut response = Response::new(());
         let headers = response.headers_mut();
+        if let Some(challenge) = &self.challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        }
         if is_grpc {
             // The status is in the headers: there is no message, so they are the trailers, too.
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(Status::GRPC_STATUS, HeaderValue::from(self.code as i32));
-            if !self.text.is_empty() {
-                let text = HeaderValue::from_static(self.text);
+            // Texts of refusals are ASCII without a `%`, so that they are their own escaped form.
+            if !self.text.is_empty()
+                && let Ok(text) = HeaderValue::from_str(&self.text)
+            {
                 headers.insert(Status::GRPC_MESSAGE, text);
             }
             return (response, Bytes::new());
         }
-        let body = Bytes::from_static(self.text.as_bytes());
+        let body = match &self.text {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+        };
         headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

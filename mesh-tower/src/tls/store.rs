@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::cert::{self, Unreadable};
 use super::crypto::Crypto;
+use super::jws::Jws;
 use super::keys::{KeyFault, Material};
 use super::named::{Held, Shown};
 use super::outside::Settings;
@@ -49,6 +50,8 @@ pub(crate) struct Own {
 /// One for each mesh. Handshakes read it without a lock.
 pub(crate) struct Store {
     crypto: Result<Crypto, &'static str>,
+    /// Made of it.
+    jws: Result<Jws, &'static str>,
     pub(super) clock: Arc<dyn TimeProvider>,
     pub(super) thread: Thread,
     /// What a builder says of authorities outside of the mesh.
@@ -128,7 +131,9 @@ impl Store {
         clock: Arc<dyn TimeProvider>,
         settings: Settings,
     ) -> Self {
+        let provider = crypto.as_ref().map(|crypto| &crypto.provider);
         Self {
+            jws: provider.map(|it| Jws::of(it)).map_err(|missing| *missing),
             crypto,
             clock,
             settings,
@@ -148,6 +153,11 @@ impl Store {
     /// The cryptography, or what to do where there is none.
     pub(super) fn crypto(&self) -> Result<&Crypto, &'static str> {
         self.crypto.as_ref().map_err(|missing| *missing)
+    }
+
+    /// What judges the signatures of tokens, or what to do where there is no cryptography.
+    pub(crate) fn jws(&self) -> Result<&Jws, &'static str> {
+        self.jws.as_ref().map_err(|missing| *missing)
     }
 
     /// Lets a provider feed it, until it is dropped.
@@ -301,7 +311,7 @@ impl Store {
         self.believed.send_modify(|generation| *generation += 1);
     }
 
-    pub(super) fn now(&self) -> Option<UnixTime> {
+    pub(crate) fn now(&self) -> Option<UnixTime> {
         self.clock.current_time()
     }
 

@@ -35,6 +35,8 @@ mod scripted;
 #[cfg(feature = "otel")]
 mod spans;
 mod telemetry;
+#[cfg(feature = "tls")]
+mod tokens;
 mod uploads;
 
 #[path = "../support/mod.rs"]

@@ -7,10 +7,6 @@ mod gateway;
 mod grpc;
 mod hash;
 mod inbound;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the listeners of servers do not hold it yet")
-)]
 mod jwt;
 mod locality;
 mod manager;

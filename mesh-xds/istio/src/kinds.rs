@@ -13,10 +13,6 @@ pub(crate) mod load_balancer;
 pub(crate) mod locality;
 pub(crate) mod mesh_config;
 pub(crate) mod peer_authentication;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the listeners of servers do not hold it yet")
-)]
 pub(crate) mod request_authentication;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
@@ -42,6 +38,7 @@ pub(crate) enum Spec {
     Sidecar(sidecar::Sidecar),
     AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
     PeerAuthentication(peer_authentication::PeerAuthentication),
+    RequestAuthentication(request_authentication::RequestAuthentication),
     Kubernetes(kubernetes::Service),
     Endpoints(kubernetes::Endpoints),
     Route(Box<gateway_api::Route>),
@@ -77,6 +74,10 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
         ("security.istio.io", "PeerAuthentication") => {
             let peers = peer_authentication::decode(document.get("spec"), sink);
             return peers.map(Spec::PeerAuthentication);
+        }
+        ("security.istio.io", "RequestAuthentication") => {
+            let tokens = request_authentication::decode(document.get("spec"), sink);
+            return tokens.map(Spec::RequestAuthentication);
         }
         _ => {}
     }

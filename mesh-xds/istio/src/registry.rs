@@ -19,6 +19,7 @@ use crate::kinds::gateway::Gateway;
 use crate::kinds::kubernetes;
 use crate::kinds::mesh_config::MeshConfig;
 use crate::kinds::peer_authentication::PeerAuthentication;
+use crate::kinds::request_authentication::RequestAuthentication;
 use crate::kinds::service_entry::{Port, Protocol, Resolution, ServiceEntry};
 use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::Merged;
@@ -226,6 +227,8 @@ pub(crate) struct Registry {
     peers: Vec<Named<PeerAuthentication>>,
     /// In the order of namespace and name.
     policies: Vec<Named<AuthorizationPolicy>>,
+    /// In the order of namespace and name.
+    tokens: Vec<Named<RequestAuthentication>>,
     by_address: own::ByAddress,
     pub(crate) mesh: MeshConfig,
     /// What the mesh has besides the folder.
@@ -272,6 +275,9 @@ impl Registry {
                 }
                 Spec::PeerAuthentication(spec) => {
                     this.peers.push(Named::new(name, namespace, spec));
+                }
+                Spec::RequestAuthentication(spec) => {
+                    this.tokens.push(Named::new(name, namespace, spec));
                 }
                 Spec::Route(spec) => routes.push(Named::new(name, namespace, *spec)),
                 of_services => {

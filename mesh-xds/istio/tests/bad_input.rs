@@ -364,7 +364,7 @@ fn what_would_secure_a_call_is_refused() {
     rejects(
         &security("RequestAuthentication", "spec: {}\n"),
         &[&format!(
-            "test.yaml:2:1: error: RequestAuthentication default/x: a RequestAuthentication demands verification of tokens, {LATER}"
+            "test.yaml:2:1: error: RequestAuthentication default/x: a RequestAuthentication demands verification of callers, {UNCERTIFIED}"
         )],
     );
     for mode in ["SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] {

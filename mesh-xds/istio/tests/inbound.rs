@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use common::REVIEWS;
 use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener, filter};
+use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3::JwtAuthentication;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
-    HttpConnectionManager,
+    HttpConnectionManager, HttpFilter,
     http_connection_manager::{ForwardClientCertDetails, PathWithEscapedSlashesAction},
+    http_filter,
 };
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::DownstreamTlsContext;
 use mesh_istio::{Config, Options};
@@ -308,4 +310,74 @@ fn a_chain_says_how_requests_are_read_and_who_is_told() {
             .map(|domain| text.find(domain).expect(domain));
         assert!(at.is_sorted(), "{text}");
     }
+}
+
+const KEYS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+fn tokens(name: &str, namespace: &str, selected: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec: {{ {selected} jwtRules: [ {{ issuer: {name}, jwks: '{KEYS}' }} ] }}\n---\n"
+    )
+}
+
+/// What requests pass on a port, but for the router.
+fn passed(listener: &Listener, port: Option<u32>) -> Vec<HttpFilter> {
+    let of = |chain: &&FilterChain| {
+        let found = chain.filter_chain_match.as_ref().expect("a match");
+        found.destination_port.map(|port| port.value) == port
+            && chain
+                .filters
+                .last()
+                .is_some_and(|last| last.name == MANAGER)
+    };
+    let chain = listener.filter_chains.iter().find(of).expect("a chain");
+    let mut filters = manager(&chain.filters).http_filters;
+    filters.pop().expect("the router");
+    filters
+}
+
+fn names(filters: &[HttpFilter]) -> Vec<&str> {
+    filters.iter().map(|filter| &*filter.name).collect()
+}
+
+fn issuers(filter: &HttpFilter) -> Vec<String> {
+    let Some(http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+        panic!("no configuration")
+    };
+    let jwt = JwtAuthentication::decode(any.value.as_slice()).expect("as it is built");
+    let mut issuers: Vec<_> = jwt.providers.into_values().map(|it| it.issuer).collect();
+    issuers.sort();
+    issuers
+}
+
+#[test]
+fn tokens_are_judged_before_policies() {
+    const JWT: &str = "envoy.filters.http.jwt_authn";
+    const RBAC: &str = "envoy.filters.http.rbac";
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: x }\nspec: {}\n---\n";
+    let rules = [
+        tokens(
+            "own",
+            "default",
+            "selector: { matchLabels: { app: kinds } },",
+        ),
+        tokens("all", "istio-system", ""),
+        tokens("other", "elsewhere", ""),
+    ];
+    let all = config(&format!("{policy}{}", rules.concat()), true);
+    let listener = inbound(&all, &kinds());
+    for port in [Some(8080), Some(8083), None] {
+        let filters = passed(&listener, port);
+        assert_eq!(names(&filters), [JWT, RBAC], "{port:?}");
+        assert_eq!(issuers(&filters[0]), ["all", "own"]);
+    }
+
+    // It is for another workload, or there is none.
+    let own = config(&format!("{policy}{}", rules[0]), true);
+    let of = |config: &Config, node: &Node| passed(&inbound(config, node), None);
+    assert_eq!(names(&of(&own, &kinds())), [JWT, RBAC]);
+    let other = node("reviews-v1", "127.0.11.1");
+    assert_eq!(names(&of(&own, &other)), [RBAC]);
+    assert_eq!(names(&of(&config(policy, true), &kinds())), [RBAC]);
 }

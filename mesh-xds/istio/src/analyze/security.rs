@@ -1,5 +1,5 @@
-//! `PeerAuthentication` and `AuthorizationPolicy` that are for nobody, or for ports that nobody has, or that are one too
-//! many.
+//! `PeerAuthentication`, `AuthorizationPolicy` and `RequestAuthentication` that are for nobody, or for ports that nobody
+//! has, or that are one too many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ pub(super) fn judge(mesh: &Mesh<'_>, report: &mut Report) {
     {
         let peers = match tree.header.kind.as_str() {
             "PeerAuthentication" => true,
-            "AuthorizationPolicy" => false,
+            "AuthorizationPolicy" | "RequestAuthentication" => false,
             _ => continue,
         };
         let namespace = tree.header.namespace.as_str();

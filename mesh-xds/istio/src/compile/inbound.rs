@@ -15,7 +15,7 @@ use crate::kinds::service_entry::Protocol;
 use crate::registry::{Modes, Own, OwnPort, Registry};
 
 use super::authz::Policies;
-use super::{manager, proto, tls};
+use super::{jwt, manager, proto, tls};
 
 /// Its name, and the port of the listener itself.
 pub(super) const NAME: &str = "virtualInbound";
@@ -112,9 +112,11 @@ pub(super) fn listener(registry: &Registry, node: &Node) -> pb::Listener {
     let own = registry.own(node);
     let modes = modes(registry, node, &own);
     let policies = Policies::of(registry, &node.namespace, &own.labels);
+    let tokens = jwt::filter(registry.jwt_rules(&node.namespace, &own.labels));
     let server = Server {
         mesh: &registry.mesh,
-        http: policies.http(),
+        // A policy reads what the token before it said.
+        http: tokens.into_iter().chain(policies.http()).collect(),
         tcp: policies.tcp(),
     };
     let mut filter_chains = vec![black_hole()];

@@ -233,25 +233,37 @@ mod tests {
     }
 
     #[test]
-    fn several_issuers_are_in_order_and_any_is_enough() {
-        let rule = |issuer: &str| {
-            format!("- {{ issuer: {issuer}, jwksUri: 'https://{issuer}.example:8443/keys' }}\n")
+    fn keys_to_be_fetched_are_told() {
+        let uri = "jwtRules: [ { issuer: a, jwksUri: 'https://a.example:8443/keys' } ]\n";
+        let (decoded, errors) = read(uri);
+        let [error] = &*errors else {
+            panic!("{errors:?}")
         };
-        let spec = format!("jwtRules:\n{}{}", rule("b"), rule("a"));
-        let sent = sent(&spec);
-        assert_eq!(sent.providers["origins-0"].issuer, "a");
-        assert_eq!(sent.providers["origins-1"].issuer, "b");
+        assert!(
+            error.starts_with("spec.jwtRules[0].jwksUri is not served yet"),
+            "{error}"
+        );
+        let rules = decoded.expect("a spec").rules;
         let Some(JwksSourceSpecifier::RemoteJwks(remote)) =
-            &sent.providers["origins-0"].jwks_source_specifier
+            provider(&rules[0]).jwks_source_specifier
         else {
             panic!("keys to be fetched");
         };
-        let uri = remote.http_uri.as_ref().expect("a URI");
+        let uri = remote.http_uri.expect("a URI");
         assert_eq!(uri.uri, "https://a.example:8443/keys");
         let cluster =
             core::http_uri::HttpUpstreamType::Cluster("outbound|8443||a.example".to_owned());
         assert_eq!(uri.http_upstream_type, Some(cluster));
         assert_eq!(uri.timeout.map(|timeout| timeout.seconds), Some(5));
+    }
+
+    #[test]
+    fn several_issuers_are_in_order_and_any_is_enough() {
+        let rule = |issuer: &str| format!("- {{ issuer: {issuer}, jwks: '{KEYS}' }}\n");
+        let spec = format!("jwtRules:\n{}{}", rule("b"), rule("a"));
+        let sent = sent(&spec);
+        assert_eq!(sent.providers["origins-0"].issuer, "a");
+        assert_eq!(sent.providers["origins-1"].issuer, "b");
         let name = |at: usize| requirement(RequiresType::ProviderName(format!("origins-{at}")));
         let missing = || requirement(RequiresType::AllowMissing(Empty {}));
         let all = pb::JwtRequirementAndList {
@@ -367,7 +379,7 @@ mod tests {
         assert!(
             errors
                 .iter()
-                .any(|error| error.contains("unknown field \"targetRef\"")),
+                .any(|error| error.starts_with("spec.targetRef is not served")),
             "{errors:?}"
         );
     }

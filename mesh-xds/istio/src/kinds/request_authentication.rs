@@ -42,7 +42,7 @@ pub(crate) struct JwtRule {
 pub(crate) enum Keys {
     /// `jwks`
     Inline(String),
-    /// `jwksUri`
+    /// `jwksUri`, which is told as an error as long as nobody fetches it.
     At(JwksUri),
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct JwksUri {
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 const SPEC: Schema = Schema {
-    served: &["selector", "jwtRules"],
+    served: &["selector", "jwtRules", "targetRef", "targetRefs"],
     unserved: &[],
 };
 const SELECTOR: Schema = Schema {
@@ -98,6 +98,13 @@ pub(crate) fn decode(spec: Option<&Value>, sink: &mut Sink) -> Option<RequestAut
         return Some(RequestAuthentication::default());
     };
     let fields = Fields::open(spec, "spec", SPEC, sink)?;
+    for key in ["targetRef", "targetRefs"] {
+        if fields.get(key).is_some() {
+            let message =
+                format!("spec.{key} is not served: the rules would hold for others than it says");
+            sink.error(fields.place(key), message);
+        }
+    }
     let selector = fields.sub("selector", SELECTOR, sink);
     let selector = selector.map(|selector| selector.labels("matchLabels", sink));
     let mut rules = Vec::new();
@@ -247,12 +254,19 @@ fn at(
     sink: &mut Sink,
 ) -> Option<Keys> {
     match split(&uri) {
-        Some((host, port)) => Some(Keys::At(JwksUri {
-            host,
-            port,
-            timeout,
-            uri,
-        })),
+        Some((host, port)) => {
+            let message = format!(
+                "{} is not served yet: keys are not fetched, and every token would be refused; write them into jwks",
+                fields.path_of(key)
+            );
+            sink.error(fields.place(key), message);
+            Some(Keys::At(JwksUri {
+                host,
+                port,
+                timeout,
+                uri,
+            }))
+        }
         None => {
             let message = format!(
                 "{}: {uri:?} is no http(s) URI with a host",

@@ -150,7 +150,7 @@ fn mesh_version(header: &Header, sink: &mut Sink) -> bool {
     good
 }
 
-/// Security kinds that are not served are refused.
+/// Kinds that secure calls are refused where the mesh has no certificates.
 fn security(header: &Header, sink: &mut Sink) -> Option<Class> {
     match header.kind.as_str() {
         "PeerAuthentication" => {
@@ -162,14 +162,14 @@ fn security(header: &Header, sink: &mut Sink) -> Option<Class> {
             }
             return Some(Class::Served);
         }
-        "AuthorizationPolicy" if sink.options.has_certificates() => return Some(Class::Served),
+        _ if sink.options.has_certificates() => return Some(Class::Served),
         "AuthorizationPolicy" => {
             sink.refuse_uncertified(header.at, "an AuthorizationPolicy", "identities of callers")
         }
-        _ => sink.refuse(
+        _ => sink.refuse_uncertified(
             header.at,
             "a RequestAuthentication",
-            "verification of tokens",
+            "verification of callers",
         ),
     }
     None

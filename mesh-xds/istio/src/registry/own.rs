@@ -8,6 +8,7 @@ use mesh_xds::Node;
 
 use crate::decode::{Labels, selects};
 use crate::kinds::authorization_policy::AuthorizationPolicy;
+use crate::kinds::request_authentication::JwtRule;
 use crate::kinds::service_entry::Protocol;
 use crate::kinds::workload_entry::Address;
 
@@ -72,7 +73,10 @@ impl ByAddress {
 impl Registry {
     /// Whether anything is said of what servers take.
     pub(crate) fn is_secured(&self) -> bool {
-        self.options.has_certificates() || !self.peers.is_empty() || !self.policies.is_empty()
+        self.options.has_certificates()
+            || !self.peers.is_empty()
+            || !self.policies.is_empty()
+            || !self.tokens.is_empty()
     }
 
     /// The policies for a workload: those of the root namespace and of its own that select it.
@@ -86,6 +90,20 @@ impl Registry {
             let of = policy.namespace.as_str();
             (of == root || of == namespace) && selects(&policy.spec.selector, labels)
         })
+    }
+
+    /// The issuers whose tokens a workload believes, by the objects of the root namespace and of its own that select it.
+    pub(crate) fn jwt_rules<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a JwtRule> {
+        let root = self.mesh.root_namespace.as_str();
+        let of = self.tokens.iter().filter(move |tokens| {
+            let of = tokens.namespace.as_str();
+            (of == root || of == namespace) && selects(&tokens.spec.selector, labels)
+        });
+        of.flat_map(|tokens| &tokens.spec.rules)
     }
 
     /// The workload at a node's address. Where several share it, the node's name says which, else its labels.

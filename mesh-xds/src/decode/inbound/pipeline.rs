@@ -16,10 +16,12 @@ use route::route_action::ClusterSpecifier;
 
 use crate::decode::http_filter::{ROUTER, kind};
 use crate::decode::ignored::Ignored;
+use crate::decode::jwt_authn::jwt_authn;
 use crate::decode::rbac::rbac;
 use crate::decode::{Faults, Invalid, message};
 
 const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
 /// Filters that tell of requests and decide nothing.
 const TELEMETRY: [&str; 3] = [
     "io.istio.http.peer_metadata.Config",
@@ -187,6 +189,10 @@ fn one(filter: &http::HttpFilter, ignored: &mut Ignored) -> Result<Role, Invalid
         (ROUTER, _) => Ok(Role::Router),
         (RBAC, Some(bytes)) => match rbac(bytes) {
             Ok(rbac) => Ok(Role::Step(Step::Authorize(rbac))),
+            Err(error) => Err(error.within("typed_config")),
+        },
+        (JWT, Some(bytes)) => match jwt_authn(bytes) {
+            Ok(rules) => Ok(Role::Step(Step::Jwt(rules))),
             Err(error) => Err(error.within("typed_config")),
         },
         _ if TELEMETRY.contains(&kind) => Ok(Role::Nothing),
