@@ -188,16 +188,23 @@ impl Demo {
             ingress_address,
             certificates,
         };
+        demo.settled().await
+    }
+
+    /// This, once the page answers.
+    async fn settled(self) -> Result<Self, LaunchError> {
         let ready = tokio::select! {
-            ready = demo.ready() => ready,
-            died = demo.died() => Err(ChildError::Died(died).into()),
+            ready = self.ready() => ready,
+            died = self.died() => Err(ChildError::Died(died).into()),
         };
-        if let Err(error) = ready {
-            // Its services end before what they read is taken away. That error is the one to tell.
-            drop(demo.stop().await);
-            return Err(error);
+        match ready {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // Its services end before what they read is taken away. That error is the one to tell.
+                drop(self.stop().await);
+                Err(error)
+            }
         }
-        Ok(demo)
     }
 
     /// `http://127.0.0.1:PORT`.
