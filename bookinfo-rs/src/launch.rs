@@ -188,11 +188,23 @@ impl Demo {
             ingress_address,
             certificates,
         };
-        tokio::select! {
-            ready = demo.ready() => ready?,
-            died = demo.died() => return Err(ChildError::Died(died).into()),
+        demo.settled().await
+    }
+
+    /// This, once the page answers.
+    async fn settled(self) -> Result<Self, LaunchError> {
+        let ready = tokio::select! {
+            ready = self.ready() => ready,
+            died = self.died() => Err(ChildError::Died(died).into()),
+        };
+        match ready {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                // Its services end before what they read is taken away. That error is the one to tell.
+                drop(self.stop().await);
+                Err(error)
+            }
         }
-        Ok(demo)
     }
 
     /// `http://127.0.0.1:PORT`.

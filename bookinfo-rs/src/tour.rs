@@ -157,7 +157,7 @@ impl Task {
                 &VIEW_REVIEWS,
                 &VIEW_RATINGS,
             ],
-            Self::Denial => vec![&DENY_PATH, &DENY_NAMESPACE],
+            Self::Denial => vec![&DENY_PATH, &V3, &DENY_NAMESPACE],
         }
     }
 }

@@ -61,8 +61,8 @@ fn rules() -> Vec<PeerRule> {
     ]
 }
 
-#[test]
-fn what_differs_is_not_equal() {
+/// Terms of which no two are equal.
+fn different() -> Vec<ClientTls> {
     let mut all: Vec<ClientTls> = rules().into_iter().map(|rule| terms(rule).into()).collect();
     let base = || terms(PeerRule::InMesh);
     let exactly =
@@ -122,6 +122,12 @@ fn what_differs_is_not_equal() {
     ] {
         all.push(ClientTerms { alpn, ..base() }.into());
     }
+    all
+}
+
+#[test]
+fn what_differs_is_not_equal() {
+    let all = different();
     for (at, one) in all.iter().enumerate() {
         for (beside, other) in all.iter().enumerate() {
             assert_eq!(one == other, at == beside, "{one:?} and {other:?}");

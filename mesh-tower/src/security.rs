@@ -138,8 +138,8 @@ mod tests {
         for (what, places) in [
             (
                 "TcpStream::connect(",
-                // The third asks an authority for a certificate; no call of an application goes there.
-                vec!["outside/dial.rs", "pool/connect.rs", "tls/csr/ask.rs"],
+                // The third is the link to control planes and authorities; no call of an application goes there.
+                vec!["outside/dial.rs", "pool/connect.rs", "tls/link.rs"],
             ),
             ("Open::plain(", vec!["outside/dial.rs", "pool/connect.rs"]),
             // Where it is a pattern, and where the one constructor is.

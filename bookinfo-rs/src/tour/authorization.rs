@@ -79,6 +79,8 @@ pub(crate) async fn play_denials(stage: &mut Stage) -> Result<Vec<Check>, TourEr
         |reply| !opened && reply.status == StatusCode::OK,
     )
     .await;
+    // One workload of reviews: the others may hear of the policy a little later.
+    stage.apply(&V3).await?;
     stage.apply(&DENY_NAMESPACE).await?;
     let namespace = pages(stage, has_no_reviews, is_whole).await;
     Ok(vec![

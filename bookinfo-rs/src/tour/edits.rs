@@ -40,6 +40,8 @@ pub(crate) enum Sees {
     Status(u16),
     /// A status, and a text in the body.
     Text(u16, &'static str),
+    /// A status that there is without any edit, too, and was not before this one: coming into force, it tells.
+    Again(u16),
     /// That the connection is closed without an answer.
     Reset,
 }
@@ -63,7 +65,7 @@ impl Sees {
     /// Whether an answer is it.
     pub(crate) fn is(self, status: u16, body: &[u8]) -> bool {
         match self {
-            Self::Status(wanted) => status == wanted,
+            Self::Status(wanted) | Self::Again(wanted) => status == wanted,
             Self::Text(wanted, text) => {
                 status == wanted && String::from_utf8_lossy(body).contains(text)
             }
@@ -325,10 +327,16 @@ pub(crate) static VIEW_PAGE: Edit = Edit {
 };
 /// And the page may read details and reviews.
 pub(crate) static VIEW_REVIEWS: Edit = Edit {
-    told: &[Told {
-        by: By::Ingress("/api/v1/products/0/reviews"),
-        sees: Sees::Text(200, "Ratings service is currently unavailable"),
-    }],
+    told: &[
+        Told {
+            by: By::Ingress("/api/v1/products/0"),
+            sees: Sees::Again(200),
+        },
+        Told {
+            by: By::Ingress("/api/v1/products/0/reviews"),
+            sees: Sees::Text(200, "Ratings service is currently unavailable"),
+        },
+    ],
     ..edit!("authorization-policy-details-reviews-viewer.yaml")
 };
 /// And reviews may read ratings.

@@ -1,6 +1,8 @@
 //! Migration to mutual TLS: who is not in the mesh is served while the mode is PERMISSIVE, and cut off once it is STRICT;
 //! calls within the mesh are encrypted all the while.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::{HeaderMap, StatusCode};
 
 use super::TourError;
@@ -63,9 +65,14 @@ async fn direct(
     service: &str,
     outcome: impl Fn(Option<StatusCode>) -> Outcome,
 ) -> Tally {
-    let url = stage.plaintext(service);
+    let urls = stage.plaintext(service);
+    let turn = AtomicUsize::new(0);
     let one = || async {
-        let reply = stage.client().get(&url, &HeaderMap::new()).await;
+        let at = turn.fetch_add(1, Ordering::Relaxed) % urls.len().max(1);
+        let Some(url) = urls.get(at) else {
+            return Outcome::Other;
+        };
+        let reply = stage.client().get(url, &HeaderMap::new()).await;
         outcome(reply.ok().map(|reply| reply.status))
     };
     times(N, CONCURRENCY, one).await

@@ -37,8 +37,8 @@ pub(crate) struct Stage {
     dir: PathBuf,
     /// Reviews that call ratings, by name and address.
     callers_of_ratings: Vec<(String, String)>,
-    /// Services by name, one workload of each.
-    addresses: BTreeMap<&'static str, String>,
+    /// Services by name, and where their workloads listen.
+    addresses: BTreeMap<&'static str, Vec<String>>,
     client: Outside,
     inside: Inside,
     control: bool,
@@ -91,11 +91,7 @@ impl Stage {
             callers_of_ratings: callers
                 .map(|(w, address)| (w.name(), format!("http://{address}/reviews/0")))
                 .collect(),
-            addresses: demo
-                .workloads()
-                .iter()
-                .map(|(w, address)| (w.service, address.to_string()))
-                .collect(),
+            addresses: addresses(demo),
             client: Outside::default(),
             inside: Inside::new(demo)?,
             control,
@@ -120,10 +116,12 @@ impl Stage {
         &self.inside
     }
 
-    /// A service at its workload's own address, as one calls it who is not in the mesh.
-    pub(crate) fn plaintext(&self, service: &str) -> String {
-        let address = self.addresses.get(service).map_or("", |address| address);
-        format!("http://{address}/health")
+    /// The workloads of a service at their own addresses, as one calls them who is not in the mesh.
+    pub(crate) fn plaintext(&self, service: &str) -> Vec<String> {
+        let addresses = self.addresses.get(service).into_iter().flatten();
+        addresses
+            .map(|address| format!("http://{address}/health"))
+            .collect()
     }
 
     /// The JSON API's answer of reviews, through the ingress.
@@ -171,7 +169,8 @@ impl Stage {
         if !edits.is_empty() {
             folder::remove(&self.dir.join(TOUR))?;
         }
-        let probes: Vec<_> = edits.iter().flat_map(|edit| self.probes(edit)).collect();
+        let probes = edits.iter().flat_map(|edit| self.probes(edit));
+        let probes: Vec<_> = probes.filter(Probe::tells_of_the_end).collect();
         let waits = probes
             .iter()
             .map(|probe| self.wait(probe, started, "the baseline", false));
@@ -217,16 +216,18 @@ impl Stage {
             probes.extend(callers.map(|(name, url)| probe(name, url.clone(), rules(&[rule]))));
         }
         for told in edit.told {
-            let (service, url) = match told.by {
+            let (service, urls) = match told.by {
                 By::Shop(path) | By::Ingress(path) => {
-                    ("the ingress", format!("{}{path}", self.url))
+                    ("the ingress", vec![format!("{}{path}", self.url)])
                 }
+                // Each workload has the rule when it has heard of it.
                 By::Plaintext(service) => (service, self.plaintext(service)),
                 by @ (By::UnknownHost | By::Books) => {
-                    ("the tour's own client", self.inside.url(by))
+                    ("the tour's own client", vec![self.inside.url(by)])
                 }
             };
-            probes.push(probe(service, url, Sign::Answer(*told)));
+            let answer = |url| probe(service, url, Sign::Answer(*told));
+            probes.extend(urls.into_iter().map(answer));
         }
         probes
     }
@@ -298,6 +299,29 @@ impl Stage {
             }
         }
     }
+}
+
+impl Probe {
+    /// Whether it sees something else when the edit is taken back.
+    const fn tells_of_the_end(&self) -> bool {
+        !matches!(
+            self.sign,
+            Sign::Answer(Told {
+                sees: Sees::Again(_),
+                ..
+            })
+        )
+    }
+}
+
+/// Where the workloads of each service listen.
+fn addresses(demo: &Demo) -> BTreeMap<&'static str, Vec<String>> {
+    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for (workload, address) in demo.workloads() {
+        let of = all.entry(workload.service).or_default();
+        of.push(address.to_string());
+    }
+    all
 }
 
 /// The rule that routed the call behind an answer.

@@ -76,6 +76,26 @@ impl Ways {
     }
 }
 
+/// Rules that go away open the door: whoever runs the service has to hear of it.
+fn tell(former: &Inbound, now: &Inbound) {
+    match (former, now) {
+        (Inbound::Rules(_) | Inbound::Closed(_), Inbound::Open(who)) => tracing::warn!(
+            %who,
+            "there are no rules for connections that come in any more: all of them are served, and nothing is authorised"
+        ),
+        (_, Inbound::Open(who)) => {
+            tracing::info!(%who, "no rules for connections that come in: all of them are served");
+        }
+        (_, Inbound::Closed(reason)) => {
+            tracing::error!(%reason, "connections that come in are closed");
+        }
+        (_, Inbound::Rules(rules)) => {
+            tracing::debug!(version = %rules.version, "rules for connections that come in");
+        }
+        (_, Inbound::Waiting) => {}
+    }
+}
+
 impl Door {
     /// What is open at the beginning is so for good: only a mesh that waits is told of rules.
     pub(crate) fn new(
@@ -100,7 +120,8 @@ impl Door {
     /// Makes rules hold for every connection, and every request, that begins from now on. What is inside and would not
     /// be let in any more is asked to leave.
     pub(crate) fn publish(&self, inbound: &Inbound) {
-        self.ways.store(Arc::new(Ways::new(inbound.clone())));
+        let former = self.ways.swap(Arc::new(Ways::new(inbound.clone())));
+        tell(&former.inbound, inbound);
         let connections = {
             let inside = self.inside();
             let ways = self.ways.load();

@@ -161,7 +161,7 @@ impl MeshListener {
     /// request.
     ///
     /// # Errors
-    /// None yet; listeners that take their security from the configuration can refuse to open.
+    /// None at present. What the rules do not let in is closed, connection by connection.
     pub async fn serve<S, B>(self, service: S) -> Result<(), ListenError>
     where
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,

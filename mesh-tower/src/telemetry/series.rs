@@ -66,7 +66,7 @@ fn values(own: &Arc<Workload>, edge: &EdgeLabels, ended: Option<Ended>) -> Value
     let [d0, d1, d2, d3, d4, d5, d6] = of_workload(destination);
     let service = &edge.service;
     let [code, status, flags, protocol] = of_end(ended);
-    // No connection has an identity yet.
+    // Edges are not told apart by what certificates say.
     let nobody = known("", "unknown");
     [
         reporter.into(),

@@ -102,9 +102,9 @@ async fn a_control_plane_stands_in_for_one_that_is_away_in_either_variant() {
         })
         .await;
     }
-    let error = Mesh::builder().xds("127.0.0.1:1").fallback("https://b:1");
+    let error = Mesh::builder().xds("127.0.0.1:1").fallback("ftp://b:1");
     let error = error.build().unwrap_err().to_string();
-    assert!(error.contains("https://b:1"), "{error}");
+    assert!(error.contains("ftp://b:1"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,6 +85,24 @@ fn builder(address: std::net::SocketAddr) -> Builder {
         .seed(7)
 }
 
+/// The same control plane by a socket of this machine: what is required to be TLS may come by that.
+async fn by_socket(address: std::net::SocketAddr) -> (TempDir, Builder) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("XDS");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let Ok(mut far) = tokio::net::TcpStream::connect(address).await else {
+                return;
+            };
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    let uri = format!("unix://{}", path.display());
+    let builder = Mesh::builder().xds(uri).node(node()).seed(7);
+    (folder, builder.security(Security::Required))
+}
+
 /// A metric of our certificate.
 fn metric(mesh: &Mesh, name: &str) -> Option<i64> {
     let text = mesh.prometheus();
@@ -185,12 +203,16 @@ async fn without_a_provider_it_is_said_how_to_name_one() {
     let backend = root.mutual_server(REVIEWS, &["http/1.1"]).await;
     let (_server, address) =
         Scripted::start(resources(backend.address, Some(mutual(REVIEWS)))).await;
-    for (security, says) in [
-        (Security::AsConfigured, "MESH_CERTIFICATES"),
-        (Security::Required, "MESH_CERTIFICATES"),
-        (Security::Disabled, "Security::Disabled"),
+    let (_folder, required) = by_socket(address).await;
+    for (builder, says) in [
+        (builder(address), "MESH_CERTIFICATES"),
+        (required, "MESH_CERTIFICATES"),
+        (
+            builder(address).security(Security::Disabled),
+            "Security::Disabled",
+        ),
     ] {
-        let mesh = builder(address).security(security).build().unwrap();
+        let mesh = builder.build().unwrap();
         let error = mesh.client().get(URL).await.unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
         assert!(!mesh.prometheus().contains("certificate"));
@@ -207,10 +229,8 @@ async fn where_tls_is_required_nothing_leaves_in_plaintext() {
     control.client().get(URL).await.unwrap();
     let control = Mesh::builder().direct().build().unwrap();
     control.client().get(&outside).await.unwrap();
-    let mesh = builder(address)
-        .security(Security::Required)
-        .build()
-        .unwrap();
+    let (_folder, required) = by_socket(address).await;
+    let mesh = required.build().unwrap();
     let direct = Mesh::builder()
         .direct()
         .security(Security::Required)

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use mesh_istio::{Analysis, Finding, Level};
+use mesh_istio::{Analysis, Finding, Level, Options};
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// YAML files, folders of them, or - for standard input: together they are one configuration.
     #[arg(value_name = "FILE|DIR|-", required = true)]
     paths: Vec<PathBuf>,
+    /// The workloads of the mesh have certificates: rules that demand mutual TLS are taken.
+    #[arg(long)]
+    certificates: bool,
     /// Lines of text if not given.
     #[arg(short, long)]
     output: Option<Output>,
@@ -58,7 +61,7 @@ impl Threshold {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let findings = read(&args.paths)?.findings();
+    let findings = read(args)?.findings();
     let shown = findings
         .iter()
         .filter(|finding| finding.level >= args.output_threshold.level());
@@ -93,9 +96,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(paths: &[PathBuf]) -> Result<Analysis, Failure> {
-    let mut analysis = Analysis::default();
-    for path in paths {
+fn read(args: &Args) -> Result<Analysis, Failure> {
+    let mut analysis = Analysis::of(Options::default().certificates(args.certificates));
+    for path in &args.paths {
         let unreadable = |error| {
             let path = path.display();
             Failure::Setup(format!(

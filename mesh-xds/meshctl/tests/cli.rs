@@ -617,6 +617,20 @@ fn thresholds_decide_what_is_shown_and_what_fails() {
     assert!(text.contains("[IST0174]"), "{text}");
 }
 
+#[test]
+fn what_demands_certificates_is_good_where_there_are_some() {
+    const STRICT: &str = "apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: default }
+spec: { mtls: { mode: STRICT } }
+";
+    let (code, text, _) = done(&mut meshctl(["analyze", "-"]), STRICT);
+    assert_eq!(code, 79);
+    assert!(text.contains("certificates"), "{text}");
+    let (code, text, error) = done(&mut meshctl(["analyze", "--certificates", "-"]), STRICT);
+    assert_eq!((code, text.as_str()), (0, ""), "{error}");
+}
+
 // What the tests stand on.
 
 const SERVICE: &str = "apiVersion: networking.istio.io/v1

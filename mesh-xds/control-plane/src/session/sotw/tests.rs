@@ -222,80 +222,82 @@ fn scripts() {
     }
 }
 
+/// What a client may begin with.
+const FIRST: &[(&str, &[Step])] = &[
+    (
+        "no names of a type by name ask for nothing",
+        &[Ask(E, &[]), Ask(R, &[]), Sent(&[])],
+    ),
+    (
+        "a nonce of an earlier stream starts over",
+        &[Foreign(C, &[]), Sent(&[(C, &["a=1", "b=1"])])],
+    ),
+    (
+        "all types at once are answered in order, whatever the order of asking",
+        &[
+            Ask(R, &["80"]),
+            Ask(E, &["a"]),
+            Ask(C, &[]),
+            Sent(&[(C, &["a=1", "b=1"]), (E, &["a=1"]), (R, &["80=1"])]),
+        ],
+    ),
+    (
+        "in gRPC's dialect names choose listeners and clusters, and no names are none after the first",
+        &[
+            Config(&["l:x:1=1", "l:y:1=1", "c:a=1", "c:b=1"]),
+            Ask(LDS, &["x:1", "z:1"]),
+            Ask(C, &["a"]),
+            Sent(&[(C, &["a=1"]), (LDS, &["x:1=1"])]),
+            Config(&["l:x:1=1", "l:y:1=2", "c:a=1", "c:b=2"]),
+            Sent(&[]),
+            Ack(C, &["a", "b"]),
+            Sent(&[(C, &["a=1", "b=2"])]),
+            Config(&["l:x:1=2", "l:y:1=2", "c:b=2"]),
+            Sent(&[(C, &["b=2"]), (LDS, &["x:1=2"])]),
+            Ack(C, &[]),
+            Config(&["l:x:1=2", "c:a=2", "c:b=3"]),
+            Sent(&[]),
+        ],
+    ),
+    (
+        "in gRPC's dialect no names at first are all",
+        &[
+            Config(&["l:x:1=1", "l:y:1=1"]),
+            Ask(LDS, &[]),
+            Sent(&[(LDS, &["x:1=1", "y:1=1"])]),
+            Config(&["l:x:1=1"]),
+            Sent(&[(LDS, &["x:1=1"])]),
+        ],
+    ),
+    (
+        "to sidecars listeners are all that there are, whatever is named",
+        &[
+            Config(&["s:in=1", "c:a=1"]),
+            Ask(LDS, &[]),
+            Sent(&[(LDS, &["in=1"])]),
+            Ack(LDS, &[]),
+            Config(&["s:in=2", "c:a=1"]),
+            Sent(&[(LDS, &["in=2"])]),
+            Ack(LDS, &["other"]),
+            Sent(&[(LDS, &["in=2"])]),
+            Config(&["c:a=1"]),
+            Sent(&[(LDS, &[])]),
+        ],
+    ),
+    ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
+    (
+        "an edit before the first answer is in it",
+        &[
+            Ask(R, &["80"]),
+            Config(&["r:80=2"]),
+            Sent(&[(R, &["80=2"])]),
+        ],
+    ),
+];
+
 #[test]
 fn first_requests() {
-    let table: &[(&str, &[Step])] = &[
-        (
-            "no names of a type by name ask for nothing",
-            &[Ask(E, &[]), Ask(R, &[]), Sent(&[])],
-        ),
-        (
-            "a nonce of an earlier stream starts over",
-            &[Foreign(C, &[]), Sent(&[(C, &["a=1", "b=1"])])],
-        ),
-        (
-            "all types at once are answered in order, whatever the order of asking",
-            &[
-                Ask(R, &["80"]),
-                Ask(E, &["a"]),
-                Ask(C, &[]),
-                Sent(&[(C, &["a=1", "b=1"]), (E, &["a=1"]), (R, &["80=1"])]),
-            ],
-        ),
-        (
-            "in gRPC's dialect names choose listeners and clusters, and no names are none after the first",
-            &[
-                Config(&["l:x:1=1", "l:y:1=1", "c:a=1", "c:b=1"]),
-                Ask(LDS, &["x:1", "z:1"]),
-                Ask(C, &["a"]),
-                Sent(&[(C, &["a=1"]), (LDS, &["x:1=1"])]),
-                Config(&["l:x:1=1", "l:y:1=2", "c:a=1", "c:b=2"]),
-                Sent(&[]),
-                Ack(C, &["a", "b"]),
-                Sent(&[(C, &["a=1", "b=2"])]),
-                Config(&["l:x:1=2", "l:y:1=2", "c:b=2"]),
-                Sent(&[(C, &["b=2"]), (LDS, &["x:1=2"])]),
-                Ack(C, &[]),
-                Config(&["l:x:1=2", "c:a=2", "c:b=3"]),
-                Sent(&[]),
-            ],
-        ),
-        (
-            "in gRPC's dialect no names at first are all",
-            &[
-                Config(&["l:x:1=1", "l:y:1=1"]),
-                Ask(LDS, &[]),
-                Sent(&[(LDS, &["x:1=1", "y:1=1"])]),
-                Config(&["l:x:1=1"]),
-                Sent(&[(LDS, &["x:1=1"])]),
-            ],
-        ),
-        (
-            "to sidecars listeners are all that there are, whatever is named",
-            &[
-                Config(&["s:in=1", "c:a=1"]),
-                Ask(LDS, &[]),
-                Sent(&[(LDS, &["in=1"])]),
-                Ack(LDS, &[]),
-                Config(&["s:in=2", "c:a=1"]),
-                Sent(&[(LDS, &["in=2"])]),
-                Ack(LDS, &["other"]),
-                Sent(&[(LDS, &["in=2"])]),
-                Config(&["c:a=1"]),
-                Sent(&[(LDS, &[])]),
-            ],
-        ),
-        ("nothing is sent unasked", &[Config(&["c:a=2"]), Sent(&[])]),
-        (
-            "an edit before the first answer is in it",
-            &[
-                Ask(R, &["80"]),
-                Config(&["r:80=2"]),
-                Sent(&[(R, &["80=2"])]),
-            ],
-        ),
-    ];
-    for (name, script) in table {
+    for (name, script) in FIRST {
         Client::new().play(name, script);
     }
 }
