@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 use http::HeaderValue;
-use mesh_core::identity::Peer;
+use mesh_core::identity::{Peer, SpiffeId};
 use mesh_core::server::{Chosen, Inbound, Opening, Pipeline};
 use tokio::sync::Notify;
 
@@ -17,6 +17,7 @@ use super::door::{Door, Ways};
 #[cfg(feature = "tls")]
 use super::xfcc;
 use crate::security::Plaintext;
+use crate::telemetry::{Edge, Edges};
 #[cfg(feature = "tls")]
 use crate::tls::{Kept, Proof, Server, Side};
 
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     leaves: Notify,
     door: Arc<Door>,
     key: Option<u64>,
+    /// Where its requests are counted; found at the first.
+    edge: OnceLock<Arc<Edge>>,
 }
 
 /// How it began.
@@ -78,6 +81,7 @@ impl Connection {
             leaves: Notify::new(),
             door: Arc::clone(door),
             key,
+            edge: OnceLock::new(),
         });
         match made.is_leaving() {
             false => Ok(made),
@@ -85,6 +89,17 @@ impl Connection {
                 "the rules changed while it was opened".into(),
             )),
         }
+    }
+
+    /// Where its requests are counted.
+    pub(super) fn edge(&self, edges: &Edges) -> &Arc<Edge> {
+        self.edge.get_or_init(|| match self.peer() {
+            Peer::Plaintext | Peer::Anonymous => Arc::clone(edges.inbound()),
+            Peer::Proven(certificate) => {
+                let id = certificate.spiffe.as_ref();
+                edges.proven(id.map_or("", SpiffeId::as_str))
+            }
+        })
     }
 
     fn opening(&self) -> Opening<'_> {

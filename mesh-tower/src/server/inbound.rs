@@ -122,8 +122,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let begun = telemetry::Begun::now(request.headers());
-        let edge = Arc::clone(self.edges.inbound());
         identify(request.extensions_mut());
+        let peer = request.extensions().get::<PeerIdentity>();
+        let edge = peer.map_or_else(
+            || self.edges.inbound(),
+            |peer| peer.connection.edge(&self.edges),
+        );
+        let edge = Arc::clone(edge);
         let guard = Guard::of(&mut request, &self.door);
         // HTTP/2 has GOAWAY, and forbids this header (RFC 9113, 8.2.2).
         let http1 = request.version() < Version::HTTP_2;

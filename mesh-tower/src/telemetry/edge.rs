@@ -20,6 +20,16 @@ pub(crate) struct EdgeLabels {
     /// Who is at the other end, if that is known.
     pub(super) peer: Option<Arc<Workload>>,
     pub(super) service: Arc<Service>,
+    pub(super) security: ConnectionSecurity,
+}
+
+/// What the connection of a call to here has proven (`connection_security_policy`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum ConnectionSecurity {
+    /// Nothing: it is plaintext, or its client has shown no certificate. At the source nobody tells.
+    None,
+    /// Mutual TLS, with this id (`source_principal`); empty for a certificate that has none.
+    Mutual(Arc<str>),
 }
 
 /// Which end of the edge this process is.
@@ -110,6 +120,7 @@ mod tests {
             reporter: Reporter::Source,
             peer: None,
             service: Arc::default(),
+            security: ConnectionSecurity::None,
         }));
         std::thread::scope(|scope| {
             for _ in 0..4 {

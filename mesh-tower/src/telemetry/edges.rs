@@ -9,7 +9,7 @@ use mesh_core::cluster::{Cluster, IstioName, Service, Workload};
 use mesh_core::istiod::{ALLOW_ANY, BLACK_HOLE, BLOCK_ALL, PASSTHROUGH};
 use mesh_core::request::split_port;
 
-use super::edge::{Edge, EdgeLabels, Reporter};
+use super::edge::{ConnectionSecurity, Edge, EdgeLabels, Reporter};
 
 /// From how many edges on those that no configuration names any more are forgotten. A scrape is as long as all edges.
 const MOST: usize = 4096;
@@ -45,6 +45,7 @@ impl Edges {
                 reporter,
                 peer: None,
                 service: Arc::new(service),
+                security: ConnectionSecurity::None,
             };
             Arc::new(Edge::new(Arc::new(labels)))
         };
@@ -78,12 +79,21 @@ impl Edges {
         &self.inbound
     }
 
+    /// The edge of calls to here by a peer whose certificate says that it is `id`.
+    pub(crate) fn proven(&self, id: &str) -> Arc<Edge> {
+        self.get(EdgeLabels {
+            security: ConnectionSecurity::Mutual(id.into()),
+            ..EdgeLabels::clone(&self.inbound.labels)
+        })
+    }
+
     /// The edge from here to a service, or to one of its workloads.
     pub(crate) fn to(&self, service: &Arc<Service>, workload: Option<&Arc<Workload>>) -> Arc<Edge> {
         self.get(EdgeLabels {
             reporter: Reporter::Source,
             peer: workload.map(Arc::clone),
             service: Arc::clone(service),
+            security: ConnectionSecurity::None,
         })
     }
 

@@ -25,9 +25,9 @@ impl Mesh {
     ///   tells no `app` and no `version`), and `destination_service*` what it says of the cluster (`istio.services`),
     ///   else what the cluster's name says. Hosts that the mesh does not know are `PassthroughCluster`, and
     ///   `BlackHoleCluster` where they may not be called.
-    /// * Who calls a server is not told, also where a certificate says it: `source_*` are `unknown`, and
-    ///   `connection_security_policy` is `none` whatever the connection is. Its `destination_service` is its own
-    ///   canonical service.
+    /// * Who calls a server is what the certificate of the connection says: `source_principal` is its SPIFFE id, and
+    ///   `connection_security_policy` is `mutual_tls`, else `none`. The other `source_*` are `unknown`. Its
+    ///   `destination_service` is its own canonical service.
     /// * `response_code` of a call that failed inside of the mesh is what a sidecar would have answered
     ///   ([`Error::status`](crate::Error::status); to gRPC 200, with the status in `grpc_response_status`), and
     ///   `response_flags` says why. A caller that drops a call is `DC`, with code 0 if no response had begun.

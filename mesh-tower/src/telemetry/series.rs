@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mesh_core::cluster::Workload;
 
-use super::edge::{EdgeLabels, Reporter};
+use super::edge::{ConnectionSecurity, EdgeLabels, Reporter};
 use super::edges::Edges;
 use super::ended::{Ended, Protocol};
 use super::histogram::Reading;
@@ -57,16 +57,21 @@ pub(super) fn read(edges: &Edges) -> BTreeMap<Values, Reading> {
 fn values(own: &Arc<Workload>, edge: &EdgeLabels, ended: Option<Ended>) -> Values {
     let stranger = Arc::default();
     let peer = edge.peer.as_ref().unwrap_or(&stranger);
-    let (reporter, source, destination, security) = match edge.reporter {
+    let (reporter, source, destination) = match edge.reporter {
+        Reporter::Source => ("source", own, peer),
+        Reporter::Destination => ("destination", peer, own),
+    };
+    let (security, principal) = match (&edge.security, edge.reporter) {
         // Istio's value at the source, whatever the connection is.
-        Reporter::Source => ("source", own, peer, "unknown"),
-        Reporter::Destination => ("destination", peer, own, "none"),
+        (_, Reporter::Source) => ("unknown", ""),
+        (ConnectionSecurity::None, Reporter::Destination) => ("none", ""),
+        (ConnectionSecurity::Mutual(id), Reporter::Destination) => ("mutual_tls", &**id),
     };
     let [s0, s1, s2, s3, s4, s5, s6] = of_workload(source);
     let [d0, d1, d2, d3, d4, d5, d6] = of_workload(destination);
     let service = &edge.service;
     let [code, status, flags, protocol] = of_end(ended);
-    // Edges are not told apart by what certificates say.
+    // What we show ourselves tells no edges apart.
     let nobody = known("", "unknown");
     [
         reporter.into(),
@@ -77,7 +82,7 @@ fn values(own: &Arc<Workload>, edge: &EdgeLabels, ended: Option<Ended>) -> Value
         s4,
         s5,
         s6,
-        Arc::clone(&nobody),
+        known(principal, "unknown"),
         d0,
         d1,
         d2,

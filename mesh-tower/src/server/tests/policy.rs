@@ -77,6 +77,32 @@ async fn only_the_named_principal_passes() {
     assert!(ratings.get("/").await.starts_with("http/1.1 200"));
 }
 
+/// Istio's labels of who calls; without the certificate they say nothing.
+#[tokio::test]
+async fn metrics_tell_whom_a_certificate_has_proven() {
+    let scene = Scene::ruled(&permissive([]));
+    let address = scene.serve().await;
+    let mut page = secured(address, scene.workload(PAGE)).await.unwrap();
+    page.get("/").await;
+    page.get("/").await;
+    connect(address).await.get("/").await;
+    let count = |security: &str, principal: &str| {
+        let text = scene.mesh.prometheus();
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("istio_requests_total{"))
+            .filter(|line| line.contains(&format!("connection_security_policy=\"{security}\"")))
+            .filter(|line| line.contains(&format!("source_principal=\"{principal}\"")));
+        let value = lines.next()?.rsplit_once(' ')?.1.parse().ok()?;
+        lines.next().is_none().then_some(value)
+    };
+    // A call is counted when its answer has left.
+    while (count("mutual_tls", PAGE), count("none", "unknown")) != (Some(2), Some(1)) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count("mutual_tls", RATINGS), None::<u32>);
+}
+
 /// What is judged is what the application gets.
 #[tokio::test]
 async fn the_path_that_is_judged_is_the_one_that_is_served() {
