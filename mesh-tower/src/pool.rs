@@ -3,6 +3,7 @@
 //! common (a service and its subsets) share its connections.
 
 mod connect;
+mod handshakes;
 mod http1;
 mod http2;
 mod lease;

@@ -102,6 +102,18 @@ impl Peer {
         matches!(self, Self::Endpoint { .. })
     }
 
+    /// Whether a handshake stands before the first request.
+    pub(super) const fn is_secured(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Endpoint { via, .. } => matches!(via, Via::Tls(_)),
+            #[cfg(not(feature = "tls"))]
+            Self::Endpoint { .. } => false,
+            // Those are as many as callers name, and each is called by few.
+            Self::Outside(_) => false,
+        }
+    }
+
     /// A connection on which this version of HTTP is to be spoken.
     pub(super) async fn open(&self, protocol: Protocol) -> Result<Open, ConnectError> {
         match self {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use mesh_core::cluster::Protocol;
 use tokio::time::Instant;
 
 use super::connect::{ConnectError, Open, Peer};
+use super::handshakes::Handshakes;
 use super::lease::{Connection, Counted};
 use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
@@ -52,6 +54,8 @@ impl Sender {
 pub(crate) struct Pool {
     peer: Peer,
     idle: Mutex<VecDeque<Idle>>,
+    /// Of a peer that is reached by TLS.
+    handshakes: Handshakes<Sender>,
 }
 
 #[derive(Debug)]
@@ -65,6 +69,7 @@ impl Pool {
         Self {
             peer,
             idle: Mutex::default(),
+            handshakes: Handshakes::default(),
         }
     }
 
@@ -101,10 +106,9 @@ impl Pool {
                 place,
             ));
         }
-        let pool = Arc::downgrade(self);
-        let peer = self.peer.clone();
+        let (pool, waiting) = (Arc::downgrade(self), self.connecting());
         Box::pin(async move {
-            let mut sender = match connect(peer).await {
+            let mut sender = match waiting.await {
                 Ok(sender) => sender,
                 Err(error) => {
                     return Err(Failed {
@@ -117,6 +121,47 @@ impl Pool {
             let sending = sender.http.try_send_request(request);
             response(sending, Connection::Http1(sender, pool), counted, place).await
         })
+    }
+
+    /// A connection for one request, which a peer of TLS may have in common with others.
+    fn connecting(self: &Arc<Self>) -> Pin<Box<dyn Future<Output = Connecting> + Send>> {
+        if !self.peer.is_secured() {
+            return Box::pin(connect(self.peer.clone()));
+        }
+        let pool = Arc::clone(self);
+        Box::pin(async move {
+            let (turn, begins) = pool.handshakes.queue();
+            if begins {
+                tokio::spawn(Arc::clone(&pool).shake());
+            }
+            turn.await
+                .unwrap_or(Err(ConnectError::NoRoom(pool.peer.clone())))
+        })
+    }
+
+    /// Opens connections as long as requests wait for them. What a handshake has cost is not lost when the request that it
+    /// was begun for has found another connection, or is gone.
+    async fn shake(self: Arc<Self>) {
+        loop {
+            let goes_on = match self.ready().await {
+                Ok(sender) => {
+                    self.put(sender);
+                    self.handshakes.ended(None)
+                }
+                Err(error) => self.handshakes.ended(Some(error)),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// A new connection. Only what is ready counts as idle.
+    async fn ready(&self) -> Connecting {
+        let mut sender = connect(self.peer.clone()).await?;
+        let ready = sender.http.ready().await;
+        ready.map_err(|error| ConnectError::Http(sender.address, error.into()))?;
+        Ok(sender)
     }
 
     /// The warmest idle connection that is still open. If that one is too old, so are all.
@@ -154,6 +199,9 @@ impl Pool {
     /// Keeps a connection that can take the next request, and closes the coldest: the old ones, and what is more
     /// than there may be.
     fn put(&self, sender: Sender) {
+        let Some(sender) = self.handshakes.give(sender) else {
+            return;
+        };
         let since = Instant::now();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push_back(Idle { sender, since });
@@ -178,6 +226,8 @@ fn close_old(idle: &mut VecDeque<Idle>, now: Instant) {
         idle.pop_front();
     }
 }
+
+type Connecting = Result<Sender, ConnectError>;
 
 async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
     introduced(peer.open(Protocol::Http1).await?).await

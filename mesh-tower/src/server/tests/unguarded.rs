@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::scene::{Scene, connect, deny_all, permissive};
-use crate::{MeshStream, PeerIdentity};
+use crate::MeshStream;
 
 /// A server of HTTP/1.1 and HTTP/2 of which the mesh knows nothing.
 async fn serve(scene: &Scene) -> std::net::SocketAddr {
