@@ -30,6 +30,17 @@ pub struct ClientTerms {
     pub min: TlsVersion,
 }
 
+impl ServerTerms {
+    /// Whether chains are judged by the same authorities, and versions alike, as by other terms.
+    pub fn judges_as(&self, other: &Self) -> bool {
+        let roots = |terms: &Self| match &terms.client {
+            ClientAuth::Required { roots, .. } => Some(roots.clone()),
+            ClientAuth::None => None,
+        };
+        self.min == other.min && roots(self) == roots(other)
+    }
+}
+
 /// Which certificate is shown, by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CertName {

@@ -42,11 +42,15 @@ pub(super) struct Sender {
 impl Sender {
     /// Whether another request may be sent on it.
     fn is_ready(&self) -> bool {
+        !self.is_withdrawn() && self.http.is_ready()
+    }
+
+    /// Whether its peer is one of whom nothing is proven any more.
+    fn is_withdrawn(&self) -> bool {
         #[cfg(feature = "tls")]
-        if self.kept.as_ref().is_some_and(Kept::is_withdrawn) {
-            return false;
-        }
-        self.http.is_ready()
+        return self.kept.as_ref().is_some_and(Kept::is_withdrawn);
+        #[cfg(not(feature = "tls"))]
+        false
     }
 }
 
@@ -199,6 +203,9 @@ impl Pool {
     /// Keeps a connection that can take the next request, and closes the coldest: the old ones, and what is more
     /// than there may be.
     fn put(&self, sender: Sender) {
+        if sender.is_withdrawn() {
+            return;
+        }
         let Some(sender) = self.handshakes.give(sender) else {
             return;
         };

@@ -16,7 +16,7 @@ use super::closed::Closing;
 use super::door::{Door, Ways};
 #[cfg(feature = "tls")]
 use super::xfcc;
-use crate::security::Plaintext;
+use crate::security::{Plaintext, Security};
 use crate::telemetry::{Edge, Edges};
 #[cfg(feature = "tls")]
 use crate::tls::{Kept, Proof, Server, Side};
@@ -117,6 +117,8 @@ impl Connection {
     pub(super) fn reconsider(&self, ways: &Ways) {
         let rules = match &ways.inbound {
             Inbound::Waiting => return,
+            // Who requires TLS does not serve without rules, to nobody.
+            Inbound::Open(_) if self.door.security == Security::Required => return self.leave(),
             Inbound::Open(_) => return self.pipeline.store(None),
             Inbound::Closed(_) => return self.leave(),
             Inbound::Rules(rules) => rules,
@@ -145,6 +147,10 @@ impl Connection {
     ) -> bool {
         if *terms == *secured.terms {
             return true;
+        }
+        // Its proof is judged again, in time, by the terms that it came by.
+        if !terms.terms().judges_as(secured.terms.terms()) {
+            return false;
         }
         let server = ways.server(terms, &self.door.store);
         server.is_ok_and(|server| server.still_takes(secured.kept.proof()).is_ok())

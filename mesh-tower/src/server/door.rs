@@ -162,7 +162,7 @@ impl Door {
     /// Whether requests of connections that nothing is known of pass: there are no rules that they could be judged by.
     pub(super) fn takes_strangers(&self) -> bool {
         let ways = self.ways.load();
-        matches!(ways.inbound, Inbound::Open(_) | Inbound::Waiting)
+        matches!(ways.inbound, Inbound::Open(_))
     }
 
     /// A request that came by a listener of others.

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::Request;
+use http::request::Parts;
 use mesh_core::authz::{Action, Claims, Decision, Facts, Rbac, Value, Verdict};
 use mesh_core::identity::Peer;
 use mesh_core::jwt::{self, Outcome, Verified};
-use mesh_core::request::{Admitted, admit};
+use mesh_core::request::{Admitted, BadHead, admit};
 use mesh_core::server::{Pipeline, Step};
 
 use super::connection::Connection;
@@ -69,10 +70,27 @@ impl Guard {
                     address: peer.address,
                 };
                 asked.about(&mut head, &pipeline)?;
-                Ok(Request::from_parts(head.into_parts(), body))
+                let head = head.into_parts();
+                routed_alike(&head)?;
+                Ok(Request::from_parts(head, body))
             }
         }
     }
+}
+
+/// A layer of a router of axum's stands behind its choice of a handler: that was made by the path as it came. Where policies
+/// have seen another one, nobody has judged the call that would be made.
+fn routed_alike(head: &Parts) -> Result<(), Refusal> {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(came)) = head.extensions.get()
+        && came.path() != head.uri.path()
+    {
+        let told = "a router has chosen by another path before policies were asked";
+        return Err(Refusal::head(&BadHead::Path(told.into())));
+    }
+    #[cfg(not(feature = "axum"))]
+    let _ = head;
+    Ok(())
 }
 
 struct Asked<'a> {

@@ -57,6 +57,8 @@ impl Mesh {
     /// ```
     pub fn inbound(&self) -> InboundLayer {
         self.shared.door.layered();
+        // It may stand behind a listener of others.
+        self.shared.begin_to_listen();
         InboundLayer::of(&self.shared)
     }
 }

@@ -160,9 +160,9 @@ pub(super) fn accept(assembler: &mut Assembler, batch: Batch) -> Accepted {
         let is_told = |name: &Arc<str>| taken.contains_key(name) || errors.contains(name);
         only_listeners(assembler, &rejected, *keep, is_told);
     } else if let Scope::Changes { removed } = &batch.scope {
-        removed
-            .iter()
-            .for_each(|name| remove(assembler, resource_type, name));
+        // What has come with the same response is there.
+        let gone = removed.iter().filter(|name| !taken.contains_key(*name));
+        gone.for_each(|name| remove(assembler, resource_type, name));
     }
     if resource_type == ResourceType::Listener {
         assembler.inbound_answered();

@@ -49,6 +49,9 @@ struct Outline {
     traffic_direction: i32,
     #[prost(bytes = "vec", optional, tag = "25")]
     default_filter_chain: Option<Vec<u8>>,
+    /// It stands in the place of the chains' own matches.
+    #[prost(bytes = "vec", optional, tag = "32")]
+    filter_chain_matcher: Option<Vec<u8>>,
 }
 
 /// Name and direction alone.
@@ -70,6 +73,10 @@ pub(crate) fn decode(bytes: &[u8], version: &Arc<str>) -> Result<InboundListener
     let mut ignored = Ignored::default();
     if outline.default_filter_chain.is_some() {
         ignored.add("default_filter_chain has no effect: who meets no other chain is not let in");
+    }
+    if outline.filter_chain_matcher.is_some() {
+        let reason = "is not served; the matches of the filter chains are";
+        return Err(Invalid::new("filter_chain_matcher", reason));
     }
     let label: Arc<str> = format!("listener {:?} of version {version:?}", outline.name).into();
     let mut faults = Faults::default();

@@ -1,6 +1,7 @@
 //! How connections are let in.
 
 use std::io::ErrorKind;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use mesh_core::server::Inbound;
@@ -166,6 +167,16 @@ async fn security_that_is_required_lets_no_plaintext_in() {
         connect(address).await.ask("/", "").await.unwrap_err();
         assert_eq!(scene.closed("no_rules"), 1, "{inbound:?}");
     }
+    // Who is inside leaves with the rules.
+    let scene = Scene::with(Security::Required);
+    scene.publish(&strict());
+    let address = scene.serve().await;
+    let mut page = secured(address, scene.workload(PAGE)).await.unwrap();
+    assert!(page.get("/").await.starts_with("http/1.1 200"));
+    scene.publish(&open());
+    let left = page.ask("/", "").await;
+    assert!(left.is_err() || left.is_ok_and(|left| left.starts_with("http/1.1 503")));
+    assert_eq!(scene.seen.load(SeqCst), 1);
     let scene = Scene::with(Security::Disabled);
     scene.publish(&rules([mtls(in_mesh(), false, &pipeline([]))]));
     let address = scene.serve().await;

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::scene::{Scene, connect, deny_all, permissive};
 use crate::MeshStream;
+#[cfg(feature = "axum")]
+use crate::PeerIdentity;
 
 /// A server of HTTP/1.1 and HTTP/2 of which the mesh knows nothing.
 async fn serve(scene: &Scene) -> std::net::SocketAddr {
@@ -76,6 +78,44 @@ async fn requests_of_unknown_connections_are_refused() {
     assert!(refused.starts_with("http/1.1 500"), "{refused}");
     scene.publish(&super::scene::open());
     assert!(connect(address).await.get("/").await.contains("nobody /"));
+}
+
+/// Nothing is known of whom to let in.
+#[tokio::test]
+async fn requests_of_unknown_connections_are_refused_while_rules_are_waited_for() {
+    let scene = Scene::waiting();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = scene.app().layer(scene.mesh.inbound());
+    assert!(scene.mesh.shared.listens(), "the rules are asked for");
+    tokio::spawn(axum::serve(listener, app).into_future());
+    let refused = connect(address).await.get("/").await;
+    assert!(refused.starts_with("http/1.1 500"), "{refused}");
+}
+
+/// The handler that axum has chosen is the one that policies judge.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_path_that_axum_has_routed_otherwise_is_refused() {
+    use axum::routing::get;
+
+    let scene = Scene::ruled(&permissive([]));
+    let listener = scene.mesh.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr();
+    let app = axum::Router::new()
+        .route("/admin/{*rest}", get(async || "admin"))
+        .route("/public", get(async || "public"))
+        .layer(scene.mesh.inbound());
+    let app = app.into_make_service_with_connect_info::<PeerIdentity>();
+    tokio::spawn(axum::serve(listener, app).into_future());
+    for (path, says) in [("/admin/x", "admin"), ("/public", "public")] {
+        let answered = connect(address).await.get(path).await;
+        assert!(answered.ends_with(says), "{answered}");
+    }
+    for path in ["/admin/../public", "/admin/./x", "/admin//x"] {
+        let refused = connect(address).await.get(path).await;
+        assert!(refused.starts_with("http/1.1 400"), "{path}: {refused}");
+    }
 }
 
 #[cfg(feature = "axum")]

@@ -113,16 +113,21 @@ impl Registry {
             .0
             .get(&node.ip)
             .map_or(&[][..], Vec::as_slice);
-        let is_named = |place: &&Place| {
+        // What another namespace says of an address makes nobody's policies another's.
+        let ours = |place: &&Place| {
+            place.workload.name.is_empty() || place.workload.namespace == node.namespace
+        };
+        let at: Vec<&Place> = at.iter().filter(ours).collect();
+        let is_named = |place: &&&Place| {
             place.workload.name == node.name && place.workload.namespace == node.namespace
         };
-        let is_alike = |place: &&Place| selects(&place.workload.endpoint.labels, &node.labels);
+        let is_alike = |place: &&&Place| selects(&place.workload.endpoint.labels, &node.labels);
         let chosen: Vec<&Place> = if at.iter().any(|place| is_named(&place)) {
-            at.iter().filter(is_named).collect()
-        } else if is_one(at) {
-            at.iter().collect()
+            at.iter().filter(is_named).copied().collect()
+        } else if is_one(&at) {
+            at
         } else {
-            at.iter().filter(is_alike).collect()
+            at.iter().filter(is_alike).copied().collect()
         };
         let labels = chosen.iter().map(|place| &place.workload.endpoint.labels);
         let labels = labels.into_iter().find(|labels| !labels.is_empty());
@@ -141,8 +146,8 @@ impl Registry {
 }
 
 /// Whether all are of one workload; those that Kubernetes lists have no names, and are the pod's whose address it is.
-fn is_one(places: &[Place]) -> bool {
-    let name = |place: &Place| {
+fn is_one(places: &[&Place]) -> bool {
+    let name = |place: &&Place| {
         (
             place.workload.name.clone(),
             place.workload.namespace.clone(),
