@@ -11,8 +11,8 @@ use crate::tls;
 /// What a mesh demands of its connections beside what the configuration says. By default
 /// [`Security::AsConfigured`].
 ///
-/// It is about calls, about what is served and about the link to the control plane. DNS and the admin port are no part of
-/// it.
+/// It is about calls, about what is served and about the link to the control plane. DNS, the admin port and
+/// [`Mesh::health`](crate::Mesh::health) are no part of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Security {
     /// No plaintext, whatever the configuration says: a call that it sends in plaintext fails, also one to a host outside

@@ -48,7 +48,8 @@ impl Mesh {
     /// not say of itself (`x-envoy-...`, and `x-forwarded-client-cert` of whom mutual TLS does not prove), and writes
     /// into `x-forwarded-client-cert` whom it does. The path that the application sees is the one that was judged. None
     /// of that is done where there are no rules. Put it around all that the server serves: what lies beside it
-    /// is not guarded, and a connection of which it sees no request is closed before its first answer.
+    /// is not guarded. A connection of which it sees no request is closed before its first answer if policies rule it;
+    /// where there are none it is served, and headers and paths are not cleaned.
     ///
     /// ```
     /// # fn example(mesh: &mesh_tower::Mesh) -> impl Sized {

@@ -42,8 +42,8 @@ pub(crate) use generated::istio_certificate_service_server::IstioCertificateServ
 /// The service.
 pub(crate) struct Signing {
     pub(crate) authority: Arc<Authority>,
-    /// The file of tokens, read anew for each call, so that one that is taken out of it counts no more. Without it only
-    /// certificates prove anything.
+    /// The file of tokens, read anew for each call, so that one that is taken out of it counts no more. Without it
+    /// nobody proves anything: certificates do not yet.
     pub(crate) tokens: Option<PathBuf>,
 }
 
