@@ -227,7 +227,7 @@ async fn a_certificate_is_asked_for_and_shown() {
 
 #[tokio::test]
 async fn it_is_renewed_at_half_life_with_a_new_key_and_the_token_of_then() {
-    let life = Duration::from_secs(4);
+    let life = Duration::from_secs(12);
     let scene = Scene::new(Way::Signs(life)).await;
     let begun = SystemTime::now();
     let mesh = scene.mesh();

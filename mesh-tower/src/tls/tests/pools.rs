@@ -56,10 +56,10 @@ async fn a_call_that_does_not_end_is_ended() {
         tokio::time::pause();
         let from = tokio::time::Instant::now();
         let error = running.await.unwrap_err();
-        assert_eq!(
-            (tokio::time::Instant::now() - from).as_secs(),
-            GRACE.as_secs()
-        );
+        // It may have begun a moment before the clock stood still.
+        let took = tokio::time::Instant::now() - from;
+        let moment = std::time::Duration::from_millis(500);
+        assert!(took + moment >= GRACE && took <= GRACE + moment, "{took:?}");
         assert_eq!(
             (error.flags(), error.sent()),
             ("UC", Sent::MaybeProcessed),
