@@ -462,6 +462,24 @@ fn every_token_must_be_good_where_none_is_demanded() {
     }
 }
 
+/// A target has room for more tokens than anybody needs.
+#[test]
+fn of_many_tokens_a_few_are_judged() {
+    let (one, two) = two_issuers();
+    let all: Arc<[Arc<Provider>]> = Arc::new([one, two]);
+    let many = |count: usize| {
+        let tokens: Vec<String> = (0..count).map(|at| format!("access_token={at}")).collect();
+        Sent::default().query(tokens.join("&"))
+    };
+    for count in [31, 32, 33, 2000] {
+        let strict = rules(all.to_vec(), Requirement::AllowMissing(all.clone()));
+        let refused = many(count).judged(&strict);
+        assert!(matches!(refused, Outcome::Refused(_)), "{count}");
+        let lenient = rules(all.to_vec(), Requirement::AllowMissingOrFailed(all.clone()));
+        assert_eq!(many(count).judged(&lenient), Outcome::Missing, "{count}");
+    }
+}
+
 #[test]
 fn rules_are_taken_in_order_and_what_none_matches_passes() {
     let provider = Arc::new(provider());

@@ -15,6 +15,9 @@ use super::rules::{
 use super::token::{Alg, Token};
 use crate::RequestView;
 
+/// How many tokens of one request are judged where each of them counts.
+const MOST: usize = 32;
+
 /// The cryptography.
 pub trait Verify {
     /// Whether `signature` is that of `message` by the private half of `key`. The key fits the algorithm
@@ -139,21 +142,28 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    /// Every token, each by the provider that has its place and its issuer.
+    /// Every token, each by the provider that has its place and its issuer. A target has room for a thousand that are none,
+    /// and judging one means looking for it in all places: where one that fails is refused the first ends it, else those
+    /// beyond [`MOST`] count as failed.
     fn each(&mut self, providers: &'a [Arc<Provider>], or_failed: bool) -> Result<(), Why> {
         let mut judged: Vec<String> = Vec::new();
-        let mut told = Ok(());
         for provider in providers {
             for found in place::tokens(&provider.places, self.request) {
                 if judged.iter().any(|text| *text == found.text) {
                     continue;
                 }
-                judged.push(found.text.clone().into_owned());
-                let met = self.of_issuer(providers, &found.text);
-                told = told.and(met);
+                let met = match judged.len() < MOST {
+                    true => self.of_issuer(providers, &found.text),
+                    false => Err(Why::Several),
+                };
+                match met {
+                    Err(why) if !or_failed => return Err(why),
+                    Err(Why::Several) if judged.len() >= MOST => return Ok(()),
+                    _ => judged.push(found.text.clone().into_owned()),
+                }
             }
         }
-        if or_failed { Ok(()) } else { told }
+        Ok(())
     }
 
     /// The provider of the token's issuer, or else the first that takes any; it must have the token's place.

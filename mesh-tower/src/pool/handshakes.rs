@@ -92,6 +92,16 @@ impl<T> Handshakes<T> {
         begins
     }
 
+    /// A handshake will not end: the runtime that ran it has. Those that counted on it begin again.
+    pub(super) fn abandoned(&self) {
+        let mut queue = self.lock();
+        queue.running -= 1;
+        while queue.waiting.len() > queue.running {
+            queue.waiting.pop_front();
+        }
+        self.count(&queue);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,6 +177,19 @@ mod tests {
         assert!(second.try_recv().is_err());
         assert!(!handshakes.ended(Some(failed())));
         assert!(second.try_recv().unwrap().is_err());
+    }
+
+    #[test]
+    fn who_counts_on_a_handshake_that_will_not_end_hears_of_it() {
+        let handshakes = Handshakes::<u8>::default();
+        let (mut first, _) = handshakes.queue();
+        handshakes.abandoned();
+        assert!(matches!(
+            first.try_recv(),
+            Err(oneshot::error::TryRecvError::Closed)
+        ));
+        let (_second, begins) = handshakes.queue();
+        assert!(begins, "none is under way");
     }
 
     #[test]

@@ -136,28 +136,11 @@ impl Pool {
         Box::pin(async move {
             let (turn, begins) = pool.handshakes.queue();
             if begins {
-                tokio::spawn(Arc::clone(&pool).shake());
+                tokio::spawn(Shaking(Some(Arc::clone(&pool))).run());
             }
             turn.await
                 .unwrap_or(Err(ConnectError::NoRoom(pool.peer.clone())))
         })
-    }
-
-    /// Opens connections as long as requests wait for them. What a handshake has cost is not lost when the request that it
-    /// was begun for has found another connection, or is gone.
-    async fn shake(self: Arc<Self>) {
-        loop {
-            let goes_on = match self.ready().await {
-                Ok(sender) => {
-                    self.put(sender);
-                    self.handshakes.ended(None)
-                }
-                Err(error) => self.handshakes.ended(Some(error)),
-            };
-            if !goes_on {
-                return;
-            }
-        }
     }
 
     /// A new connection. Only what is ready counts as idle.
@@ -222,6 +205,35 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         close_old(&mut idle, Instant::now());
+    }
+}
+
+/// Opens connections as long as requests wait for them. What a handshake has cost is not lost when the request that it was
+/// begun for has found another connection, or is gone. The pool is taken out at the end.
+struct Shaking(Option<Arc<Pool>>);
+
+impl Shaking {
+    async fn run(mut self) {
+        while let Some(pool) = &self.0 {
+            let goes_on = match pool.ready().await {
+                Ok(sender) => {
+                    pool.put(sender);
+                    pool.handshakes.ended(None)
+                }
+                Err(error) => pool.handshakes.ended(Some(error)),
+            };
+            if !goes_on {
+                self.0 = None;
+            }
+        }
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0 {
+            pool.handshakes.abandoned();
+        }
     }
 }
 

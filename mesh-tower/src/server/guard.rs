@@ -8,7 +8,9 @@ use http::request::Parts;
 use mesh_core::authz::{Action, Claims, Decision, Facts, Rbac, Value, Verdict};
 use mesh_core::identity::Peer;
 use mesh_core::jwt::{self, Outcome, Verified};
-use mesh_core::request::{Admitted, BadHead, admit};
+#[cfg(feature = "axum")]
+use mesh_core::request::BadHead;
+use mesh_core::request::{Admitted, admit};
 use mesh_core::server::{Pipeline, Step};
 
 use super::connection::Connection;
