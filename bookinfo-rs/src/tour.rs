@@ -151,13 +151,13 @@ impl Task {
             Self::MutualTls => vec![&STRICT_RATINGS, &STRICT],
             Self::Authorization => vec![
                 &ALL_V1,
-                &V3,
+                &V2,
                 &DENY_ALL,
                 &VIEW_PAGE,
                 &VIEW_REVIEWS,
                 &VIEW_RATINGS,
             ],
-            Self::Denial => vec![&DENY_PATH, &V3, &DENY_NAMESPACE],
+            Self::Denial => vec![&DENY_PATH, &V2, &DENY_NAMESPACE],
         }
     }
 }

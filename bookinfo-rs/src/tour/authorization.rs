@@ -4,7 +4,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::TourError;
 use super::edits::{
-    ALL_V1, DENY_ALL, DENY_NAMESPACE, DENY_PATH, V3, VIEW_PAGE, VIEW_RATINGS, VIEW_REVIEWS,
+    ALL_V1, DENY_ALL, DENY_NAMESPACE, DENY_PATH, V2, VIEW_PAGE, VIEW_RATINGS, VIEW_REVIEWS,
 };
 use super::judge::{Check, Version};
 use super::load::{CONCURRENCY, times};
@@ -23,9 +23,9 @@ const DENIED: &str = "RBAC: access denied";
 /// # Errors
 /// When a rule does not come into force.
 pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
-    // One version of each, the one whose stars are red: what is missing has one reason.
+    // One version of each, the one whose stars are black: they are asked for by GET, whatever the red ones are.
     stage.apply(&ALL_V1).await?;
-    stage.apply(&V3).await?;
+    stage.apply(&V2).await?;
     stage.apply(&DENY_ALL).await?;
     let nobody = pages(stage, is_denied, is_whole).await;
     stage.apply(&VIEW_PAGE).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
     let opened = reviews.fits(1.0);
     let all = pages(
         stage,
-        |reply| opened && has_red_stars(reply),
+        |reply| opened && has_black_stars(reply),
         |reply| !opened && is_whole(reply),
     )
     .await;
@@ -80,7 +80,7 @@ pub(crate) async fn play_denials(stage: &mut Stage) -> Result<Vec<Check>, TourEr
     )
     .await;
     // One workload of reviews: the others may hear of the policy a little later.
-    stage.apply(&V3).await?;
+    stage.apply(&V2).await?;
     stage.apply(&DENY_NAMESPACE).await?;
     let namespace = pages(stage, has_no_reviews, is_whole).await;
     Ok(vec![
@@ -126,8 +126,8 @@ fn is_whole(reply: &Reply) -> bool {
     reply.status == StatusCode::OK && Version::of_page(&reply.text()).is_some()
 }
 
-fn has_red_stars(reply: &Reply) -> bool {
-    reply.status == StatusCode::OK && Version::of_page(&reply.text()) == Some(Version(3))
+fn has_black_stars(reply: &Reply) -> bool {
+    reply.status == StatusCode::OK && Version::of_page(&reply.text()) == Some(Version(2))
 }
 
 /// Neither details nor reviews.

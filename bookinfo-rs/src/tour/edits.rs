@@ -343,7 +343,7 @@ pub(crate) static VIEW_REVIEWS: Edit = Edit {
 pub(crate) static VIEW_RATINGS: Edit = Edit {
     told: &[Told {
         by: By::Ingress("/api/v1/products/0/reviews"),
-        sees: Sees::Text(200, "\"color\":\"red\""),
+        sees: Sees::Text(200, "\"color\":\"black\""),
     }],
     ..edit!("authorization-policy-ratings-viewer.yaml")
 };
