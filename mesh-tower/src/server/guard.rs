@@ -56,28 +56,35 @@ impl Guard {
         match self {
             Self::Open => Ok(request),
             Self::Refused(refusal) => Err(refusal),
-            Self::Ruled(pipeline, peer) => {
-                let (head, body) = request.into_parts();
-                let scheme = match peer.is_encrypted() {
-                    true => "https",
-                    false => "http",
-                };
-                let mut head = admit(head, pipeline.paths, scheme).map_err(|bad| {
-                    tracing::debug!(peer = %peer.address, "request refused: {bad}");
-                    Refusal::head(&bad)
-                })?;
-                let asked = Asked {
-                    peer: peer.connection.peer(),
-                    connection: &peer.connection,
-                    address: peer.address,
-                };
-                asked.about(&mut head, &pipeline)?;
-                let head = head.into_parts();
-                routed_alike(&head)?;
-                Ok(Request::from_parts(head, body))
-            }
+            Self::Ruled(pipeline, peer) => judged(&pipeline, &peer, request).inspect_err(|no| {
+                // Envoy's words for the access log name no version; the pipeline's name does.
+                let (rules, peer) = (&pipeline.name, peer.address);
+                tracing::debug!(%rules, %peer, details = %no.details, "request refused");
+            }),
         }
     }
+}
+
+fn judged<B>(
+    pipeline: &Pipeline,
+    peer: &PeerIdentity,
+    request: Request<B>,
+) -> Result<Request<B>, Refusal> {
+    let (head, body) = request.into_parts();
+    let scheme = match peer.is_encrypted() {
+        true => "https",
+        false => "http",
+    };
+    let mut head = admit(head, pipeline.paths, scheme).map_err(|bad| Refusal::head(&bad))?;
+    let asked = Asked {
+        peer: peer.connection.peer(),
+        connection: &peer.connection,
+        address: peer.address,
+    };
+    asked.about(&mut head, pipeline)?;
+    let head = head.into_parts();
+    routed_alike(&head)?;
+    Ok(Request::from_parts(head, body))
 }
 
 /// A layer of a router of axum's stands behind its choice of a handler: that was made by the path as it came. Where policies
@@ -157,10 +164,7 @@ impl Asked<'_> {
         match jwt::check(rules, &request, now, &(), verify) {
             Outcome::Missing => Ok(None),
             Outcome::Verified(verified) => Ok(Some(verified)),
-            Outcome::Refused(why) => {
-                tracing::debug!(peer = %self.address, "request refused: {why}");
-                Err(Refusal::token(why, rules.answer(why, &request)))
-            }
+            Outcome::Refused(why) => Err(Refusal::token(why, rules.answer(why, &request))),
         }
     }
 }
