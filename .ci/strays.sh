@@ -7,9 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 roots="$(cd / && printf '%s\n' */ | sed 's#/$##; s#[].[+*?(){}|^$\\]#\\&#g' | paste -sd '|')|home|root|tmp|Users"
 path="(^|[^A-Za-z0-9_.~-])/($roots)(/[A-Za-z0-9_.+-]*)+"
-# What is the same everywhere (Istio's folders among it), or made up for a test.
-allowed='/(dev/(null|zero)|proc(/.*)?|usr/bin/env|etc/(mesh|passwd|istio/proxy/XDS|certs(/.*)?|[a-z]+[.]pem)|run/socket|tmp/x'
-allowed+='|var/run/(ca|none[.]sock|secrets/(istio|tokens)(/.*)?))$'
+# What is the same everywhere (folders of Istio and SPIRE among it), or made up for a test.
+allowed='/(dev/(null|zero)|proc(/.*)?|usr/bin/env|etc/(mesh|passwd|istio/(proxy/XDS|ingressgateway-certs([/.].*)?)|certs(/.*)?|([a-z]/)?[a-z]+[.](pem|key))|run/socket|tmp/x'
+allowed+='|var/run/(ca|none[.]sock|secrets/(istio|tokens|workload-spiffe-uds)(/.*)?)|run/spire/sockets/agent[.]sock)$'
 
 found() { grep -vE "$allowed" || [ $? -eq 1 ]; }
 

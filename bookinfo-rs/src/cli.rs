@@ -12,10 +12,10 @@ use mesh_control_plane::ca::LONGEST_TTL;
 use mesh_tower::Mesh;
 use tracing_subscriber::EnvFilter;
 
-use crate::ingress::{self, IngressError, Proxy};
+use crate::ingress::{self, Gateway, IngressError};
 use crate::launch::certificates::SHORTEST;
 use crate::launch::folder::{self, FolderError};
-use crate::launch::{Demo, LaunchError, Mtls, Options};
+use crate::launch::{Demo, LaunchError, Mtls, Options, Wanted};
 use crate::process::{self, announce, say, warn};
 use crate::service::settings::{Settings, SettingsError};
 use crate::tour::{self, Task, TourError};
@@ -264,6 +264,7 @@ impl From<Launch> for Options {
             grpc_ratings: launch.grpc_ratings,
             mtls: launch.mtls,
             cert_ttl: launch.cert_ttl,
+            gateways: Wanted::default(),
             tour: false,
         }
     }
@@ -308,9 +309,13 @@ async fn control_plane(
 async fn run_ingress(port: u16, gateway_port: u16, life: &Life) -> Result<ExitCode, CliError> {
     let stop = process::stop(life.stop_on_stdin_eof);
     let mesh = Mesh::from_env().await?;
-    let proxy = Proxy::new(mesh.gateway(gateway_port));
-    ingress::serve(proxy, (Ipv4Addr::LOCALHOST, port).into(), announce, stop).await?;
-    mesh.shutdown().await;
+    let gateway = Gateway {
+        mesh,
+        port: gateway_port,
+    };
+    let address = (Ipv4Addr::LOCALHOST, port).into();
+    ingress::serve(&gateway, address, announce, stop).await?;
+    gateway.mesh.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ mod children;
 mod control_plane;
 pub mod folder;
 mod gateway;
+mod gateways;
 mod mtls;
 pub mod topology;
 
@@ -24,11 +25,13 @@ use http::{HeaderMap, StatusCode};
 use mesh_xds::ads::{InvalidServer, Server};
 use tokio::time::Instant;
 
-use self::bootstrap::{INGRESS, INGRESS_ACCOUNT};
-use self::certificates::{Certificates, CertificatesError};
+use self::bootstrap::{EGRESS, EGRESS_ACCOUNT, GATEWAYS, INGRESS, INGRESS_ACCOUNT, NAMESPACE};
+use self::certificates::{Certificates, CertificatesError, Renewal};
 use self::child::{Child, ChildError, Died};
 use self::control_plane::ControlPlane;
 use self::folder::{Folder, FolderError};
+use self::gateways::Gateways;
+pub use self::gateways::Wanted;
 pub use self::mtls::Mtls;
 use self::topology::Workload;
 use crate::outside::Outside;
@@ -54,6 +57,8 @@ pub struct Options {
     pub mtls: Mtls,
     /// How long a certificate is valid; zero for 24 hours.
     pub cert_ttl: Duration,
+    /// Gateways beside the ingress; a tour wants those of its tasks.
+    pub gateways: Wanted,
     /// Whether a tour is played: its rules will be written to `config`.
     pub tour: bool,
 }
@@ -69,6 +74,7 @@ pub struct Demo {
     workloads: Vec<(Workload, SocketAddr)>,
     ingress: Option<Child>,
     ingress_address: SocketAddr,
+    gateways: Gateways,
     /// After the children: they read it to their end.
     certificates: Option<Certificates>,
 }
@@ -157,11 +163,7 @@ impl Demo {
         };
         let (workloads, ingress_ip) = topology::workloads(topology::bindable());
         if let Some(certificates) = &mut certificates {
-            let accounts = workloads
-                .iter()
-                .map(|one| (one.name(), one.service_account()));
-            let ingress = (INGRESS.to_owned(), INGRESS_ACCOUNT.to_owned());
-            certificates.fill(accounts.chain([ingress]), options.cert_ttl)?;
+            fill(certificates, &workloads, options)?;
         }
         let of = |name: &str| certificates.as_ref().map(|all| all.of(name));
         let started = workloads.iter().map(|workload| {
@@ -175,8 +177,16 @@ impl Demo {
         folder.write_workloads(&workloads)?;
         let bootstrap = bootstrap::router(ingress_ip, &control_plane_address);
         let (own, ports) = (of(INGRESS), [options.port, gateway_port]);
-        let mut ingress = children::ingress(&program, ports, &bootstrap, own.as_deref())?;
+        let mut ingress = children::gateway(
+            &program,
+            children::INGRESS,
+            ports,
+            &bootstrap,
+            own.as_deref(),
+        )?;
         let ingress_address = ingress.listening().await?;
+        let at = (ingress_ip, &*control_plane_address);
+        let gateways = Gateways::start(&program, options.gateways, at, of).await?;
         let demo = Self {
             folder,
             janitor,
@@ -186,6 +196,7 @@ impl Demo {
             workloads,
             ingress: Some(ingress),
             ingress_address,
+            gateways,
             certificates,
         };
         demo.settled().await
@@ -212,6 +223,16 @@ impl Demo {
         format!("http://{}", self.ingress_address)
     }
 
+    /// Where the ingress takes TLS, if that was wanted.
+    pub const fn https_address(&self) -> Option<SocketAddr> {
+        self.gateways.https
+    }
+
+    /// Where the egress gateway listens, if one was wanted.
+    pub const fn egress_address(&self) -> Option<SocketAddr> {
+        self.gateways.egress
+    }
+
     /// The configuration folder that is in force.
     pub const fn folder(&self) -> &Folder {
         &self.folder
@@ -220,6 +241,16 @@ impl Demo {
     /// The folder of the authority and of all workloads' certificates.
     pub fn certificates(&self) -> Option<&Path> {
         self.certificates.as_ref().map(Certificates::path)
+    }
+
+    /// Renews the certificates of all workloads; nothing where they have none.
+    pub fn renewal(&self) -> Option<Renewal> {
+        self.certificates.as_ref().and_then(Certificates::renewal)
+    }
+
+    /// The folder with a folder for the certificate of each workload.
+    pub fn workload_certificates(&self) -> Option<PathBuf> {
+        self.certificates.as_ref().map(Certificates::workloads)
     }
 
     /// Where the control plane listens.
@@ -236,6 +267,7 @@ impl Demo {
     pub async fn died(&self) -> Died {
         type Waiting<'a> = Pin<Box<dyn Future<Output = Died> + Send + 'a>>;
         let children = self.services.iter().chain(&self.ingress);
+        let children = children.chain(self.gateways.children());
         let mut waiting: Vec<Waiting<'_>> = vec![Box::pin(self.janitor.died())];
         waiting.extend(children.map(|child| Box::pin(child.died()) as Waiting<'_>));
         if let Some(control_plane) = &self.control_plane {
@@ -252,6 +284,7 @@ impl Demo {
         if let Some(ingress) = self.ingress {
             ingress.stop().await;
         }
+        self.gateways.stop().await;
         join_all(self.services.into_iter().map(Child::stop)).await;
         if let Some(control_plane) = self.control_plane {
             control_plane.stop().await;
@@ -306,6 +339,21 @@ impl Demo {
             ),
         }
     }
+}
+
+/// A certificate for each workload and each gateway.
+fn fill(
+    certificates: &mut Certificates,
+    workloads: &[Workload],
+    options: &Options,
+) -> Result<(), CertificatesError> {
+    let accounts = workloads.iter();
+    let accounts = accounts.map(|one| (one.name(), NAMESPACE, one.service_account()));
+    let egress = options.gateways.egress;
+    let egress = egress.then_some((EGRESS, EGRESS_ACCOUNT));
+    let gateways = [(INGRESS, INGRESS_ACCOUNT)].into_iter().chain(egress);
+    let gateways = gateways.map(|(name, account)| (name.to_owned(), GATEWAYS, account.to_owned()));
+    certificates.fill(accounts.chain(gateways), options.cert_ttl)
 }
 
 /// What must be right before a service is started.

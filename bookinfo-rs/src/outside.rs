@@ -1,4 +1,6 @@
-//! A plain HTTP client that stands outside the mesh: the browser of the launcher and of the tour.
+//! HTTP clients that stand outside the mesh: the browser of the launcher and of the tour, in plaintext and over TLS.
+
+mod tls;
 
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+
+pub use tls::{OutsideTls, Secured, TlsError};
 
 /// No answer of Bookinfo takes longer: two tries of 3 s for reviews, 3 s for details, and some.
 const TIMEOUT: Duration = Duration::from_secs(15);

@@ -8,13 +8,16 @@
 mod ab_testing;
 mod authorization;
 mod blue_green;
+mod certificate_rotation;
 mod edits;
 mod edits_in_force;
 mod egress;
+mod egress_gateway;
 mod fault_injection;
 mod grpc_ratings;
 mod inside;
 mod judge;
+mod jwt_at_ingress;
 mod load;
 mod mirroring;
 mod mutual_tls;
@@ -26,6 +29,7 @@ mod shop;
 mod sign_in;
 mod stage;
 mod tally;
+mod tls_ingress;
 mod traffic_shifting;
 
 use std::path::PathBuf;
@@ -38,9 +42,10 @@ use self::edits_in_force::Delays;
 use self::report::Report;
 pub use self::report::Row;
 use self::stage::Stage;
+use crate::launch::certificates::CertificatesError;
 use crate::launch::child::Died;
 use crate::launch::folder::FolderError;
-use crate::launch::{Demo, LaunchError};
+use crate::launch::{Demo, LaunchError, Wanted};
 use crate::process;
 
 /// A task of the tour.
@@ -78,12 +83,20 @@ pub enum Task {
     Authorization,
     /// A path and a namespace are denied.
     Denial,
+    /// Who has no token does not get in.
+    JwtAtIngress,
+    /// HTTPS for the ingress, and whoever comes by HTTP is sent there.
+    TlsIngress,
+    /// A way out through a gateway.
+    EgressGateway,
+    /// New certificates under load.
+    CertificateRotation,
     /// How soon the edits of the others were in force.
     EditsInForce,
 }
 
 impl Task {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 21] = [
         Self::RequestRouting,
         Self::TrafficShifting,
         Self::AbTesting,
@@ -100,6 +113,10 @@ impl Task {
         Self::MutualTls,
         Self::Authorization,
         Self::Denial,
+        Self::JwtAtIngress,
+        Self::TlsIngress,
+        Self::EgressGateway,
+        Self::CertificateRotation,
         // Last: it judges what the others measured.
         Self::EditsInForce,
     ];
@@ -122,6 +139,10 @@ impl Task {
             Self::MutualTls => "mutual-tls",
             Self::Authorization => "authorization",
             Self::Denial => "denial",
+            Self::JwtAtIngress => "jwt-at-ingress",
+            Self::TlsIngress => "tls-ingress",
+            Self::EgressGateway => "egress-gateway",
+            Self::CertificateRotation => "certificate-rotation",
             Self::EditsInForce => "edits-in-force",
         }
     }
@@ -130,9 +151,9 @@ impl Task {
     fn edits(self) -> Vec<&'static Edit> {
         use self::edits::{
             AB, ABORT_30, ALL_V1, BLUE, BOOKS, CLOSED, DELAY_2S, DELAY_50, DENY_ALL,
-            DENY_NAMESPACE, DENY_PATH, GREEN, GRPC_ABORT, MIRROR, REDIRECT, REGISTRY_ONLY, REWRITE,
-            STRICT, STRICT_RATINGS, TEST_ABORT, TEST_DELAY, TEST_V2, TIMEOUT, V1, V1_50_V3_50,
-            V1_90_V3_10, V2, V3, VIEW_PAGE, VIEW_RATINGS, VIEW_REVIEWS,
+            DENY_NAMESPACE, DENY_PATH, GREEN, GRPC_ABORT, HTTPS, MIRROR, REDIRECT, REGISTRY_ONLY,
+            REWRITE, STRICT, STRICT_RATINGS, TEST_ABORT, TEST_DELAY, TEST_V2, TIMEOUT, TOKENS, V1,
+            V1_50_V3_50, V1_90_V3_10, V2, V3, VIEW_PAGE, VIEW_RATINGS, VIEW_REVIEWS, WAY_OUT,
         };
         match self {
             Self::RequestRouting => vec![&ALL_V1, &TEST_V2],
@@ -158,6 +179,10 @@ impl Task {
                 &VIEW_RATINGS,
             ],
             Self::Denial => vec![&DENY_PATH, &V2, &DENY_NAMESPACE],
+            Self::JwtAtIngress => vec![&TOKENS],
+            Self::TlsIngress => vec![&HTTPS],
+            Self::EgressGateway => vec![&BOOKS, &WAY_OUT],
+            Self::CertificateRotation => Vec::new(),
         }
     }
 }
@@ -187,6 +212,15 @@ pub enum TourError {
     /// The tour's own client in the mesh.
     #[error(transparent)]
     Inside(#[from] mesh_tower::StartError),
+    /// A token.
+    #[error("a token cannot be made: {0}")]
+    Token(String),
+    /// Certificates for gateways.
+    #[error("certificates for the ingress cannot be made: {0}")]
+    Files(String),
+    /// Certificates are not renewed.
+    #[error(transparent)]
+    Certificates(#[from] CertificatesError),
     /// A process ended.
     #[error("the tour cannot go on: {0}")]
     Died(Died),
@@ -230,6 +264,10 @@ pub async fn run(options: &Options) -> Result<bool, TourError> {
     let tasks = options.tasks()?;
     let launch = crate::launch::Options {
         grpc_ratings: options.launch.grpc_ratings || tasks.contains(&Task::GrpcRatings),
+        gateways: Wanted {
+            https: tasks.contains(&Task::TlsIngress),
+            egress: tasks.contains(&Task::EgressGateway),
+        },
         ..options.launch.clone()
     };
     let demo = tokio::select! {
@@ -308,6 +346,10 @@ async fn play(tasks: &[Task], stage: &mut Stage, report: &mut Report) -> Result<
             Task::MutualTls => mutual_tls::play(stage).await?,
             Task::Authorization => authorization::play(stage).await?,
             Task::Denial => authorization::play_denials(stage).await?,
+            Task::JwtAtIngress => jwt_at_ingress::play(stage).await?,
+            Task::TlsIngress => tls_ingress::play(stage).await?,
+            Task::EgressGateway => egress_gateway::play(stage).await?,
+            Task::CertificateRotation => certificate_rotation::play(stage).await?,
             Task::EditsInForce => edits_in_force::play(stage).await?,
         };
         report.add(task.name(), checks);

@@ -2,16 +2,21 @@
 //! method, host and path, computed once.
 
 mod admit;
+mod checks;
 mod normalize;
+#[cfg(test)]
+mod tricks;
 
 use std::borrow::Cow;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, ValueIter};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 pub use admit::{Admitted, BadHead, Seen, admit};
 pub(crate) use normalize::escaped;
 pub use normalize::{PathNormalization, normalized};
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A request as the mesh looks at it. Borrows from the request; building it allocates nothing.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +51,12 @@ impl<'a> RequestView<'a> {
     /// The authority without its port, brackets of an IPv6 literal kept.
     pub fn host(&self) -> &'a str {
         split_port(self.authority).0
+    }
+
+    /// By what the request came to the first proxy: `x-forwarded-proto`, else the scheme.
+    pub fn came_by(&self) -> &'a [u8] {
+        let forwarded = self.headers.get(FORWARDED_PROTO);
+        forwarded.map_or(self.scheme.as_bytes(), HeaderValue::as_bytes)
     }
 
     /// The values of a header or pseudo-header, one by one. Only `:path` of a request with a query allocates.

@@ -44,12 +44,22 @@ impl<T> Default for Snapshot<T> {
 }
 
 /// Which route table a request uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableKey {
     /// Of a workload: by the port that the caller asks for. RDS name `9080`.
     Port(u16),
     /// Of a gateway: by the `Gateway` server's port number. RDS name `http.8080`.
     Gateway(u16),
+    /// Of one server of a gateway that ends TLS: servers of one port are told apart by their names. This is the whole RDS
+    /// name, `https.8443.<port's name>.<gateway>.<namespace>`.
+    Server(Arc<str>),
+}
+
+impl TableKey {
+    /// Whether it is a gateway's: it has the hosts that were put behind it, and no policy for others.
+    pub const fn is_gateway(&self) -> bool {
+        matches!(self, Self::Gateway(_) | Self::Server(_))
+    }
 }
 
 impl fmt::Display for TableKey {
@@ -57,6 +67,7 @@ impl fmt::Display for TableKey {
         match self {
             Self::Port(port) => write!(f, "{port}"),
             Self::Gateway(port) => write!(f, "http.{port}"),
+            Self::Server(name) => f.write_str(name),
         }
     }
 }
@@ -66,6 +77,11 @@ impl FromStr for TableKey {
 
     fn from_str(name: &str) -> Result<Self, InvalidTableKey> {
         let port = |text: &str| text.parse().map_err(|_| InvalidTableKey(name.to_owned()));
+        if let Some(server) = name.strip_prefix("https.") {
+            let at = server.split_once('.').filter(|(_, of)| !of.is_empty());
+            let (number, _) = at.ok_or_else(|| InvalidTableKey(name.to_owned()))?;
+            return port(number).map(|_: u16| Self::Server(name.into()));
+        }
         match name.strip_prefix("http.") {
             Some(text) => port(text).map(Self::Gateway),
             None => port(name).map(Self::Port),
@@ -73,9 +89,11 @@ impl FromStr for TableKey {
     }
 }
 
-/// A route configuration whose name is neither `PORT` nor `http.PORT`.
+/// A route configuration whose name is neither `PORT`, `http.PORT` nor `https.PORT.<server>`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("route configuration {0:?}: expected PORT or http.PORT")]
+#[error(
+    "route configuration {0:?}: expected PORT, http.PORT or https.PORT.<port's name>.<gateway>.<namespace>"
+)]
 pub struct InvalidTableKey(String);
 
 /// The virtual hosts of one route configuration. `T` is what a host leads to: a [`Target`], or what

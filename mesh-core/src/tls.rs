@@ -34,10 +34,12 @@ impl ServerTerms {
     /// Whether chains are judged by the same authorities, and versions alike, as by other terms.
     pub fn judges_as(&self, other: &Self) -> bool {
         let roots = |terms: &Self| match &terms.client {
-            ClientAuth::Required { roots, .. } => Some(roots.clone()),
+            ClientAuth::Required { roots, .. } | ClientAuth::Optional { roots, .. } => {
+                Some(roots.clone())
+            }
             ClientAuth::None => None,
         };
-        self.min == other.min && roots(self) == roots(other)
+        self.min == other.min && self.max == other.max && roots(self) == roots(other)
     }
 }
 
@@ -67,7 +69,7 @@ pub enum RootName {
 }
 
 /// The versions of TLS that are spoken (`TlsParameters`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// TLS 1.2, Istio's least.
     #[default]
@@ -89,13 +91,23 @@ pub struct ServerTerms {
     pub alpn: Box<[Box<[u8]>]>,
     /// The oldest version that will do.
     pub min: TlsVersion,
+    /// The newest one.
+    pub max: TlsVersion,
 }
 
-/// What a client must show. There is nothing between: a certificate that is asked for and may be left out proves nothing.
+/// What a client must show. Rules for workloads have nothing between: a certificate that may be left out proves nothing.
 #[derive(Debug, Clone)]
 pub enum ClientAuth {
     /// A certificate that chains to one of the roots and that the rule takes (`require_client_certificate`).
     Required {
+        /// By what its chain is judged.
+        roots: RootName,
+        /// Whom it must name.
+        peer: PeerRule,
+    },
+    /// One that is asked for and may be left out: who shows none stays anonymous, and who shows one that is no good is
+    /// closed. For authorities, whose clients have none at first; no configuration says it.
+    Optional {
         /// By what its chain is judged.
         roots: RootName,
         /// Whom it must name.
@@ -213,13 +225,21 @@ impl From<ServerTerms> for ServerTls {
             client,
             alpn,
             min,
+            max,
         } = &terms;
         let client = match client {
             ClientAuth::Required { roots, peer } => format!("{} by {roots:?}", wanted(peer)),
+            ClientAuth::Optional { roots, peer } => {
+                format!("anonymous or {} by {roots:?}", wanted(peer))
+            }
             ClientAuth::None => "anonymous".to_owned(),
         };
         Self {
-            key: format!("{identity:?} | {client} | {} | {min:?}", list(alpn)).into(),
+            key: format!(
+                "{identity:?} | {client} | {} | {min:?} to {max:?}",
+                list(alpn)
+            )
+            .into(),
             terms,
         }
     }
@@ -277,6 +297,7 @@ pub fn wanted(rule: &PeerRule) -> String {
         }
         PeerRule::InMesh => "a workload of our own trust domain".to_owned(),
         PeerRule::Host(host) => format!("the host {host:?}"),
+        PeerRule::Vouched => "whomever the authorities vouch for".to_owned(),
     }
 }
 

@@ -9,6 +9,9 @@ use driver::Target;
 mod bodies;
 #[path = "../fuzz/driver.rs"]
 mod driver;
+#[allow(unreachable_pub, reason = "the fuzz targets' library exports it")]
+#[path = "../fuzz/src/names.rs"]
+mod names;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -66,6 +69,39 @@ const TARGETS: &[Target] = &[
             "]}",
         ],
     },
+    Target {
+        name: "san",
+        body: names::san,
+        broken: names::san_broken,
+        corpus: names_of_certificates,
+        pieces: &[
+            "\n",
+            "u",
+            "d",
+            "i",
+            "?",
+            "\nu",
+            "\nd",
+            "spiffe://",
+            "cluster.local",
+            "/",
+            "//",
+            "/ns/a/sa/b",
+            "..",
+            "/../",
+            "%2e",
+            "*.",
+            ".",
+            "a.b",
+            "127.0.0.1",
+            "::1",
+            "\0",
+            "@",
+            ":80",
+            "?",
+            "#",
+        ],
+    },
 ];
 
 fn paths() -> Vec<Vec<u8>> {
@@ -97,6 +133,26 @@ fn headers() -> Vec<Vec<u8>> {
         "\u{a}AB\naB",
         "\u{42}ab\nab\nc",
         "\u{43}a",
+    ];
+    all.map(|text| text.as_bytes().to_vec()).into()
+}
+
+fn names_of_certificates() -> Vec<Vec<u8>> {
+    let all = [
+        "0spiffe://cluster.local/ns/a/sa/b\nuspiffe://cluster.local/ns/a/sa/b",
+        "0spiffe://cluster.local/ns/a/sa/b\nuspiffe://cluster.local/ns/a/sa/b\nuspiffe://cluster.local/ns/a/sa/c",
+        "1spiffe://cluster.local/\nuspiffe://cluster.local/ns/a/sa/b\ndreviews",
+        "2/sa/b\nuspiffe://evil/ns/a/sa/b\n?",
+        "3cluster\nuspiffe://cluster.local.evil/x",
+        "4*.default.svc\ndreviews.default.svc\nuspiffe://x/y",
+        "4reviews.default.svc\nd*.default.svc",
+        "4REVIEWS\ndreviews",
+        "5127.0.0.1\ni127.0.0.1\nd127.0.0.1",
+        "5spiffe://x/y\nuspiffe://x/y",
+        "6\nuspiffe://cluster.local/ns/a/sa/b",
+        "6\nuspiffe://cluster.local.evil/ns/a/sa/b",
+        "7a.b.c\nd*.b.c",
+        "7::1\ni::1",
     ];
     all.map(|text| text.as_bytes().to_vec()).into()
 }

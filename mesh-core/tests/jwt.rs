@@ -561,7 +561,7 @@ fn a_lifetime_is_bounded() {
 struct Source(BTreeMap<&'static str, Arc<Jwks>>);
 
 impl jwt::Fetched for Source {
-    fn keys(&self, source: &RemoteJwks) -> Option<Arc<Jwks>> {
+    fn keys(&self, source: &Arc<RemoteJwks>) -> Option<Arc<Jwks>> {
         self.0.get(&*source.uri).cloned()
     }
 }

@@ -1,12 +1,19 @@
 //! Redirects and the `location` of direct responses. Each outcome was Envoy 1.40's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use mesh_core::RequestView;
 use mesh_core::matcher::{PathMatcher, Substitution};
-use mesh_core::route::{DirectResponse, Mutation, PathRewrite, Redirect, RedirectPath};
+use mesh_core::route::{
+    Action, ClusterIndex, DirectResponse, Domain, Mutation, PathRewrite, Redirect, RedirectPath,
+    Route, RouteMatch, VirtualHost,
+};
 use parts::parts;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/parts.rs"]
@@ -135,6 +142,54 @@ fn the_hosts_own_port_stays_unless_it_is_the_left_schemes() {
         location(&https(), "http://a:80/", &came_by_tls),
         "https://a:80/"
     );
+}
+
+/// Where a virtual host that requires TLS sends a request, if it does.
+fn sent_to(host: &VirtualHost, uri: &str, lines: &[(&str, &str)]) -> Option<String> {
+    let parts = parts(uri, lines);
+    let mut rng = StdRng::seed_from_u64(1);
+    let route = host.find(&view(&parts), &mut rng)?;
+    let Action::Redirect(redirect) = &route.action else {
+        return None;
+    };
+    assert_eq!(redirect.status, StatusCode::MOVED_PERMANENTLY);
+    let location = redirect.location(&view(&parts)).expect("a header value");
+    Some(location.to_str().expect("text").to_owned())
+}
+
+#[test]
+fn a_host_that_requires_tls_sends_all_else_to_https() {
+    let route = Route {
+        name: "-".into(),
+        matches: RouteMatch::path(PathMatcher::Prefix("/only".into())),
+        action: Action::forward(ClusterIndex(0)),
+        source: None,
+        fault: None,
+    };
+    let clusters: [Arc<str>; 1] = ["one".into()];
+    let open = VirtualHost::new("a".into(), [], clusters, [route]);
+    // The control: it is the requirement that redirects.
+    assert_eq!(sent_to(&open, "http://a/only", &[]), None);
+    let host = open.requiring_tls();
+    for (uri, expected) in [
+        ("http://a/only?q=1", "https://a/only?q=1"),
+        // Before any route is asked.
+        ("http://a/other", "https://a/other"),
+        // Host and port as they came: Envoy writes no other.
+        ("http://a:80/", "https://a:80/"),
+        ("http://a:8080/%2F", "https://a:8080/%2F"),
+        ("http://[::1]:80/", "https://[::1]:80/"),
+    ] {
+        assert_eq!(sent_to(&host, uri, &[]).as_deref(), Some(expected));
+        let by_tls = [("x-forwarded-proto", "https")];
+        assert_eq!(sent_to(&host, uri, &by_tls), None, "{uri}");
+        let by_none = [("x-forwarded-proto", "http")];
+        assert!(sent_to(&host, &uri.replace("http:", "https:"), &by_none).is_some());
+        assert_eq!(sent_to(&host, &uri.replace("http:", "https:"), &[]), None);
+    }
+    // The same host for one target keeps it.
+    let serving = host.serving("b".into(), Domain::parse("b").expect("a domain"));
+    assert!(sent_to(&serving, "http://b/", &[]).is_some());
 }
 
 #[test]

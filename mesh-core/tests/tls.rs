@@ -162,6 +162,7 @@ fn a_server_that_asks_for_nobody_is_another() {
             client,
             alpn,
             min: TlsVersion::V1_2,
+            max: TlsVersion::V1_3,
         }
         .into()
     };
@@ -173,6 +174,9 @@ fn a_server_that_asks_for_nobody_is_another() {
     let mut other = server(ClientAuth::None).terms().clone();
     other.alpn = [b"h2"[..].into()].into();
     all.push(other.into());
+    let mut older = server(ClientAuth::None).terms().clone();
+    older.max = TlsVersion::V1_2;
+    all.push(older.into());
     for (at, one) in all.iter().enumerate() {
         for (beside, other) in all.iter().enumerate() {
             assert_eq!(one == other, at == beside, "{one:?} and {other:?}");

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use mesh_core::request::PathNormalization;
-use mesh_core::server::{Chain, Chosen, Demand, Opening, Pipeline, Port, Rules, Shut, Why, Xfcc};
+use mesh_core::server::{
+    Chain, Chosen, Demand, Opening, Pipeline, Port, Remote, Rules, Shut, Why, Xfcc,
+};
 use mesh_core::tls::{Alpn, CertName, ClientAuth, ServerTerms, ServerTls, TlsVersion};
 use proptest::prelude::*;
 
@@ -38,6 +40,8 @@ fn pipeline(name: String) -> Arc<Pipeline> {
         name: name.into(),
         paths: PathNormalization::Base,
         xfcc: Xfcc::Sanitize,
+        remote: Remote::default(),
+        gateway: None,
         steps: Box::default(),
     })
 }
@@ -56,6 +60,7 @@ fn terms() -> Arc<ServerTls> {
         client: ClientAuth::None,
         alpn: Alpn::accepted(),
         min: TlsVersion::V1_2,
+        max: TlsVersion::V1_3,
     }))
 }
 

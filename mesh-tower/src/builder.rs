@@ -15,13 +15,13 @@ use mesh_core::snapshot::TableKey;
 use mesh_xds::ads::{Control, Status, Variant};
 use mesh_xds::csds::Csds;
 use mesh_xds::dns::{Lookups, Resolve, Resolver};
-use mesh_xds::{Dialect, Node, Wanted};
+use mesh_xds::{Dialect, Node, ServerListenerTemplate, Wanted};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
 use crate::control;
 use crate::live::Live;
-use crate::mesh::{Mesh, Shared};
+use crate::mesh::{GrpcServers, Mesh, Shared};
 use crate::outside::{self, Outside};
 use crate::random::Randomness;
 use crate::security::{Permits, Security};
@@ -40,6 +40,8 @@ pub struct Builder {
     security: Security,
     #[cfg(feature = "tls")]
     certificates: Option<Provider>,
+    #[cfg(feature = "tls")]
+    serving: Option<tls::Serving>,
     rules: Rules,
     link: link::Link,
     node: Option<Node>,
@@ -52,6 +54,7 @@ pub struct Builder {
     variant: Variant,
     /// `None`: as the node says.
     dialect: Option<Dialect>,
+    grpc_servers: GrpcServers,
     admin: Option<String>,
     observe: telemetry::Asked,
 }
@@ -62,6 +65,8 @@ impl Builder {
             security: Security::default(),
             #[cfg(feature = "tls")]
             certificates: None,
+            #[cfg(feature = "tls")]
+            serving: None,
             rules: Rules::None,
             link: link::Link::default(),
             node: None,
@@ -72,6 +77,7 @@ impl Builder {
             fallback: Vec::new(),
             variant: Variant::Delta,
             dialect: None,
+            grpc_servers: GrpcServers::default(),
             admin: None,
             observe: telemetry::Asked::default(),
         }
@@ -121,6 +127,24 @@ impl Builder {
             dialect: Some(dialect),
             ..self
         }
+    }
+
+    /// By which names a server asks for its listeners in gRPC's dialect (gRPC A36), one for each address where it listens.
+    /// By default istiod's, or what a bootstrap says. An address is served once its listener came, and until it is taken
+    /// away; before and after that connections are closed, those of the first 15 s after they waited.
+    #[must_use]
+    pub fn server_listeners(mut self, template: ServerListenerTemplate) -> Self {
+        self.grpc_servers.listeners = template;
+        self
+    }
+
+    /// Says that it is known what istiod leaves out of a server's policies in gRPC's dialect: ALLOW policies without rules
+    /// (which allow nothing), CUSTOM policies and RequestAuthentication; policies that are only tried are enforced. By
+    /// default each address that is listened on is warned of, and [`Security::Required`] listens on none.
+    #[must_use]
+    pub fn accept_grpc_policy_gaps(mut self) -> Self {
+        self.grpc_servers.accepts_policy_gaps = true;
+        self
     }
 
     /// Takes the rules from a folder of Istio YAML, without a control plane, and follows its changes.
@@ -173,8 +197,10 @@ impl Builder {
     }
 
     /// Where the workload's certificate comes from, by which it proves itself in mutual TLS, and the roots by which it
-    /// judges others: [`Files`](crate::Files) is a folder. By default there is none, and a call that has to show one
-    /// fails. [`Self::from_env`] takes the folder that `MESH_CERTIFICATES` names.
+    /// judges others: [`Files`](crate::Files) is a folder, [`Sds`](crate::Sds) the socket of Istio's agent. By default there
+    /// is none, and a call that has to show one fails. [`Self::from_env`] takes what `MESH_CERTIFICATES` names: a folder, or
+    /// `sds:/path` of a socket (`sds:` alone is the one of Istio's pods), or `spiffe:/path` of SPIFFE's Workload API, with the
+    /// feature `spiffe` (`spiffe:` alone is the one that `SPIFFE_ENDPOINT_SOCKET` names).
     ///
     /// ```
     /// let builder = mesh_tower::Mesh::builder().certificates(mesh_tower::Files::new("/etc/certs"));
@@ -185,6 +211,43 @@ impl Builder {
     pub fn certificates(self, provider: impl CertificateProvider) -> Self {
         Self {
             certificates: Some(Provider::new(provider)),
+            ..self
+        }
+    }
+
+    /// By which other names our trust domain is known (`MeshConfig.trustDomainAliases`). A peer whose rule lists no names must
+    /// be a workload of our own trust domain or one of these. By default there are none.
+    ///
+    /// istiod, and our own control plane, put aliases into each list of names that they send, where they count in any case.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn trust_domain_aliases(
+        mut self,
+        aliases: impl IntoIterator<Item = crate::TrustDomain>,
+    ) -> Self {
+        self.outside.tls.aliases = aliases.into_iter().collect();
+        self
+    }
+
+    /// How soon a connection is over whose peer is believed no longer: its certificate has ended, or a file of authorities that
+    /// the configuration names has changed. All are looked at twice in that time; then nothing new begins on it, and what runs
+    /// has a quarter of it, at most 10 s. By default 60 s, and not less than 2 s.
+    ///
+    /// When the authorities change that come with the workload's certificate, connections are looked at at once.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn revocation_within(mut self, within: std::time::Duration) -> Self {
+        self.outside.tls.revocation = tls::Revocation::within(within);
+        self
+    }
+
+    /// How TLS is served by a mesh that has no rules: neither a control plane nor a folder, which would say it. See
+    /// [`Serving`](crate::Serving). By default such a mesh serves plaintext.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn serving(self, serving: tls::Serving) -> Self {
+        Self {
+            serving: Some(serving),
             ..self
         }
     }
@@ -312,6 +375,7 @@ impl Builder {
             #[cfg(feature = "tls")]
             &store,
         )?;
+        let entry = self.entry(source.is_some())?;
         // Before the thread: a mesh that does not start leaves none behind.
         let admin = self.admin.map(bind_admin).transpose()?;
         #[cfg(feature = "tls")]
@@ -319,19 +383,17 @@ impl Builder {
             store.feed(provider.get()).map_err(StartError::Thread)?;
         }
         let (door, live) = published(
-            inbound(source.is_some(), is_direct, dialect),
+            entry,
             self.security,
             (&errors, &edges),
             #[cfg(feature = "tls")]
             &store,
         );
-        let observer = self
-            .observe
-            .start(&node, seed)
-            .map_err(StartError::Thread)?;
+        let observer = self.observe.start(&node, seed);
+        let observer = observer.map_err(StartError::Thread)?;
         if let Some(source) = source {
-            control::spawn(source, node, control, Arc::clone(&live), seed)
-                .map_err(StartError::Thread)?;
+            let spawned = control::spawn(source, node, control, Arc::clone(&live), seed);
+            spawned.map_err(StartError::Thread)?;
         }
         let shared = Shared {
             live,
@@ -351,6 +413,7 @@ impl Builder {
             csds,
             declared: self.declared,
             dialect,
+            grpc_servers: self.grpc_servers,
             channels: Default::default(),
             normalization: self.normalization,
             is_direct,
@@ -381,6 +444,19 @@ impl Builder {
             csds,
         };
         (control, wants, status, questioner)
+    }
+
+    /// By what rules connections come in at first.
+    fn entry(&self, has_source: bool) -> Result<Entry, StartError> {
+        #[cfg(feature = "tls")]
+        if let Some(serving) = &self.serving {
+            return match has_source {
+                true => Err(StartError::Serving),
+                false => Ok(serving.inbound()),
+            };
+        }
+        let is_direct = matches!(self.rules, Rules::Direct);
+        Ok(inbound(has_source, is_direct))
     }
 
     /// Who the mesh says that it is, in the dialect that it will speak.
@@ -415,14 +491,11 @@ impl Builder {
 }
 
 /// By what rules connections come in until a source of rules has said something.
-fn inbound(has_source: bool, is_direct: bool, dialect: Dialect) -> Entry {
-    let nobody = match (is_direct, has_source, dialect) {
-        (true, _, _) => "mesh without rules (`Builder::direct`, MESH=off)",
-        (false, false, _) => "mesh without a source of rules",
-        (false, true, Dialect::Grpc) => {
-            "dialect of gRPC, in which no rules for servers are asked for,"
-        }
-        (false, true, Dialect::Sidecar) => return Entry::Waiting,
+fn inbound(has_source: bool, is_direct: bool) -> Entry {
+    let nobody = match (is_direct, has_source) {
+        (true, _) => "mesh without rules (`Builder::direct`, MESH=off)",
+        (false, false) => "mesh without a source of rules",
+        (false, true) => return Entry::Waiting,
     };
     Entry::Open(nobody.into())
 }
@@ -461,9 +534,10 @@ fn begun(mut shared: Shared) -> Result<Mesh, StartError> {
         shared.normalization = PathNormalization::None;
     }
     for table in &shared.declared {
-        shared.want(*table);
+        shared.want(table.clone());
     }
     let shared = Arc::new(shared);
+    shared.door.belongs_to(&shared);
     if let Some(admin) = &shared.admin {
         admin.start(&shared).map_err(StartError::Thread)?;
     }

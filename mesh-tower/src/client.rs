@@ -1,6 +1,7 @@
 //! The client: layers with typed seams, assembled into [`MeshClient`].
 
 mod answer;
+mod direct;
 mod dispatch;
 mod fault;
 mod head;
@@ -15,6 +16,7 @@ mod seam;
 
 pub use crate::pool::Failed;
 pub use crate::telemetry::{Telemetry, TelemetryLayer};
+pub(crate) use direct::send as direct;
 pub use dispatch::Dispatch;
 pub(crate) use fault::Faults;
 pub(crate) use limit::{By, Expired, Limit, Trail, Watch};

@@ -48,6 +48,7 @@ pub use error::{BoxError, Error, Sent};
 pub use grpc::{InvalidTarget, MeshChannel};
 pub use mesh::Mesh;
 pub use mesh_core::explain;
+pub use mesh_core::identity::{SpiffeId, TrustDomain};
 pub use mesh_core::request::PathNormalization;
 pub use mesh_xds::Dialect;
 pub use mesh_xds::ads::{Status, Variant};
@@ -56,16 +57,18 @@ pub use mesh_xds::dns::{Resolve, Resolving};
 pub use mesh_xds::{Bootstrap, BootstrapError, Node, NodeType};
 pub use security::Security;
 pub use server::{
-    Answering, Inbound, InboundLayer, Incoming, ListenError, MeshListener, MeshStream,
-    PeerIdentity, SignalError,
+    Answering, GatewayChain, Inbound, InboundLayer, Incoming, ListenError, MeshListener,
+    MeshStream, PeerIdentity, SignalError,
 };
 #[cfg(feature = "metrics")]
 pub use telemetry::MetricsBridge;
 pub use telemetry::{AccessLog, Accounted, EdgeStats, FaultStats, MirrorStats, Propagation, Stats};
 #[cfg(feature = "csr")]
 pub use tls::Csr;
+#[cfg(feature = "spiffe")]
+pub use tls::WorkloadApi;
 #[cfg(feature = "tls")]
 pub use tls::{
     CertificateProvider, Certificates, CryptoProvider, Feeding, Files, Identity, InvalidPem,
-    Material, PrivateKey, Rejected, Roots,
+    Material, PrivateKey, Rejected, Roots, Sds, Serving,
 };

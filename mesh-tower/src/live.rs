@@ -1,7 +1,7 @@
 //! A snapshot with what changes per call attached to it: pools and counters, carried from one
 //! generation to the next by (cluster, address).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -134,6 +134,8 @@ impl LiveCluster {
 pub(crate) struct Live {
     current: ArcSwap<LiveSnapshot>,
     generation: watch::Sender<u64>,
+    /// Those that servers ask about requests, by their names; one that is not there has not arrived.
+    authorizers: ArcSwap<BTreeMap<Arc<str>, Option<Arc<LiveCluster>>>>,
     used: Mutex<Used>,
     errors: Arc<Errors>,
     edges: Arc<Edges>,
@@ -153,6 +155,7 @@ impl Live {
             edges,
             door,
             current: ArcSwap::default(),
+            authorizers: ArcSwap::default(),
             generation: watch::Sender::new(0),
             used: Mutex::new(Used {
                 clusters: WeakMap::default(),
@@ -171,6 +174,11 @@ impl Live {
         self.generation.subscribe()
     }
 
+    /// The cluster of an authorizer: nothing before it has arrived, and `Some(None)` where there is none.
+    pub(crate) fn authorizer(&self, name: &str) -> Option<Option<Arc<LiveCluster>>> {
+        self.authorizers.load().get(name).cloned()
+    }
+
     /// Every cluster that the configuration reaches.
     pub(crate) fn clusters(&self) -> Vec<Arc<LiveCluster>> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,6 +189,14 @@ impl Live {
 
     /// Makes a generation visible to every request that begins from now on. Costs what has changed.
     pub(crate) fn publish(&self, assembled: &Assembled, rng: &mut SplitMix) {
+        // Before the rules that name them.
+        if let Some(authorizers) = &assembled.authorizers {
+            let live = authorizers.iter().map(|(name, model)| {
+                let cluster = model.as_ref().map(|model| self.live_cluster(model, rng));
+                (Arc::clone(name), cluster)
+            });
+            self.authorizers.store(Arc::new(live.collect()));
+        }
         if let Some(inbound) = &assembled.inbound {
             self.door.publish(inbound);
         }
@@ -191,12 +207,11 @@ impl Live {
         for key in assembled
             .tables
             .iter()
-            .copied()
-            .chain(assembled.changes.iter().map(|change| change.table))
+            .chain(assembled.changes.iter().map(|change| &change.table))
         {
-            if let Some(model) = assembled.snapshot.tables.get(&key) {
-                let former = next.tables.get(&key);
-                touched.entry(key).or_insert_with(|| {
+            if let Some(model) = assembled.snapshot.tables.get(key) {
+                let former = next.tables.get(key);
+                touched.entry(key.clone()).or_insert_with(|| {
                     let mut table = former.cloned().unwrap_or_else(|| {
                         Table::new(Arc::clone(&model.version), model.ignore_port)
                     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use mesh_core::request::PathNormalization;
 use mesh_core::snapshot::{TableKey, Unserved};
 use mesh_xds::ads::Status;
 use mesh_xds::csds::{Csds, CsdsService};
-use mesh_xds::{Dialect, ListenerName, Wanted};
+use mesh_xds::{Dialect, ListenerName, ServerListenerTemplate, Wanted};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::Admin;
@@ -41,6 +42,15 @@ pub struct Mesh {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// What servers go by in gRPC's dialect alone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GrpcServers {
+    /// The names of what they ask for.
+    pub(crate) listeners: ServerListenerTemplate,
+    /// Whether it is known which policies they are not told of.
+    pub(crate) accepts_policy_gaps: bool,
+}
+
 /// What clients and servers of one mesh share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -64,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) csds: Csds,
     pub(crate) declared: Vec<TableKey>,
     pub(crate) dialect: Dialect,
+    pub(crate) grpc_servers: GrpcServers,
     /// What channels are for, in gRPC's dialect.
     pub(crate) channels: Mutex<BTreeSet<ListenerName>>,
     pub(crate) normalization: PathNormalization,
@@ -85,10 +96,13 @@ impl Shared {
     }
 
     /// Asks for the rules of connections that come in: who listens for none has no use for them.
-    pub(crate) fn begin_to_listen(&self) {
+    /// In gRPC's dialect each address has its own; a listener of others has none that is known.
+    pub(crate) fn begin_to_listen(&self, bound: Option<SocketAddr>) {
         let has_begun = self.listens.swap(true, Relaxed);
-        if !has_begun && self.dialect == Dialect::Sidecar {
-            self.want(Wanted::Inbound);
+        match (self.dialect, bound) {
+            (Dialect::Sidecar, _) if !has_begun => self.want(Wanted::Inbound),
+            (Dialect::Grpc, Some(bound)) => self.want(self.grpc_servers.listeners.at(bound)),
+            (Dialect::Sidecar, _) | (Dialect::Grpc, None) => {}
         }
     }
 
@@ -154,7 +168,7 @@ impl Mesh {
     /// empty counts as one that is not set.
     ///
     /// `MESH_ADMIN` opens an admin port ([`Builder::admin`]), and `MESH_CERTIFICATES` names the folder of the workload's
-    /// certificate ([`Files`](crate::Files)), `MESH_TOKEN_FILE` that of the token by which a control plane over TLS knows us
+    /// certificate ([`Files`](crate::Files)) or, as `sds:/path`, the socket of Istio's agent ([`Sds`](crate::Sds)), `MESH_TOKEN_FILE` that of the token by which a control plane over TLS knows us
     /// ([`Builder::token_file`]). [`Builder::from_env`] is the same where more is to be set.
     ///
     /// Returns at once; the first call to a destination waits up to 15 s for its configuration.
@@ -181,6 +195,11 @@ impl Mesh {
 
     /// A gateway's client: the routes of the `Gateway` servers of this port number, whatever port is
     /// really listened on. The mesh's node must be a [`Node::router`](crate::Node::router).
+    ///
+    /// A request that came in by [`MeshListener::as_gateway_port`](crate::MeshListener::as_gateway_port) takes the routes
+    /// of its own filter chain, if its extensions come along ([`GatewayChain`](crate::GatewayChain)): behind TLS each
+    /// server of a `Gateway` has its own. A request of HTTP/1.1 with `Upgrade` is sent on, and an answer of 101 hands
+    /// the connection over (`hyper::upgrade::on`).
     pub fn gateway(&self, port: u16) -> MeshClient {
         self.shared.want(TableKey::Gateway(port));
         MeshClient::new(Arc::clone(&self.shared), Scope::Gateway(port))

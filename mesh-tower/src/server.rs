@@ -1,17 +1,21 @@
 //! The server side: accepts connections, tells the application who calls, and drains.
 
+mod asking;
 mod closed;
 mod connection;
 mod door;
 mod drain;
+mod gateway;
 mod guard;
 mod half_open;
 mod health;
 mod hygiene;
 mod inbound;
 mod incoming;
+mod keys;
 mod listener;
 mod opening;
+mod places;
 mod refusal;
 mod serve;
 mod signal;
@@ -25,6 +29,8 @@ mod xfcc;
 
 pub(crate) use door::Door;
 pub(crate) use drain::Drain;
+pub use gateway::GatewayChain;
+pub(crate) use gateway::upgrade;
 pub use inbound::{Answering, Inbound, InboundLayer};
 pub use incoming::Incoming;
 pub(crate) use listener::ACCEPT_PAUSE;

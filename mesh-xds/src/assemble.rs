@@ -4,33 +4,39 @@
 //! A host whose new version names a cluster that has not arrived keeps its old version with the old
 //! clusters, while every other host moves. Only what changed is looked at again.
 
+mod authorizers;
 mod clusters;
 mod entries;
 mod hosts;
 mod inbound;
 mod listeners;
 mod named;
+mod servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh_core::Registry;
+use mesh_core::cluster::Cluster;
 use mesh_core::cow_map::CowMap;
 use mesh_core::server::Inbound;
 use mesh_core::snapshot::{Missing, Snapshot, Table, TableKey, Target, Unserved};
 
 use crate::decode::endpoints::EndpointsResource;
+use crate::decode::inbound::Side;
 use crate::decode::route::RouteResource;
 use crate::dialect::Dialect;
 use crate::dns::{Answer, Lookup};
 use crate::listener_name::Wanted;
 use crate::resource::ResourceType;
+use authorizers::Asked;
 use clusters::{Assignment, Clusters};
 pub(crate) use entries::{Entry, Held};
 use hosts::{Hosts, TableState};
 use inbound::Inbounds;
 use listeners::Listeners;
+use servers::Servers;
 
 /// How long a host waits for a cluster that the control plane's CDS does not list, before it is
 /// published with that cluster missing (its requests then get 503 `NC`). A control plane that sends
@@ -52,7 +58,12 @@ pub struct Assembled {
     pub tables: Vec<TableKey>,
     /// What servers have to know, where it differs from the previous generation.
     pub inbound: Option<Arc<Inbound>>,
+    /// The clusters of the authorizers that servers ask, where they differ from the previous generation.
+    pub authorizers: Option<Arc<Authorizers>>,
 }
+
+/// Clusters by their names. `None` is one that the control plane does not have; one that is not there has not arrived.
+pub type Authorizers = BTreeMap<Arc<str>, Option<Arc<Cluster>>>;
 
 /// One host of one table, before and after.
 #[derive(Debug, Clone)]
@@ -89,6 +100,12 @@ pub(crate) struct Assembler {
     listeners: Option<Listeners>,
     /// What servers asked for, once they have.
     inbound: Option<Inbounds>,
+    /// Whose listeners they are.
+    side: Side,
+    /// The clusters that these servers ask about requests.
+    authorizers: Asked,
+    /// In gRPC's dialect, what servers asked for.
+    servers: Servers,
     /// Whom errors call the other side.
     server: Arc<str>,
     /// By table, the hosts that were asked for and have no target.
@@ -117,6 +134,14 @@ impl Assembler {
         }
     }
 
+    /// The same for a gateway.
+    pub(crate) fn of_gateway(self) -> Self {
+        Self {
+            side: Side::Gateway,
+            ..self
+        }
+    }
+
     /// Adds to what is wanted. Returns whether it is new; what the dialect has no word for is not.
     pub(crate) fn want(&mut self, wanted: Wanted) -> bool {
         match (&mut self.listeners, wanted) {
@@ -128,23 +153,19 @@ impl Assembler {
                 }
                 is_new
             }
-            (listeners, Wanted::Inbound) => {
+            (None, Wanted::Inbound) => {
                 let is_new = self.inbound.is_none();
-                self.inbound.get_or_insert_with(|| match listeners {
-                    None => Inbounds::default(),
-                    Some(_) => Inbounds::unasked(
-                        "in gRPC's dialect no listener is asked for what servers are to do",
-                    ),
-                });
+                self.inbound.get_or_insert_default();
                 is_new
             }
-            (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_)) => false,
+            (_, Wanted::Server(listener)) => self.want_server(&listener),
+            (None, Wanted::Listener(_)) | (Some(_), Wanted::Table(_) | Wanted::Inbound) => false,
         }
     }
 
     /// The tables that are wanted.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = TableKey> {
-        self.hosts.tables().map(|(key, _)| *key)
+        self.hosts.tables().map(|(key, _)| key.clone())
     }
 
     /// The load assignments that the wanted hosts need.
@@ -153,17 +174,17 @@ impl Assembler {
     }
 
     /// Whether a table is among them.
-    pub(crate) fn is_wanted(&self, table: TableKey) -> bool {
+    pub(crate) fn is_wanted(&self, table: &TableKey) -> bool {
         self.hosts.table(table).is_some()
     }
 
     /// Whether a table has content.
-    pub(crate) fn has_table(&self, table: TableKey) -> bool {
+    pub(crate) fn has_table(&self, table: &TableKey) -> bool {
         matches!(self.hosts.table(table), Some(TableState::Known { .. }))
     }
 
     /// Whether a table has been answered, with content or with "no such".
-    fn is_table_answered(&self, table: TableKey) -> bool {
+    fn is_table_answered(&self, table: &TableKey) -> bool {
         self.hosts
             .table(table)
             .is_some_and(|state| !matches!(state, TableState::Waiting))
@@ -178,6 +199,7 @@ impl Assembler {
         let inbound = self.inbound.as_ref();
         tables
             && inbound.is_none_or(Inbounds::is_answered)
+            && self.servers.is_all_answered()
             && listeners.is_none_or(Listeners::is_all_answered)
             && self.clusters.is_known()
             && names.iter().all(|name| self.clusters.has_endpoints(name))
@@ -303,12 +325,13 @@ impl Assembler {
         let Ok(key) = route.name.parse() else {
             return;
         };
-        if self.hosts.table(key).is_none() {
+        if self.hosts.table(&key).is_none() {
             return;
         }
         let ignored = std::mem::take(&mut route.ignored).into_iter();
         let ignored = ignored.map(|what| format!("route configuration {:?}: {what}", route.name));
-        self.ignored.insert(key, ignored.map(Into::into).collect());
+        let ignored = ignored.map(Into::into).collect();
+        self.ignored.insert(key.clone(), ignored);
         self.hosts.set(key, version, route, &mut self.clusters);
     }
 
@@ -320,6 +343,7 @@ impl Assembler {
         tables
             .chain(listeners)
             .chain(inbound)
+            .chain(self.servers.ignored())
             .chain(self.clusters.ignored())
             .collect()
     }
@@ -344,8 +368,9 @@ impl Assembler {
             ignored: Vec::new(),
         };
         self.ignored.remove(&table);
-        if matches!(self.hosts.table(table), Some(TableState::Known { .. })) {
-            self.hosts.set(table, &"".into(), empty, &mut self.clusters);
+        if matches!(self.hosts.table(&table), Some(TableState::Known { .. })) {
+            self.hosts
+                .set(table.clone(), &"".into(), empty, &mut self.clusters);
         }
         self.hosts.set_absent(table, reason);
     }
@@ -370,8 +395,10 @@ impl Assembler {
         let tables = self.hosts.take_changed_tables();
         // Before the first table nobody asks for the registry.
         let registry = self.registry.is_some() && self.snapshot.generation > 0;
+        let authorizers = self.take_authorizers();
         let inbound = self.take_inbound();
-        if changes.is_empty() && tables.is_empty() && !registry && inbound.is_none() {
+        let is_outbound = !changes.is_empty() || !tables.is_empty() || registry;
+        if !is_outbound && inbound.is_none() && authorizers.is_none() {
             return None;
         }
         if let Some(registry) = self.registry.take() {
@@ -384,6 +411,7 @@ impl Assembler {
             changes,
             tables,
             inbound,
+            authorizers,
         })
     }
 
@@ -391,15 +419,14 @@ impl Assembler {
         let mut touched: BTreeMap<TableKey, Table<Arc<Target>>> = BTreeMap::new();
         let keys = tables
             .iter()
-            .copied()
-            .chain(changes.iter().map(|change| change.table));
+            .chain(changes.iter().map(|change| &change.table));
         for key in keys {
             let Some(state) = self.hosts.table(key) else {
                 continue;
             };
-            touched.entry(key).or_insert_with(|| {
-                let mut table = table_of(state, self.snapshot.tables.get(&key));
-                if let Some(unserved) = self.unserved.get(&key) {
+            touched.entry(key.clone()).or_insert_with(|| {
+                let mut table = table_of(state, self.snapshot.tables.get(key));
+                if let Some(unserved) = self.unserved.get(key) {
                     table.unserved = Arc::clone(unserved);
                 }
                 table

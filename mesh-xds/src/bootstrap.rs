@@ -11,9 +11,15 @@
 //! | `tls` | `ca_certificate_file`, `certificate_file`, `private_key_file` (gRPC A65), all optional; `server_name`, which is ours | `server_uri` is `host:port` or `https://host:port`. The server must have a certificate for its host, or for `server_name`, by `ca_certificate_file`, or else by the roots of the platform. The files are read for each connection; `refresh_interval` has no meaning beside that |
 //! | `insecure` | | `host:port` or `http://host:port` in plaintext, or `unix:///path` |
 //!
+//! `certificate_providers` has the workload's own certificate: the instance `default`, with the plugin `file_watcher`, whose
+//! `config` names `certificate_file`, `private_key_file` and `ca_certificate_file` (gRPC A29). They are looked at each second;
+//! `refresh_interval` has no meaning beside that. `server_listener_resource_name_template` names the listeners of servers
+//! (gRPC A36).
+//!
 //! `call_creds` of type `jwt_token_file` (gRPC A97) names in `config.jwt_token_file` a token that is sent with each stream.
 //! It needs `tls`. Other types are not served: `google_default` is for Google's own control planes.
 
+mod certificates;
 mod credentials;
 
 use std::collections::BTreeMap;
@@ -28,6 +34,9 @@ use serde_json::Value as Json;
 use crate::ads::{Features, Server};
 use crate::dialect::{Dialect, GENERATOR};
 use crate::node::{Node, NodeError};
+use crate::server_listener::ServerListenerTemplate;
+pub use certificates::CertificateFiles;
+use certificates::Provider;
 use credentials::Credential;
 
 /// The variable that names a bootstrap file.
@@ -44,6 +53,11 @@ pub struct Bootstrap {
     pub fallback: Vec<Server>,
     /// Who we are; with `GENERATOR: grpc` in its metadata, as istio-agent writes it, in gRPC's [`Dialect`].
     pub node: Node,
+    /// `server_listener_resource_name_template` (gRPC A36): by which names servers ask for their listeners.
+    pub server_listeners: Option<ServerListenerTemplate>,
+    /// The files of the workload's certificate, if all three are named: those of the provider `default` of `certificate_providers` (gRPC A29), by
+    /// which name istiod's resources call it. Of other providers nothing is taken, and what names one is not served.
+    pub certificates: Option<CertificateFiles>,
 }
 
 impl Bootstrap {
@@ -123,7 +137,12 @@ impl Bootstrap {
                 "node.metadata.GENERATOR of the bootstrap is not sent: this client speaks the dialects of sidecars and of \"grpc\""
             );
         }
+        let server_listeners = file.server_listeners.as_deref().map(str::parse);
+        let server_listeners = server_listeners.transpose();
         Ok(Self {
+            server_listeners: server_listeners
+                .map_err(|e: crate::InvalidTemplate| error(e.to_string()))?,
+            certificates: certificates::workload(file.certificate_providers).map_err(error)?,
             server,
             fallback: servers.collect(),
             node,
@@ -164,6 +183,14 @@ struct File {
     xds_servers: Vec<XdsServer>,
     #[serde(default, deserialize_with = "or_default")]
     node: FileNode,
+    #[serde(
+        default,
+        rename = "server_listener_resource_name_template",
+        deserialize_with = "or_default"
+    )]
+    server_listeners: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    certificate_providers: BTreeMap<String, Provider>,
 }
 
 #[derive(Deserialize)]

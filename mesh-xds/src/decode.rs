@@ -5,6 +5,7 @@
 pub(crate) mod cluster;
 mod duration;
 pub(crate) mod endpoints;
+mod ext_authz;
 mod faults;
 mod http_filter;
 mod ignored;

@@ -3,6 +3,7 @@
 //! This package knows no TLS. Whoever does is a [`Secure`], made for the [`Terms`] of one server
 //! ([`Server::secured`](crate::ads::Server::secured)).
 
+mod local;
 mod token;
 mod verified;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use local::{Local, Method};
 pub use token::TokenFile;
 pub(crate) use verified::{Bounds, Wire};
 pub use verified::{Verified, told};

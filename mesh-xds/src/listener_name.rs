@@ -7,6 +7,8 @@ use std::sync::Arc;
 use mesh_core::request::split_port;
 use mesh_core::snapshot::TableKey;
 
+use crate::server_listener::ServerListener;
+
 /// The longest host of DNS.
 const LONGEST_HOST: usize = 255;
 
@@ -86,8 +88,10 @@ pub enum Wanted {
     Table(TableKey),
     /// A listener, and what it leads to.
     Listener(ListenerName),
-    /// How connections that come in are to be treated; asked for by servers alone.
+    /// How connections that come in are to be treated, in the dialect of sidecars; asked for by servers alone.
     Inbound,
+    /// The same in gRPC's, of one address.
+    Server(ServerListener),
 }
 
 impl From<TableKey> for Wanted {
@@ -102,11 +106,18 @@ impl From<ListenerName> for Wanted {
     }
 }
 
+impl From<ServerListener> for Wanted {
+    fn from(listener: ServerListener) -> Self {
+        Self::Server(listener)
+    }
+}
+
 impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Table(table) => write!(f, "route configuration {:?} (RDS)", table.to_string()),
             Self::Listener(name) => write!(f, "listener {:?} (LDS)", &**name.name()),
+            Self::Server(listener) => write!(f, "listener {:?} (LDS)", &**listener.name()),
             Self::Inbound => f.write_str("the listener of inbound connections (LDS)"),
         }
     }

@@ -56,6 +56,10 @@ fn istio_agent(server_uri: &str) -> String {
 fn what_istio_agent_says_of_the_node_is_taken_and_its_dialect_is_not() {
     let bootstrap = parse(&istio_agent("istiod.istio-system.svc:15010")).expect("a bootstrap");
     assert_eq!(&**bootstrap.server.uri(), "istiod.istio-system.svc:15010");
+    // Not all three files are named.
+    assert_eq!(bootstrap.certificates, None);
+    let template = bootstrap.server_listeners.expect("a template");
+    assert_eq!(template, mesh_xds::ServerListenerTemplate::default());
     let node = bootstrap.node;
     assert_eq!(node.node_type, NodeType::Sidecar);
     assert_eq!((&*node.name, &*node.namespace), ("echo-v1", "ns"));
@@ -527,4 +531,52 @@ fn the_environment_names_a_file_or_holds_the_bootstrap() {
         broken.starts_with(&format!("xDS bootstrap {INLINE_VARIABLE}: ")),
         "{broken}"
     );
+}
+
+#[test]
+fn the_files_of_the_workload_and_the_names_of_listeners_are_taken() {
+    let with = |more: &str| {
+        let json = format!(
+            r#"{{"xds_servers": [{{"server_uri": "a:1", "channel_creds": [{{"type": "insecure"}}]}}],
+               "node": {{"id": "sidecar~10.0.0.5~a.ns~ns.svc.cluster.local"}}, {more}}}"#
+        );
+        parse(&json)
+    };
+    let provider = |name: &str, plugin: &str, config: &str| {
+        format!(
+            r#""certificate_providers": {{"{name}": {{"plugin_name": "{plugin}", "config": {config}}}}}"#
+        )
+    };
+    let files = r#"{"certificate_file": "c", "private_key_file": "k", "ca_certificate_file": "r", "refresh_interval": "1s"}"#;
+    let taken = with(&provider("default", "file_watcher", files)).expect("a bootstrap");
+    let files_of = mesh_xds::CertificateFiles {
+        certificate: "c".into(),
+        private_key: "k".into(),
+        ca_certificate: "r".into(),
+    };
+    assert_eq!(taken.certificates, Some(files_of));
+    assert_eq!(taken.server_listeners, None);
+    for not_ours in [
+        provider("other", "file_watcher", files),
+        provider("default", "no_such", files),
+        provider("default", "file_watcher", r#"{"ca_certificate_file": "r"}"#),
+        provider("default", "file_watcher", "null"),
+        r#""certificate_providers": null"#.to_owned(),
+    ] {
+        let bootstrap = with(&not_ours).expect("a bootstrap");
+        assert_eq!(bootstrap.certificates, None, "{not_ours}");
+    }
+    for (wrong, field) in [
+        (
+            provider("default", "file_watcher", r#"{"certificate_file": 1}"#),
+            "certificate_providers.default.config",
+        ),
+        (
+            r#""server_listener_resource_name_template": "no place""#.to_owned(),
+            "server_listener_resource_name_template",
+        ),
+    ] {
+        let error = with(&wrong).expect_err(&wrong).to_string();
+        assert!(error.contains(field), "{error}");
+    }
 }

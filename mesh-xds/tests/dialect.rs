@@ -25,6 +25,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wire::{CDS, EDS, LDS, RDS, ads, listener, listener_of, manager, router, typed};
 
+#[path = "dialect/servers.rs"]
+mod servers;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/wire.rs"]
 mod wire;
@@ -42,6 +44,8 @@ struct Rig {
     now: std::time::Instant,
     rng: StdRng,
     snapshot: Snapshot,
+    /// What servers were told last.
+    inbound: Option<std::sync::Arc<mesh_core::server::Inbound>>,
     /// What is subscribed by the delta requests so far.
     subscribed: [std::collections::BTreeSet<String>; 4],
     responses: u32,
@@ -71,6 +75,7 @@ impl Rig {
             now: std::time::Instant::now(),
             rng: StdRng::seed_from_u64(1),
             snapshot: Snapshot::default(),
+            inbound: None,
             subscribed: Default::default(),
             responses: 0,
         }
@@ -175,6 +180,7 @@ impl Rig {
     fn assemble(&mut self) {
         if let Some(assembled) = self.machine.assemble(self.now) {
             self.snapshot = assembled.snapshot;
+            self.inbound = assembled.inbound.or_else(|| self.inbound.take());
         }
     }
 

@@ -114,8 +114,8 @@ impl Rig {
         Some(cluster.endpoints.first().map_or(0, |e| e.address.port()))
     }
 
-    fn missing(&self, table: TableKey) -> Option<String> {
-        match self.snapshot.tables.get(&table)?.missing.clone()? {
+    fn missing(&self, table: &TableKey) -> Option<String> {
+        match self.snapshot.tables.get(table)?.missing.clone()? {
             Missing::NotReceived(text) | Missing::NoSuch(text) => Some(text.to_string()),
         }
     }
@@ -205,9 +205,9 @@ fn only_the_control_plane_in_use_can_say_that_nothing_is_there() {
     rig.open(0);
     rig.answer(0, CDS, Vec::new());
     rig.after(Duration::from_secs(10));
-    assert_eq!(rig.missing(TABLE), None, "the first has had 10 s");
+    assert_eq!(rig.missing(&TABLE), None, "the first has had 10 s");
     rig.after(Duration::from_secs(5));
-    let text = rig.missing(TABLE).expect("15 s");
+    let text = rig.missing(&TABLE).expect("15 s");
     assert!(text.starts_with("a did not send"), "{text}");
 }
 
@@ -267,12 +267,12 @@ fn what_is_cached_is_not_given_up_after_a_reconnect() {
     rig.after(Duration::from_secs(14));
     rig.fail(0);
     rig.after(Duration::from_secs(60));
-    assert_eq!(rig.missing(TableKey::Gateway(80)), None);
+    assert_eq!(rig.missing(&TableKey::Gateway(80)), None);
     rig.open(0);
     rig.after(DOES_NOT_EXIST_AFTER - Duration::from_secs(1));
-    assert_eq!(rig.missing(TableKey::Gateway(80)), None, "counted anew");
+    assert_eq!(rig.missing(&TableKey::Gateway(80)), None, "counted anew");
     rig.after(Duration::from_secs(1));
-    assert!(rig.missing(TableKey::Gateway(80)).is_some());
+    assert!(rig.missing(&TableKey::Gateway(80)).is_some());
     assert_eq!(rig.port(), Some(1));
 }
 
@@ -302,9 +302,9 @@ fn a_timer_can_be_longer() {
         ..Features::default()
     });
     rig.after(Duration::from_secs(29));
-    assert_eq!(rig.missing(TABLE), None);
+    assert_eq!(rig.missing(&TABLE), None);
     rig.after(Duration::from_secs(1));
-    let text = rig.missing(TABLE).expect("30 s");
+    let text = rig.missing(&TABLE).expect("30 s");
     assert!(text.ends_with("in 30 s"), "{text}");
 }
 
@@ -331,7 +331,7 @@ fn an_error_in_a_resource_s_place_ends_the_waiting() {
     let mut rig = Rig::with(Features::default());
     let sent = rig.take(0, refusal(RDS, "9080", 7));
     assert_eq!(sent[0].error_detail, None, "the response itself is good");
-    let text = rig.missing(TABLE).expect("no waiting");
+    let text = rig.missing(&TABLE).expect("no waiting");
     let expected = "route configuration \"9080\": the control plane answers with code 7: no rights";
     assert_eq!(text, expected);
     assert_eq!(rig.machine.wake_at(), None);

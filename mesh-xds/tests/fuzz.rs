@@ -17,6 +17,9 @@ mod histories;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/model.rs"]
 mod model;
+#[allow(unreachable_pub, reason = "the fuzz targets' library exports it")]
+#[path = "../fuzz/src/rbac.rs"]
+mod rbac;
 #[allow(dead_code, reason = "each test file uses a part")]
 #[path = "support/rig.rs"]
 mod rig;
@@ -65,6 +68,28 @@ const TARGETS: &[Target] = &[
         broken: grpc::grpc_broken,
         corpus: grpc::corpus,
         pieces: WIRE,
+    },
+    Target {
+        name: "rbac",
+        body: rbac::rbac,
+        broken: rbac::rbac_broken,
+        corpus: rbac::corpus,
+        pieces: &[
+            "\u{0}",
+            "\u{1}",
+            "\u{2}",
+            "\n",
+            "\u{12}",
+            "\u{1a}",
+            "\u{7f}",
+            "/admin",
+            "GET",
+            "x-role",
+            "\n:",
+            ":method",
+            "\u{8}\u{1}",
+            "\u{10}\u{1}",
+        ],
     },
     Target {
         name: "bootstrap",

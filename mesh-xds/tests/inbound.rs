@@ -24,7 +24,7 @@ use mesh_core::request::PathNormalization;
 use mesh_core::server::{Chosen, Inbound, Opening, Pipeline, Port, Rules, Step, Why, Xfcc};
 use mesh_core::tls::{CertName, ClientAuth, RootName, ServerTls, wanted};
 use mesh_xds::ads::{Machine, Peer, Variant};
-use mesh_xds::{DOES_NOT_EXIST_AFTER, Dialect, Node, Resources, Wanted};
+use mesh_xds::{DOES_NOT_EXIST_AFTER, Dialect, Node, ResourceType, Resources, Wanted};
 use prost::Message;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -182,7 +182,7 @@ fn denials(pipeline: &Pipeline) -> Vec<&str> {
         .iter()
         .filter_map(|step| match step {
             Step::Deny(why) => Some(&**why),
-            Step::Authorize(_) | Step::Jwt(_) => None,
+            Step::Authorize(_) | Step::Jwt(_) | Step::Ask(_) => None,
         })
         .collect()
 }
@@ -239,14 +239,76 @@ fn what_istiod_sends_has_its_modes_by_port() {
 
 #[test]
 fn filters_that_are_not_served_refuse_requests_by_name() {
-    let rules = rules_of(wire::any(LDS, &recorded()));
+    let with = edited(|listener| {
+        manager(&mut listener.filter_chains[TLS], |manager| {
+            let lua = filter("lua", "envoy.extensions.filters.http.lua.v3.Lua", vec![]);
+            manager.http_filters.insert(0, lua);
+        });
+    });
+    let rules = rules_of(with);
+    let of = |port| denials(by_tls(rules.port(port), &MESH).1);
+    let [denial] = of(9080)[..] else {
+        panic!("{:?}", of(9080));
+    };
+    assert!(denial.contains("lua.v3.Lua"), "{denial}");
+    assert_eq!(of(9081), Vec::<&str>::new());
+}
+
+/// The provider of the recorded policy with the action CUSTOM.
+const AUTHORIZER: &str = "outbound|9080||ratings.default.svc.cluster.local";
+
+#[test]
+fn whom_istiod_would_have_asked_is_known_with_its_cluster() {
+    let mut rig = server();
+    let listeners = vec![wire::any(LDS, &recorded())];
+    let published = rules(published(&mut rig, "1", listeners));
     for port in [9080, 9081, 1] {
-        let denials = denials(by_tls(rules.port(port), &MESH).1);
-        let named = denials
-            .iter()
-            .filter(|why| why.contains("ext_authz.v3.ExtAuthz"));
-        assert_eq!((named.count(), denials.len()), (1, 1), "{denials:?}");
+        let steps = &by_tls(published.port(port), &MESH).1.steps;
+        let asks = |step: &Step| matches!(step, Step::Ask(_));
+        let at = steps.iter().position(asks).expect("somebody is asked");
+        let Step::Ask(ask) = &steps[at] else { panic!() };
+        assert_eq!(&*ask.cluster, AUTHORIZER);
+        // By rules that are tried before it, and before all that enforces.
+        let Step::Authorize(tried) = &steps[at - 1] else {
+            panic!("{steps:?}");
+        };
+        let shadow = tried.shadow().expect("tried rules");
+        let policy = shadow.rules.names().next().expect("a policy");
+        let met = |prefix: &'static str| ask.applies([(prefix, policy)]);
+        assert!(met("istio_ext_authz_") && !met("istio_dry_run_deny_"));
+        assert!(!ask.applies([(&*shadow.prefix, "ns[default]-policy[custom]-rule[0]")]));
+        assert!(!ask.applies([]));
+        assert_eq!((at, steps.iter().filter(|it| asks(it)).count()), (1, 1));
     }
+    // Its cluster is not there yet, nor what is behind it.
+    let eds = |rig: &mut Rig| {
+        let sent = rig.sent().into_iter();
+        let mut eds = sent.filter(|it| it.type_url == ResourceType::Endpoints.type_url());
+        eds.next_back().map(|it| it.resource_names)
+    };
+    assert_eq!(eds(&mut rig), None);
+    let cluster = |name: &str| wire::cluster(name);
+    rig.receive(CDS, "1", vec![cluster(AUTHORIZER), cluster("another")]);
+    drop(rig.assemble());
+    assert_eq!(eds(&mut rig), Some(vec![AUTHORIZER.to_owned()]));
+    rig.receive(
+        ResourceType::Endpoints,
+        "1",
+        vec![wire::endpoints(AUTHORIZER, 1)],
+    );
+    let assembled = rig.assemble().expect("a generation");
+    let authorizers = assembled.authorizers.expect("its cluster");
+    let found = authorizers.get(AUTHORIZER).and_then(Option::as_ref);
+    assert_eq!(found.expect("a cluster").endpoints.len(), 1);
+    assert_eq!(authorizers.len(), 1);
+
+    // It goes, and so does the policy.
+    rig.receive(CDS, "2", vec![cluster("another")]);
+    let authorizers = rig.assemble().and_then(|it| it.authorizers);
+    assert!(authorizers.expect("a change")[AUTHORIZER].is_none());
+    rig.receive(LDS, "2", vec![outbound("0.0.0.0_9080")]);
+    let authorizers = rig.assemble().and_then(|it| it.authorizers);
+    assert!(authorizers.expect("a change").is_empty());
 }
 
 #[test]
@@ -275,7 +337,7 @@ fn policies(pipeline: &Pipeline) -> Vec<Option<(Action, Vec<String>)>> {
     steps
         .filter_map(|step| match step {
             Step::Authorize(rbac) => Some(rules(rbac)),
-            Step::Deny(_) | Step::Jwt(_) => None,
+            Step::Ask(_) | Step::Deny(_) | Step::Jwt(_) => None,
         })
         .collect()
 }
@@ -300,6 +362,7 @@ fn policies_come_in_the_order_of_their_filters() {
 fn a_policy_that_is_not_understood_refuses_the_listener() {
     const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
     const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+    const ASK: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
     let with = |kind: &str, bytes: Vec<u8>| {
         edited(|l| {
             manager(&mut l.filter_chains[PLAIN], |m| {
@@ -312,7 +375,7 @@ fn a_policy_that_is_not_understood_refuses_the_listener() {
     rig.sent();
     // Malformed, and with a field (200) that is not known.
     for bytes in [vec![0x0a, 9], vec![0xc0, 0x0c, 1]] {
-        for kind in [RBAC, JWT] {
+        for kind in [RBAC, JWT, ASK] {
             assert!(published(&mut rig, "2", vec![with(kind, bytes.clone())]).is_none());
             let answer = rig.sent().remove(0);
             let text = error(&answer);
@@ -597,14 +660,10 @@ fn without_interception_each_port_has_its_listener() {
 }
 
 #[test]
-fn in_grpcs_dialect_nobody_is_asked() {
+fn in_grpcs_dialect_there_is_no_listener_for_all_addresses() {
     let mut rig = Rig::configured_in(Dialect::Grpc);
-    assert!(rig.machine.want(Wanted::Inbound));
-    let open = rig.assemble().and_then(|it| it.inbound);
-    assert!(
-        matches!(open.as_deref(), Some(Inbound::Open(who)) if who.contains("gRPC's dialect")),
-        "{open:?}"
-    );
+    assert!(!rig.machine.want(Wanted::Inbound));
+    assert!(rig.assemble().is_none());
     assert_eq!(rig.sent(), []);
 }
 
@@ -724,7 +783,7 @@ fn a_criterion_that_is_not_known_shuts_the_port() {
 type EditManager = fn(&mut HttpConnectionManager);
 
 /// Edits of what requests pass, and why all are refused then.
-const DENIED: [(&str, EditManager); 14] = [
+const DENIED: [(&str, EditManager); 15] = [
     ("path_with_escaped_slashes_action REJECT_REQUEST", |m| {
         m.path_with_escaped_slashes_action = 2;
     }),
@@ -769,6 +828,13 @@ const DENIED: [(&str, EditManager); 14] = [
         let config = &mut routes(m)[0].typed_per_filter_config;
         config.insert("envoy.filters.http.rbac".to_owned(), Any::default());
     }),
+    (
+        "common_http_protocol_options.headers_with_underscores_action",
+        |m| {
+            let options = m.common_http_protocol_options.get_or_insert_default();
+            options.headers_with_underscores_action = 1;
+        },
+    ),
     ("HTTP filter \"own\" (\"own.Filter\") is not served", |m| {
         m.http_filters
             .insert(0, filter("own", "own.Filter", Vec::new()));

@@ -55,7 +55,7 @@ impl Client {
         let machine = Machine::with_fallback(Node::sidecar("a", "default"), first, peers);
         let (wanted, tables) = mpsc::unbounded_channel();
         for table in more {
-            wanted.send((*table).into()).expect("a receiver");
+            wanted.send(table.clone().into()).expect("a receiver");
         }
         let (tell, status) = watch::channel(Status::default());
         let (publish, published) = watch::channel(Snapshot::default());

@@ -18,12 +18,12 @@ impl Live {
     pub(super) fn publish(&self, assembled: &Assembled) {
         let mut next = Snapshot::clone(&self.current.load());
         next.generation = assembled.snapshot.generation;
-        let changed = assembled.changes.iter().map(|change| change.table);
+        let changed = assembled.changes.iter().map(|change| &change.table);
         let mut touched = BTreeMap::new();
-        for key in assembled.tables.iter().copied().chain(changed) {
-            if let Some(model) = assembled.snapshot.tables.get(&key) {
-                let table = next.tables.get(&key).unwrap_or(model).clone();
-                touched.insert(key, table);
+        for key in assembled.tables.iter().chain(changed) {
+            if let Some(model) = assembled.snapshot.tables.get(key) {
+                let table = next.tables.get(key).unwrap_or(model).clone();
+                touched.insert(key.clone(), table);
             }
         }
         for change in &assembled.changes {

@@ -7,6 +7,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,6 +32,22 @@ pub struct Guard<T> {
     released: Vec<u8>,
     released_at: usize,
     ended: bool,
+    switch: Switch,
+}
+
+/// Tells a [`Guard`] that its connection has changed to another protocol (101): what comes is no HTTP any more.
+#[derive(Debug, Clone, Default)]
+pub struct Switch(Arc<AtomicBool>);
+
+impl Switch {
+    /// The answer 101 goes out.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Where in the stream of requests the next byte is.
@@ -63,8 +81,8 @@ const CHUNK_SIZE: State = State::Chunks(Chunks::Size {
 });
 
 impl<T> Guard<T> {
-    /// Guards a connection from its first byte.
-    pub const fn new(inner: T) -> Self {
+    /// Guards a connection from its first byte until it changes to another protocol.
+    pub const fn new(inner: T, switch: Switch) -> Self {
         Self {
             inner,
             state: State::Head,
@@ -73,6 +91,7 @@ impl<T> Guard<T> {
             released: Vec::new(),
             released_at: 0,
             ended: false,
+            switch,
         }
     }
 
@@ -240,6 +259,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.state == State::Head && this.switch.is_set() {
+            this.state = State::Through;
+            this.released.append(&mut this.held);
+        }
         loop {
             if this.released_at < this.released.len() {
                 let ready = &this.released[this.released_at..];
@@ -291,7 +314,7 @@ mod tests {
 
     /// What passes when the bytes come in pieces of `step`.
     fn pass(bytes: &[u8], step: usize) -> Vec<u8> {
-        let mut guard = Guard::new(());
+        let mut guard = Guard::new((), Switch::default());
         for piece in bytes.chunks(step) {
             if !guard.ended {
                 guard.take(piece);
@@ -343,6 +366,30 @@ mod tests {
                     "{bad:?} in pieces of {step}"
                 );
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn another_protocol_passes_once_it_is_agreed_on_and_not_before() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let bad = b"PUT / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for is_agreed in [true, false] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            let switch = Switch::default();
+            let mut guard = Guard::new(server, switch.clone());
+            let head = b"GET / HTTP/1.1\r\nUpgrade: x\r\n\r\n";
+            client.write_all(head).await.unwrap();
+            guard.read_exact(&mut vec![0; head.len()]).await.unwrap();
+            // It may come before the answer has been read.
+            client.write_all(bad).await.unwrap();
+            if is_agreed {
+                switch.set();
+            }
+            drop(client);
+            let mut passed = Vec::new();
+            guard.read_to_end(&mut passed).await.unwrap();
+            assert_eq!(passed, if is_agreed { &bad[..] } else { REFUSAL });
         }
     }
 

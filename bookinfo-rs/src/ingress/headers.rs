@@ -56,11 +56,24 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .map(|token| token.trim().split(';').next().unwrap_or_default().trim())
 }
 
+/// The protocol that an answer of HTTP/1.1 changes to (RFC 9110, 7.8).
+pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_named = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+    headers.get(UPGRADE).filter(|_| is_named).cloned()
+}
+
+/// Asks for this protocol, or says that it is spoken from here on: a matter of this connection, after [`strip`].
+pub fn change_to(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
 /// Makes a request from outside one that the mesh may see: `X-Forwarded-For` with the peer appended,
-/// `X-Forwarded-Proto`, and an `x-request-id` if there is none.
+/// `X-Forwarded-Proto` with the `scheme` that it came by, and an `x-request-id` if there is none.
 pub fn inbound(
     headers: &mut HeaderMap,
     peer: Option<IpAddr>,
+    scheme: &'static str,
     request_id: impl FnOnce() -> Option<String>,
 ) {
     strip(headers);
@@ -69,7 +82,7 @@ pub fn inbound(
     if let Some(peer) = peer {
         append(headers, peer);
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     if !headers.contains_key(&REQUEST_ID)
         && let Some(Ok(id)) = request_id().map(HeaderValue::try_from)
     {
@@ -160,12 +173,12 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
         ]);
-        inbound(&mut all, Some([127, 0, 0, 1].into()), uuid);
+        inbound(&mut all, Some([127, 0, 0, 1].into()), "http", uuid);
         assert_eq!(all["x-forwarded-for"], "10.0.0.1, 127.0.0.1");
         assert_eq!(all["x-forwarded-proto"], "http");
         let id = all["x-request-id"].clone();
         assert_eq!(id.len(), 36);
-        inbound(&mut all, None, || Some("other".to_owned()));
+        inbound(&mut all, None, "https", || Some("other".to_owned()));
         assert_eq!(all["x-request-id"], id);
     }
 }

@@ -1,21 +1,23 @@
-//! The ingress's outer side: accepts connections, checks framing, serves HTTP/1.1 and HTTP/2.
+//! The ingress's outer side: takes connections that the gateway's listener lets in, checks framing, serves HTTP/1.1 and
+//! HTTP/2.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::Request;
+use futures_util::StreamExt;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use mesh_tower::{InboundLayer, ListenError, Mesh, MeshStream};
+use tower_layer::Layer;
+use tower_service::Service;
 
-use super::framing::Guard;
+use super::framing::{Guard, Switch};
 use super::opening::Opening;
 use super::proxy::Proxy;
 use crate::process::GRACE;
@@ -48,18 +50,20 @@ impl Default for Limits {
 #[derive(Debug, thiserror::Error)]
 pub enum IngressError {
     /// The port is not free, or the address is not ours.
-    #[error(
-        "the ingress cannot listen on {address} ({source}); choose another port with --port, or let the system choose with --port 0"
-    )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("the ingress {0} (--port)")]
+    Listen(#[source] ListenError),
     /// The announcement could not be written.
     #[error("stdout is closed: {0}")]
     Announce(io::Error),
+}
+
+/// A gateway: its rules, and which of its ports is served.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Whose node is a router's.
+    pub mesh: Mesh,
+    /// The port's number in the `Gateway`, whatever port is listened on.
+    pub port: u16,
 }
 
 /// Listens on `address`, tells `listening` where, and serves until `stop`, within the default [`Limits`].
@@ -67,12 +71,12 @@ pub enum IngressError {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(
-    proxy: Proxy,
+    gateway: &Gateway,
     address: SocketAddr,
     listening: impl FnOnce(SocketAddr) -> io::Result<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), IngressError> {
-    serve_within(Limits::default(), proxy, address, listening, stop).await
+    serve_within(Limits::default(), gateway, address, listening, stop).await
 }
 
 /// [`serve`] within these limits.
@@ -81,36 +85,37 @@ pub async fn serve(
 /// When the address cannot be listened on.
 pub async fn serve_within(
     limits: Limits,
-    proxy: Proxy,
+    gateway: &Gateway,
     address: SocketAddr,
     listening: impl FnOnce(SocketAddr) -> io::Result<()>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), IngressError> {
-    let at = |source| IngressError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(at)?;
-    listening(listener.local_addr().map_err(at)?).map_err(IngressError::Announce)?;
-    let connections = GracefulShutdown::new();
-    let builder = builder(limits);
+    let Gateway { mesh, port } = gateway;
+    let listener = mesh.listen(&address.to_string()).await;
+    let listener = listener.map_err(IngressError::Listen)?;
+    let listener = listener.as_gateway_port(*port);
+    listening(listener.local_addr()).map_err(IngressError::Announce)?;
+    let served = Served {
+        proxy: Proxy::new(mesh.gateway(*port)),
+        inbound: mesh.inbound(),
+        builder: builder(limits),
+        connections: GracefulShutdown::new(),
+        limits,
+    };
+    let mut incoming = listener.incoming();
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let _ = stream.set_nodelay(true);
-                    let io = Opening::new(Guard::new(stream), limits.head);
-                    connection(io, peer, proxy.clone(), &builder, &connections);
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: others must end first.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+            accepted = incoming.next() => match accepted {
+                Some(Ok(stream)) => served.connection(stream),
+                Some(Err(error)) => tracing::warn!(%error, "a connection could not be accepted"),
+                None => break,
             },
             () = &mut stop => break,
         }
     }
-    drop(listener);
-    if tokio::time::timeout(GRACE, connections.shutdown())
+    drop(incoming);
+    if tokio::time::timeout(GRACE, served.connections.shutdown())
         .await
         .is_err()
     {
@@ -133,22 +138,44 @@ fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-fn connection(
-    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+/// What every connection gets.
+struct Served {
     proxy: Proxy,
-    builder: &auto::Builder<TokioExecutor>,
-    connections: &GracefulShutdown,
-) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.handle(request, Some(peer.ip())).await) }
-    });
-    let serving = builder.serve_connection(TokioIo::new(io), service);
-    let serving = connections.watch(serving.into_owned());
-    tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::debug!(%error, %peer, "a connection ended early");
-        }
-    });
+    inbound: InboundLayer,
+    builder: auto::Builder<TokioExecutor>,
+    connections: GracefulShutdown,
+    limits: Limits,
+}
+
+impl Served {
+    /// Policies are asked between the check of framing and the proxy, who sees what they have let through.
+    fn connection(&self, stream: MeshStream) {
+        let peer = stream.peer().clone();
+        let address = peer.address;
+        let switch = Switch::default();
+        let io = Opening::new(Guard::new(stream, switch.clone()), self.limits.head);
+        let proxied = self.inbound.layer(self.proxy.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            let answer = proxied.clone().call(request);
+            let switch = switch.clone();
+            async move {
+                let answer = answer.await;
+                if let Ok(response) = &answer
+                    && response.status() == StatusCode::SWITCHING_PROTOCOLS
+                {
+                    switch.set();
+                }
+                answer
+            }
+        });
+        let builder = &self.builder;
+        let serving = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+        let serving = self.connections.watch(serving.into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::debug!(%error, peer = %address, "a connection ended early");
+            }
+        });
+    }
 }

@@ -6,6 +6,13 @@ use serde_json::{Value, json};
 
 use super::topology::Workload;
 
+/// The namespace of Bookinfo's services.
+pub const NAMESPACE: &str = "default";
+
+/// The namespace of gateways: Istio's root namespace, as its own installation has them. A policy for all of Bookinfo's
+/// namespace is not for them.
+pub const GATEWAYS: &str = "istio-system";
+
 /// The labels of the ingress: those that a `Gateway` selects.
 pub const INGRESS_LABELS: [(&str, &str); 2] =
     [("istio", "ingressgateway"), ("app", "istio-ingressgateway")];
@@ -14,6 +21,15 @@ pub const INGRESS_LABELS: [(&str, &str); 2] =
 pub const INGRESS: &str = "ingressgateway";
 /// See [`INGRESS`].
 pub const INGRESS_ACCOUNT: &str = "bookinfo-ingress";
+
+/// The labels of the egress gateway.
+const EGRESS_LABELS: [(&str, &str); 2] =
+    [("istio", "egressgateway"), ("app", "istio-egressgateway")];
+
+/// The egress gateway's workload and service account.
+pub const EGRESS: &str = "egressgateway";
+/// See [`EGRESS`].
+pub const EGRESS_ACCOUNT: &str = "bookinfo-egress";
 
 /// The bootstrap of a workload: a sidecar's node.
 pub fn sidecar(workload: &Workload, control_plane: &str) -> Value {
@@ -27,7 +43,7 @@ pub fn sidecar(workload: &Workload, control_plane: &str) -> Value {
         control_plane,
         "sidecar",
         workload.ip,
-        &workload.name(),
+        (&workload.name(), NAMESPACE),
         &workload.service_account(),
         &labels,
     )
@@ -35,16 +51,33 @@ pub fn sidecar(workload: &Workload, control_plane: &str) -> Value {
 
 /// The bootstrap of the ingress: a router's node, with the labels that the `Gateway` selects.
 pub fn router(ip: IpAddr, control_plane: &str) -> Value {
-    let labels = INGRESS_LABELS
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.into()));
-    let labels = Value::Object(labels.collect());
+    gateway(
+        control_plane,
+        ip,
+        (INGRESS, INGRESS_ACCOUNT),
+        INGRESS_LABELS,
+    )
+}
+
+/// The bootstrap of the egress gateway.
+pub fn egress(ip: IpAddr, control_plane: &str) -> Value {
+    gateway(control_plane, ip, (EGRESS, EGRESS_ACCOUNT), EGRESS_LABELS)
+}
+
+fn gateway(
+    control_plane: &str,
+    ip: IpAddr,
+    (name, account): (&str, &str),
+    labels: [(&str, &str); 2],
+) -> Value {
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.into()));
+    let labels = Value::Object(labels.into_iter().collect());
     bootstrap(
         control_plane,
         "router",
         ip,
-        INGRESS,
-        INGRESS_ACCOUNT,
+        (name, GATEWAYS),
+        account,
         &labels,
     )
 }
@@ -53,7 +86,7 @@ fn bootstrap(
     control_plane: &str,
     kind: &str,
     ip: IpAddr,
-    name: &str,
+    (name, namespace): (&str, &str),
     account: &str,
     labels: &Value,
 ) -> Value {
@@ -64,9 +97,9 @@ fn bootstrap(
             "server_features": ["xds_v3"],
         }],
         "node": {
-            "id": format!("{kind}~{ip}~{name}.default~default.svc.cluster.local"),
+            "id": format!("{kind}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
             "metadata": {
-                "NAMESPACE": "default",
+                "NAMESPACE": namespace,
                 "LABELS": labels,
                 "INSTANCE_IPS": ip.to_string(),
                 "SERVICE_ACCOUNT": account,

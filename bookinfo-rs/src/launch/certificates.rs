@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mesh_control_plane::ca::{Authority, DEFAULT_TTL, OpenError, SignError, WriteError};
@@ -29,7 +29,12 @@ const WORKLOADS: &str = "workloads";
 pub struct Certificates {
     dir: PathBuf,
     renewing: Option<JoinHandle<()>>,
+    issuer: Option<Arc<Issuer>>,
 }
+
+/// Renews all certificates at once, whatever their age.
+#[derive(Debug, Clone)]
+pub struct Renewal(Arc<Issuer>);
 
 /// Why there are no certificates.
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +54,19 @@ pub enum CertificatesError {
     /// The folder around them.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// The program ends.
+    #[error("certificates are not made any more: {0}")]
+    Stopped(String),
 }
 
 /// What is put where.
+#[derive(Debug)]
 struct Issuer {
     authority: Authority,
     workloads: BTreeMap<PathBuf, SpiffeId>,
     ttl: Duration,
+    /// One writer at a time.
+    issuing: Mutex<()>,
 }
 
 impl Certificates {
@@ -67,27 +78,28 @@ impl Certificates {
         Ok(Self {
             dir: folder::made("certificates-")?,
             renewing: None,
+            issuer: None,
         })
     }
 
-    /// Makes an authority, fills the folder of each workload (by name, with its service account), and goes on to do so at
+    /// Makes an authority, fills the folder of each workload (by name, with its namespace and service account), and goes on to do so at
     /// half of `ttl`, in the background of the current runtime.
     ///
     /// # Errors
     /// When a certificate cannot be made or written.
     pub fn fill(
         &mut self,
-        workloads: impl IntoIterator<Item = (String, String)>,
+        workloads: impl IntoIterator<Item = (String, &'static str, String)>,
         ttl: Duration,
     ) -> Result<(), CertificatesError> {
         let named = |error: &dyn std::fmt::Display| CertificatesError::Name(error.to_string());
         let domain = TRUST_DOMAIN.parse().map_err(|error| named(&error))?;
         let authority = Authority::kept(&self.dir.join(AUTHORITY), &domain, SystemTime::now())?;
-        let all = self.dir.join(WORKLOADS);
+        let all = self.workloads();
         std::fs::create_dir(&all).map_err(folder::refused("made", &all))?;
         let mut ids = BTreeMap::new();
-        for (name, account) in workloads {
-            let id = format!("spiffe://{TRUST_DOMAIN}/ns/default/sa/{account}");
+        for (name, namespace, account) in workloads {
+            let id = format!("spiffe://{TRUST_DOMAIN}/ns/{namespace}/sa/{account}");
             ids.insert(self.of(&name), id.parse().map_err(|error| named(&error))?);
         }
         let issuer = Issuer {
@@ -97,11 +109,19 @@ impl Certificates {
                 Duration::ZERO => DEFAULT_TTL,
                 ttl => ttl,
             },
+            issuing: Mutex::new(()),
         };
         let since = SystemTime::now();
         issuer.issue()?;
-        self.renewing = Some(tokio::spawn(Arc::new(issuer).renew(since)));
+        let issuer = Arc::new(issuer);
+        self.renewing = Some(tokio::spawn(Arc::clone(&issuer).renew(since)));
+        self.issuer = Some(issuer);
         Ok(())
+    }
+
+    /// What renews them before their time; nothing before they are filled.
+    pub fn renewal(&self) -> Option<Renewal> {
+        self.issuer.clone().map(Renewal)
     }
 
     /// Where they are.
@@ -109,9 +129,14 @@ impl Certificates {
         &self.dir
     }
 
+    /// Where the folders of all workloads are.
+    pub fn workloads(&self) -> PathBuf {
+        self.dir.join(WORKLOADS)
+    }
+
     /// The folder of a workload.
     pub fn of(&self, workload: &str) -> PathBuf {
-        self.dir.join(WORKLOADS).join(workload)
+        self.workloads().join(workload)
     }
 }
 
@@ -126,9 +151,22 @@ impl Drop for Certificates {
     }
 }
 
+impl Renewal {
+    /// A new key and certificate for each workload.
+    ///
+    /// # Errors
+    /// When one cannot be made or written; those before it are new.
+    pub async fn now(&self) -> Result<(), CertificatesError> {
+        let issuer = Arc::clone(&self.0);
+        let issued = spawn_blocking(move || issuer.issue()).await;
+        issued.map_err(|error| CertificatesError::Stopped(error.to_string()))?
+    }
+}
+
 impl Issuer {
     /// A new key and certificate for each.
     fn issue(&self) -> Result<(), CertificatesError> {
+        let _alone = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
         for (folder, id) in &self.workloads {
             let now = SystemTime::now();
             self.authority.issue(id, self.ttl, now)?.write(folder)?;

@@ -19,6 +19,12 @@ const SERVICE_LOG: &str = "warn,mesh_xds::ads::task=error";
 /// The same in a tour: it injects the faults that services would tell of, and judges what comes of them.
 const TOUR_LOG: &str = "warn,mesh_xds::ads::task=error,bookinfo_rs::service=error";
 
+/// What gateways log beside the ingress: they are there before a rule has anything for them to serve.
+const GATEWAY_LOG: &str = "warn,mesh_xds::ads::task=error,mesh_tower::server=off";
+
+/// The gateway that is always there.
+pub(crate) const INGRESS: &str = "ingress";
+
 /// Removes what is ours when the launcher has ended, however it ended.
 pub(crate) fn janitor(
     program: &Path,
@@ -90,8 +96,10 @@ fn certificates_variable(folder: &Path) -> (&'static str, String) {
     ("MESH_CERTIFICATES", folder.display().to_string())
 }
 
-pub(crate) fn ingress(
+/// A gateway: which port it listens on, and which one of a `Gateway` that is.
+pub(crate) fn gateway(
     program: &Path,
+    name: &str,
     [port, gateway_port]: [u16; 2],
     bootstrap: &serde_json::Value,
     certificates: Option<&Path>,
@@ -103,6 +111,9 @@ pub(crate) fn ingress(
         "--stop-on-stdin-eof".into(),
     ];
     let mut variables = vec![("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string())];
+    if name != INGRESS && std::env::var_os("RUST_LOG").is_none() {
+        variables.push(("RUST_LOG", GATEWAY_LOG.to_owned()));
+    }
     variables.extend(certificates.map(certificates_variable));
-    Child::start(program, "ingress".to_owned(), arguments, variables)
+    Child::start(program, name.to_owned(), arguments, variables)
 }

@@ -4,11 +4,11 @@
 use mesh_istio::Config;
 use mesh_tower::Node;
 
-use super::bootstrap::INGRESS_LABELS;
+use super::bootstrap::{GATEWAYS, INGRESS, INGRESS_LABELS};
 
 /// The lowest port of the `Gateway`s that select the ingress: what a router of its labels gets routes for.
 pub(crate) fn port(config: &Config) -> Option<u16> {
-    let node = Node::router("ingressgateway", "default", INGRESS_LABELS);
+    let node = Node::router(INGRESS, GATEWAYS, INGRESS_LABELS);
     let routes = config.resources(&node).routes;
     let ports = routes
         .keys()

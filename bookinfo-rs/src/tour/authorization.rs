@@ -67,7 +67,9 @@ pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
 /// When a rule does not come into force.
 pub(crate) async fn play_denials(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
     stage.apply(&DENY_PATH).await?;
-    let path = asked(stage, "/api/v1/products/0/ratings", is_denied, |reply| {
+    let none = HeaderMap::new();
+    let ratings = "/api/v1/products/0/ratings";
+    let path = asked(stage, ratings, &none, is_denied, |reply| {
         reply.status == StatusCode::OK
     })
     .await;
@@ -75,6 +77,7 @@ pub(crate) async fn play_denials(stage: &mut Stage) -> Result<Vec<Check>, TourEr
     let beside = asked(
         stage,
         "/api/v1/products/0",
+        &none,
         |reply| opened && reply.status == StatusCode::OK,
         |reply| !opened && reply.status == StatusCode::OK,
     )
@@ -99,18 +102,20 @@ async fn pages(
     effect: impl Fn(&Reply) -> bool,
     plain: impl Fn(&Reply) -> bool,
 ) -> Tally {
-    asked(stage, "/productpage", effect, plain).await
+    asked(stage, "/productpage", &HeaderMap::new(), effect, plain).await
 }
 
-async fn asked(
+/// How often the ingress answers a path as a rule has it, and how often as it does without.
+pub(super) async fn asked(
     stage: &Stage,
     path: &str,
+    headers: &HeaderMap,
     effect: impl Fn(&Reply) -> bool,
     plain: impl Fn(&Reply) -> bool,
 ) -> Tally {
     let url = format!("{}{path}", stage.url());
     let one = || async {
-        match stage.client().get(&url, &HeaderMap::new()).await {
+        match stage.client().get(&url, headers).await {
             Ok(reply) => Outcome::of(effect(&reply), plain(&reply)),
             Err(_) => Outcome::Other,
         }
@@ -118,11 +123,11 @@ async fn asked(
     times(N, CONCURRENCY, one).await
 }
 
-fn is_denied(reply: &Reply) -> bool {
+pub(super) fn is_denied(reply: &Reply) -> bool {
     reply.status == StatusCode::FORBIDDEN && reply.text() == DENIED
 }
 
-fn is_whole(reply: &Reply) -> bool {
+pub(super) fn is_whole(reply: &Reply) -> bool {
     reply.status == StatusCode::OK && Version::of_page(&reply.text()).is_some()
 }
 

@@ -53,6 +53,8 @@ pub(crate) enum By {
     Shop(&'static str),
     /// The ingress, for a path of Bookinfo.
     Ingress(&'static str),
+    /// The ingress under another name, for a path.
+    Named(&'static str, &'static str),
     /// A service, without the mesh and in plaintext, at its workload's own address.
     Plaintext(&'static str),
     /// The tour's own client in the mesh, for a host that the registry does not know.
@@ -363,6 +365,24 @@ pub(crate) static DENY_NAMESPACE: Edit = Edit {
     }],
     ..edit!("authorization-policy-deny-namespace.yaml")
 };
+/// Tokens are asked for at the ingress.
+pub(crate) static TOKENS: Edit = Edit {
+    told: &[Told {
+        by: By::Ingress("/productpage"),
+        sees: Sees::Text(403, "RBAC: access denied"),
+    }],
+    ..edit!("request-authentication-ingress.yaml")
+};
+/// The ingress has certificates.
+pub(crate) static HTTPS: Edit = Edit {
+    told: &[Told {
+        by: By::Named("bookinfo.example.com", "/productpage"),
+        sees: Sees::Status(301),
+    }],
+    ..edit!("gateway-https.yaml")
+};
+/// Calls to the book service go through the egress gateway.
+pub(crate) static WAY_OUT: Edit = edit!("gateway-egress.yaml");
 
 #[cfg(test)]
 mod tests {
@@ -385,13 +405,10 @@ mod tests {
                 );
             }
             // istiod's namespace for a file's object is not ours to guess.
-            let count = |what| edit.text.matches(what).count();
-            assert_eq!(
-                count("\nkind: "),
-                count("\n  namespace: default\n"),
-                "{}",
-                edit.file
-            );
+            let count = |what: &str| edit.text.matches(what).count();
+            let named = ["default", "istio-system"].map(|name| format!("\n  namespace: {name}\n"));
+            let named: usize = named.iter().map(|line| count(line)).sum();
+            assert_eq!(count("\nkind: "), named, "{}", edit.file);
         }
     }
 }

@@ -55,6 +55,6 @@ async fn answered(stage: &Stage) -> Tally {
     times(N, CONCURRENCY, one).await
 }
 
-fn is_book(status: StatusCode, body: &[u8]) -> bool {
+pub(super) fn is_book(status: StatusCode, body: &[u8]) -> bool {
     status == StatusCode::OK && String::from_utf8_lossy(body).contains("books#volumes")
 }

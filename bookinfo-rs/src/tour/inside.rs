@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use mesh_tower::{Mesh, MeshClient, Node, Resolve, Resolving, StartError};
 
 use super::edits::By;
@@ -70,7 +70,7 @@ impl Inside {
     /// Where the book service is asked: at a port that no ServiceEntry has, or at that of its ServiceEntry.
     pub(crate) fn url(&self, by: By) -> String {
         match by {
-            By::Books | By::Shop(_) | By::Ingress(_) | By::Plaintext(_) => {
+            By::Books | By::Shop(_) | By::Ingress(_) | By::Named(..) | By::Plaintext(_) => {
                 format!("http://{HOST}{PATH}")
             }
             By::UnknownHost => format!("http://{HOST}:{}{PATH}", self.stand_in.port()),
@@ -79,13 +79,20 @@ impl Inside {
 
     /// Asks; of a call that the mesh did not bring to an end, the status that it gives it.
     pub(crate) async fn get(&self, url: &str) -> (StatusCode, Bytes) {
+        let (status, _, body) = self.answer(url).await;
+        (status, body)
+    }
+
+    /// The same with headers.
+    pub(crate) async fn answer(&self, url: &str) -> (StatusCode, HeaderMap, Bytes) {
         let answered = async {
-            let response = self.client.get(url).await?;
-            let status = response.status();
-            Ok::<_, mesh_tower::Error>((status, response.into_body().bytes().await?))
+            let (parts, body) = self.client.get(url).await?.into_parts();
+            Ok::<_, mesh_tower::Error>((parts.status, parts.headers, body.bytes().await?))
         };
-        answered
-            .await
-            .unwrap_or_else(|error| (error.status(), error.to_string().into()))
+        let failed = |error: mesh_tower::Error| {
+            let text = error.to_string().into();
+            (error.status(), HeaderMap::new(), text)
+        };
+        answered.await.unwrap_or_else(failed)
     }
 }

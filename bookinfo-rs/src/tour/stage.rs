@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use http::HeaderMap;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
 use mesh_istio::{Object, Options};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::edits::{By, Edit, EditError, Sees, Told};
@@ -16,6 +19,7 @@ use super::inside::Inside;
 use super::judge::Version;
 use super::{Task, TourError, shop};
 use crate::launch::Demo;
+use crate::launch::certificates::{CertificatesError, Renewal};
 use crate::launch::folder::{self, TOUR};
 use crate::outside::{Outside, Reply};
 use crate::service::{demo, reviews};
@@ -38,7 +42,15 @@ pub(crate) struct Stage {
     /// Reviews that call ratings, by name and address.
     callers_of_ratings: Vec<(String, String)>,
     /// Services by name, and where their workloads listen.
-    addresses: BTreeMap<&'static str, Vec<String>>,
+    addresses: BTreeMap<&'static str, Vec<SocketAddr>>,
+    /// Whatever renews certificates, and where each workload has its own; nothing where there are none.
+    certificates: Option<Certified>,
+    /// Where the ingress takes TLS.
+    https: Option<SocketAddr>,
+    /// A folder of the tour's own.
+    scratch: TempDir,
+    /// What stands for something that only a running demo has, and what that is.
+    filled: Vec<(&'static str, String)>,
     client: Outside,
     inside: Inside,
     control: bool,
@@ -46,6 +58,13 @@ pub(crate) struct Stage {
     /// What the tour's file holds: documents by the names of their objects.
     rules: BTreeMap<String, String>,
     delays: Vec<Duration>,
+}
+
+/// The certificates of a demo.
+#[derive(Debug)]
+struct Certified {
+    renewal: Renewal,
+    dir: PathBuf,
 }
 
 /// How to see whether an edit is in force in one service.
@@ -84,6 +103,7 @@ impl Stage {
             .workloads()
             .iter()
             .filter(|(workload, _)| workload.service == "reviews");
+        let scratch = tempfile::tempdir().map_err(|error| TourError::Files(error.to_string()))?;
         let callers = reviews.filter(|(workload, _)| workload.version != "v1");
         Ok(Self {
             url: demo.url(),
@@ -92,6 +112,10 @@ impl Stage {
                 .map(|(w, address)| (w.name(), format!("http://{address}/reviews/0")))
                 .collect(),
             addresses: addresses(demo),
+            certificates: certificates(demo),
+            https: demo.https_address(),
+            filled: filled(demo, scratch.path()),
+            scratch,
             client: Outside::default(),
             inside: Inside::new(demo)?,
             control,
@@ -116,6 +140,39 @@ impl Stage {
         &self.inside
     }
 
+    /// Where the ingress takes TLS; where nobody listens, if that was not wanted.
+    pub(crate) fn https(&self) -> SocketAddr {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        self.https.unwrap_or(nowhere)
+    }
+
+    /// A folder of the tour's own.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Where all workloads listen.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.values().flatten().copied()
+    }
+
+    /// Renews the certificates of all workloads; false where there are none to renew, and in a control.
+    ///
+    /// # Errors
+    /// When a certificate cannot be made or written.
+    pub(crate) async fn renew(&self) -> Result<bool, CertificatesError> {
+        match &self.certificates {
+            Some(certified) if !self.control => certified.renewal.now().await.map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// The folder of a workload's certificate.
+    pub(crate) fn certificates_of(&self, workload: &str) -> Option<PathBuf> {
+        let certified = self.certificates.as_ref()?;
+        Some(certified.dir.join(workload))
+    }
+
     /// The workloads of a service at their own addresses, as one calls them who is not in the mesh.
     pub(crate) fn plaintext(&self, service: &str) -> Vec<String> {
         let addresses = self.addresses.get(service).into_iter().flatten();
@@ -129,13 +186,13 @@ impl Stage {
         format!("{}/api/v1/products/0/reviews", self.url)
     }
 
-    /// Applies an edit and waits until it is in force.
+    /// Applies an edit and waits until it is in force; false in a control, where nothing is.
     ///
     /// # Errors
     /// When it is refused, or does not come into force.
-    pub(crate) async fn apply(&mut self, edit: &'static Edit) -> Result<(), EditError> {
+    pub(crate) async fn apply(&mut self, edit: &'static Edit) -> Result<bool, EditError> {
         if self.control {
-            return Ok(());
+            return Ok(false);
         }
         let started = Instant::now();
         let file = edit.file;
@@ -143,19 +200,19 @@ impl Stage {
         self.rules
             .extend(rules.into_iter().map(|o| (o.id(), o.yaml)));
         let texts: Vec<&str> = self.rules.values().map(|text| text.trim_end()).collect();
+        let mut text = format!("{HEAD}{}\n", texts.join("\n---\n"));
+        for (what, with) in &self.filled {
+            text = text.replace(what, with);
+        }
         self.applied.push(edit);
-        folder::write(
-            &self.dir,
-            TOUR,
-            &format!("{HEAD}{}\n", texts.join("\n---\n")),
-        )?;
+        folder::write(&self.dir, TOUR, &text)?;
         let probes = self.probes(edit);
         let waits = probes
             .iter()
             .map(|probe| self.wait(probe, started, file, true));
         let delays = try_join_all(waits).await?;
         self.delays.extend(delays);
-        Ok(())
+        Ok(true)
     }
 
     /// Takes all edits back and waits until the baseline is in force.
@@ -217,7 +274,7 @@ impl Stage {
         }
         for told in edit.told {
             let (service, urls) = match told.by {
-                By::Shop(path) | By::Ingress(path) => {
+                By::Shop(path) | By::Ingress(path) | By::Named(_, path) => {
                     ("the ingress", vec![format!("{}{path}", self.url)])
                 }
                 // Each workload has the rule when it has heard of it.
@@ -280,6 +337,10 @@ impl Stage {
                         let reply = self.client.get(&probe.url, &shop::headers()).await;
                         reply.map(|reply| (reply.status, reply.body))
                     }
+                    By::Named(host, _) => {
+                        let reply = self.client.get(&probe.url, &named(host)).await;
+                        reply.map(|reply| (reply.status, reply.body))
+                    }
                     By::Ingress(_) | By::Plaintext(_) => {
                         let reply = self.client.get(&probe.url, &none).await;
                         reply.map(|reply| (reply.status, reply.body))
@@ -315,13 +376,35 @@ impl Probe {
 }
 
 /// Where the workloads of each service listen.
-fn addresses(demo: &Demo) -> BTreeMap<&'static str, Vec<String>> {
-    let mut all: BTreeMap<_, Vec<String>> = BTreeMap::new();
+fn addresses(demo: &Demo) -> BTreeMap<&'static str, Vec<SocketAddr>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (workload, address) in demo.workloads() {
         let of = all.entry(workload.service).or_default();
-        of.push(address.to_string());
+        of.push(*address);
     }
     all
+}
+
+/// What the files of tasks cannot know.
+fn filled(demo: &Demo, scratch: &Path) -> Vec<(&'static str, String)> {
+    let files = (
+        "/etc/istio/ingressgateway-certs",
+        scratch.display().to_string(),
+    );
+    let egress = demo.egress_address();
+    let egress = egress.map(|address| ("15080", address.port().to_string()));
+    [files].into_iter().chain(egress).collect()
+}
+
+fn named(host: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))])
+}
+
+fn certificates(demo: &Demo) -> Option<Certified> {
+    Some(Certified {
+        renewal: demo.renewal()?,
+        dir: demo.workload_certificates()?,
+    })
 }
 
 /// The rule that routed the call behind an answer.

@@ -51,10 +51,12 @@ async fn each_workload_has_a_certificate_of_its_service_account_that_is_renewed_
     let expected: Vec<_> = ALL
         .iter()
         .map(|(name, account)| {
-            (
-                *name,
-                format!("spiffe://cluster.local/ns/default/sa/{account}"),
-            )
+            let namespace = match *name {
+                "ingressgateway" => "istio-system",
+                _ => "default",
+            };
+            let id = format!("spiffe://cluster.local/ns/{namespace}/sa/{account}");
+            (*name, id)
         })
         .collect();
     let expected: Vec<_> = expected

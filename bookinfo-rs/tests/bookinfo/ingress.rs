@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use bookinfo_rs::ingress::{Limits, Proxy, serve_within};
+use bookinfo_rs::ingress::{Gateway, Limits, serve_within};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use mesh_tower::Node;
+use mesh_tower::{Mesh, Node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::support::{Rules, entries, rules, serve};
 
+#[path = "ingress/gateway.rs"]
+mod gateway;
 #[path = "ingress/hostile.rs"]
 mod hostile;
 
@@ -83,21 +85,30 @@ async fn ingress_before(backend: SocketAddr, limits: Limits) -> (SocketAddr, Rul
         node,
         &format!("{}{GATEWAY}", entries(&[("echo", 9080, backend)])),
     );
-    let proxy = Proxy::new(rules.mesh.gateway(GATEWAY_PORT));
+    let address = listen(limits, &rules, GATEWAY_PORT).await;
+    (address, rules)
+}
+
+/// An ingress that serves this port of the gateways of these rules.
+async fn listen(limits: Limits, rules: &Rules, port: u16) -> SocketAddr {
+    serving(limits, rules.mesh.clone(), port).await
+}
+
+/// The same of any mesh.
+async fn serving(limits: Limits, mesh: Mesh, port: u16) -> SocketAddr {
+    let gateway = Gateway { mesh, port };
     let (found, address) = oneshot::channel();
     let listening = |address| {
         found
             .send(address)
             .map_err(|_| std::io::ErrorKind::Other.into())
     };
-    tokio::spawn(serve_within(
-        limits,
-        proxy,
-        ([127, 0, 0, 1], 0).into(),
-        listening,
-        std::future::pending(),
-    ));
-    (address.await.unwrap(), rules)
+    tokio::spawn(async move {
+        let address = ([127, 0, 0, 1], 0).into();
+        let never = std::future::pending();
+        serve_within(limits, &gateway, address, listening, never).await
+    });
+    address.await.unwrap()
 }
 
 /// Writes bytes, and reads all that comes until the other side closes.

@@ -48,7 +48,9 @@ pub fn routes(target: &impl Reaches, head: &Parts) -> Vec<RouteSeen> {
             verdict,
         }
     };
-    target.host().routes().iter().map(see).collect()
+    let host = target.host();
+    let first = host.to_https(request).into_iter();
+    first.chain(host.routes()).map(see).collect()
 }
 
 fn view(head: &Parts) -> RequestView<'_> {

@@ -92,8 +92,7 @@ impl Domains {
     }
 }
 
-/// Whom a connection is for. There is no variant that takes anybody: a list of the configuration that is empty is
-/// [`Self::InMesh`].
+/// Whom a connection is for. A list of the configuration that is empty is [`Self::InMesh`], never [`Self::Vouched`].
 #[derive(Debug, Clone)]
 pub enum PeerRule {
     /// One of these names; an empty list meets nobody.
@@ -104,6 +103,9 @@ pub enum PeerRule {
     InMesh,
     /// A host outside of the mesh, by its name or its address.
     Host(Arc<str>),
+    /// Whomever the authorities vouch for, whatever its names: the clients of a gateway's `MUTUAL` without
+    /// `subjectAltNames`, whose authorities are those of one file. Nobody of the mesh is judged by it.
+    Vouched,
 }
 
 /// Why a peer whose chain is good is not the one that was meant.
@@ -214,6 +216,7 @@ impl PeerRule {
                     false => Err(SanFault::ForeignDomain(id)),
                 }
             }
+            Self::Vouched => Ok(()),
             Self::Host(host) => {
                 let wanted = match host.parse() {
                     Ok(address) => SanMatcher::Ip(address),

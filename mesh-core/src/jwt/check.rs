@@ -29,12 +29,16 @@ pub trait Verify {
 /// Where keys are that had to be fetched.
 pub trait Fetched {
     /// The keys of a source, `None` when there are none yet, or no longer.
-    fn keys(&self, source: &RemoteJwks) -> Option<Arc<Jwks>>;
+    fn keys(&self, source: &Arc<RemoteJwks>) -> Option<Arc<Jwks>>;
+
+    /// None of the keys of this source fits a token: they may have changed there since they were fetched. Anybody can send
+    /// such a token.
+    fn missed(&self, _: &Arc<RemoteJwks>) {}
 }
 
 /// Nothing is fetched.
 impl Fetched for () {
-    fn keys(&self, _: &RemoteJwks) -> Option<Arc<Jwks>> {
+    fn keys(&self, _: &Arc<RemoteJwks>) -> Option<Arc<Jwks>> {
         None
     }
 }
@@ -239,7 +243,12 @@ impl<'a> Judge<'a> {
         };
         let (alg, signature) = (token.alg, &*token.signature);
         let mut keys = keys.fitting(alg, token.kid.as_deref()).peekable();
-        keys.peek().ok_or(Why::NoSuchKey)?;
+        if keys.peek().is_none() {
+            if let Keys::Remote(source) = &provider.keys {
+                self.fetched.missed(source);
+            }
+            return Err(Why::NoSuchKey);
+        }
         if alg == Alg::EdDSA && signature.len() != 64 {
             return Err(Why::Ed25519Length);
         }

@@ -4,10 +4,13 @@
 use http::header::{COOKIE, HOST};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
-use super::{HeaderKey, HeaderLines, PathNormalization, RequestView, normalized};
+use super::checks::{Check, Checks};
+use super::normalize::normalized_by;
+use super::{HeaderKey, HeaderLines, PathNormalization, RequestView};
 use crate::jwt::{Rules, Verified};
+use crate::server::ask::{Changes, Malformed};
 
 /// The head of a request that came in and was let in. There is no other way to a [`Seen`].
 #[derive(Debug)]
@@ -81,7 +84,7 @@ impl BadHead {
 /// Admits the head of a request to a server, or says why not.
 ///
 /// In the head that comes of it ([`Admitted::into_parts`]):
-/// - the path is normalised, and begins with a slash;
+/// - the path is normalised, and begins with a slash; one whose normal form has another one is refused;
 /// - a scheme, if the target has one, is that of the connection: what the client says of it is not believed;
 /// - the crumbs of HTTP/2's `cookie` are one line (RFC 9113, 8.2.3), as Envoy's codec hands them to its filters;
 /// - `Host` stays what it was; to policy it and `:authority` are one.
@@ -94,14 +97,24 @@ impl BadHead {
 /// # Errors
 /// When the head means different things to different readers, or nothing that is served.
 pub fn admit(
-    mut parts: Parts,
+    parts: Parts,
     paths: PathNormalization,
     scheme: &'static str,
 ) -> Result<Admitted, BadHead> {
-    method(&parts.method)?;
-    authority(&parts.uri, &parts.headers)?;
-    target(&mut parts.uri, paths, scheme)?;
-    if parts.version >= Version::HTTP_2 {
+    admitted(parts, paths, scheme, Checks::ALL)
+}
+
+pub(super) fn admitted(
+    mut parts: Parts,
+    paths: PathNormalization,
+    scheme: &'static str,
+    checks: Checks,
+) -> Result<Admitted, BadHead> {
+    method(&parts.method, checks)?;
+    authority(&parts.uri, &parts.headers, checks)?;
+    self::scheme(&mut parts.uri, scheme, checks)?;
+    target(&mut parts.uri, paths, checks)?;
+    if parts.version >= Version::HTTP_2 && checks.has(Check::Crumbs) {
         join_crumbs(&mut parts.headers);
     }
     Ok(Admitted { parts, scheme })
@@ -136,6 +149,25 @@ impl Admitted {
         rules.apply(verified, &mut self.parts);
     }
 
+    /// Changes headers and query as an authorizer says that let the request pass: what comes behind it sees the head so. The
+    /// path and whom the request is to stay.
+    ///
+    /// # Errors
+    /// As [`Changes::apply`].
+    pub fn change(&mut self, changes: &Changes) -> Result<(), Malformed> {
+        changes.apply(&mut self.parts)
+    }
+
+    /// The version of HTTP that it came by.
+    pub const fn version(&self) -> Version {
+        self.parts.version
+    }
+
+    /// Sets a header of the mesh's own.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.parts.headers.insert(name, value);
+    }
+
     /// The head for the application, and for nobody who would judge it anew.
     pub fn into_parts(self) -> Parts {
         self.parts
@@ -148,6 +180,11 @@ impl<'a> Seen<'a> {
         self.view
     }
 
+    /// The path with its query.
+    pub const fn path_and_query(&self) -> &'a str {
+        self.path_and_query
+    }
+
     /// As [`RequestView::header`], and allocates nothing.
     pub fn header(&self, name: &HeaderKey) -> HeaderLines<'a> {
         match name {
@@ -157,7 +194,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn method(method: &Method) -> Result<(), BadHead> {
+fn method(method: &Method, checks: Checks) -> Result<(), BadHead> {
     const KNOWN: [Method; 9] = [
         Method::GET,
         Method::HEAD,
@@ -169,12 +206,12 @@ fn method(method: &Method) -> Result<(), BadHead> {
         Method::TRACE,
         Method::PATCH,
     ];
-    if *method == Method::CONNECT {
+    if *method == Method::CONNECT && checks.has(Check::Connect) {
         return Err(BadHead::Connect);
     }
     let text = method.as_str();
     let looks = |known: &Method| known != method && known.as_str().eq_ignore_ascii_case(text);
-    match KNOWN.iter().any(looks) {
+    match checks.has(Check::MethodCase) && KNOWN.iter().any(looks) {
         true => Err(BadHead::Method(text.into())),
         false => Ok(()),
     }
@@ -188,17 +225,19 @@ fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
         .or_else(host)
 }
 
-fn authority(uri: &Uri, headers: &HeaderMap) -> Result<(), BadHead> {
+fn authority(uri: &Uri, headers: &HeaderMap, checks: Checks) -> Result<(), BadHead> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
     let more = hosts.count();
-    if more > 0 {
+    if more > 0 && checks.has(Check::OneHost) {
         return Err(BadHead::SeveralHosts(more + 1));
     }
     let told = |bytes: &[u8]| Box::from(String::from_utf8_lossy(bytes));
     let asked = uri.authority().map(http::uri::Authority::as_str);
     let named = match (asked, host.map(HeaderValue::as_bytes)) {
-        (Some(authority), Some(host)) if authority.as_bytes() != host => {
+        (Some(authority), Some(host))
+            if authority.as_bytes() != host && checks.has(Check::OneAuthority) =>
+        {
             return Err(BadHead::TwoAuthorities {
                 host: told(host),
                 authority: authority.into(),
@@ -206,11 +245,13 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<(), BadHead> {
         }
         (Some(authority), _) => authority.as_bytes(),
         (None, Some(host)) => host,
-        (None, None) => return Err(BadHead::NoAuthority),
+        (None, None) => &[],
     };
     match named {
+        [] if !checks.has(Check::AnAuthority) => Ok(()),
         [] => Err(BadHead::NoAuthority),
         named if named.iter().all(|byte| is_of_host(*byte)) => Ok(()),
+        _ if !checks.has(Check::HostCharacters) => Ok(()),
         named => Err(BadHead::Authority(told(named))),
     }
 }
@@ -225,31 +266,43 @@ const fn is_of_host(byte: u8) -> bool {
         )
 }
 
-fn target(uri: &mut Uri, paths: PathNormalization, scheme: &'static str) -> Result<(), BadHead> {
+/// Whether the client speaks by TLS is the connection's to say.
+fn scheme(uri: &mut Uri, scheme: &'static str, checks: Checks) -> Result<(), BadHead> {
     let scheme = match scheme {
         "https" => Scheme::HTTPS,
         _ => Scheme::HTTP,
     };
-    if let Some(told) = uri.scheme()
-        && *told != scheme
-    {
-        if *told != Scheme::HTTP && *told != Scheme::HTTPS {
-            return Err(BadHead::Scheme(told.as_str().into()));
-        }
-        change(uri, |parts| parts.scheme = Some(scheme))?;
+    let Some(told) = uri.scheme().filter(|told| **told != scheme) else {
+        return Ok(());
+    };
+    let is_https = *told == Scheme::HTTP || *told == Scheme::HTTPS;
+    if !is_https && checks.has(Check::SchemeOfHttp) {
+        return Err(BadHead::Scheme(told.as_str().into()));
     }
+    match is_https && checks.has(Check::SchemeOfConnection) {
+        true => change(uri, |parts| parts.scheme = Some(scheme)),
+        false => Ok(()),
+    }
+}
+
+fn target(uri: &mut Uri, paths: PathNormalization, checks: Checks) -> Result<(), BadHead> {
     let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
     // `http://host?query` has the path of the root (RFC 9110, 4.2.3), and the query alone is not it.
     let is_root = whole.starts_with('?') && uri.authority().is_some();
-    if !whole.starts_with('/') && !is_root {
+    if !whole.starts_with('/') && !is_root && checks.has(Check::PathBegins) {
         return Err(BadHead::Target(whole.into()));
     }
-    if !whole.is_ascii() {
+    if !whole.is_ascii() && checks.has(Check::Ascii) {
         return Err(BadHead::NotAscii(whole.into()));
     }
-    let path = normalized(uri.path(), paths);
+    let path = normalized_by(uri.path(), paths, checks);
     if !is_root && path == uri.path() {
         return Ok(());
+    }
+    // `/%%361dmin` is `/%61dmin` then, which whoever decodes once more takes for `/admin`.
+    if checks.has(Check::OneForm) && normalized_by(&path, paths, checks) != path {
+        let reason = format!("{path:?}, its normal form, has another one");
+        return Err(BadHead::Path(reason.into()));
     }
     let query = uri.query();
     let whole = [&*path, query.map_or("", |_| "?"), query.unwrap_or_default()].concat();

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use super::checks::{Check, Checks};
+
 /// `MeshConfig.pathNormalization.normalization`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PathNormalization {
@@ -26,15 +28,24 @@ pub enum PathNormalization {
 /// (`/%%341` becomes `/%41`), or decoded dots and a parameter (`/%2e%2e;x` becomes `/..;x`), is not looked at
 /// again. Any other path is left alone by a second pass. It grows only by the escaping of characters that no path may hold.
 pub fn normalized(path: &str, how: PathNormalization) -> Cow<'_, str> {
+    normalized_by(path, how, Checks::ALL)
+}
+
+pub(super) fn normalized_by(path: &str, how: PathNormalization, checks: Checks) -> Cow<'_, str> {
     if how == PathNormalization::None || is_normal(path.as_bytes(), how) {
         return Cow::Borrowed(path);
     }
-    let decoded = match how {
-        PathNormalization::DecodeAndMergeSlashes => slashes_decoded(path.as_bytes()),
+    let mut decoded = match how {
+        PathNormalization::DecodeAndMergeSlashes if checks.has(Check::EscapedSlashes) => {
+            slashes_decoded(path.as_bytes())
+        }
         _ => path.as_bytes().to_vec(),
     };
-    let mut canonical = canonical(&dots_without_parameters(&decoded));
-    if how != PathNormalization::Base {
+    if checks.has(Check::DotParameters) {
+        decoded = dots_without_parameters(&decoded);
+    }
+    let mut canonical = canonical(&decoded, checks);
+    if how != PathNormalization::Base && checks.has(Check::DoubleSlashes) {
         canonical = slashes_merged(&canonical);
     }
     // Only ASCII was taken out or put in, so what was UTF-8 still is.
@@ -117,7 +128,9 @@ fn dots_without_parameters(path: &[u8]) -> Vec<u8> {
 }
 
 /// Resolves dots segment by segment, and decodes and escapes inside of each.
-fn canonical(path: &[u8]) -> Vec<u8> {
+fn canonical(path: &[u8], checks: Checks) -> Vec<u8> {
+    let is_slash = |byte: u8| byte == b'/' || is_slash(byte) && checks.has(Check::Backslashes);
+    let is_unreserved = |byte: u8| is_unreserved(byte) && checks.has(Check::Unreserved);
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     loop {
@@ -136,7 +149,9 @@ fn canonical(path: &[u8]) -> Vec<u8> {
         let Some(end) = end else { return out };
         out.push(b'/');
         rest = &rest[end + 1..];
-        while let Some((up, length)) = dots(rest) {
+        while let Some((up, length)) = dots(rest, is_slash)
+            && checks.has(Check::Dots)
+        {
             if up {
                 drop_segment(&mut out);
             }
@@ -149,7 +164,7 @@ fn canonical(path: &[u8]) -> Vec<u8> {
 }
 
 /// Whether the segment at the beginning is one dot or two (two lead up), and how long it is.
-fn dots(text: &[u8]) -> Option<(bool, usize)> {
+fn dots(text: &[u8], is_slash: impl Fn(u8) -> bool) -> Option<(bool, usize)> {
     let ends = |at: usize| text.get(at).is_none_or(|byte| is_slash(*byte));
     let one = dot(text)?;
     if ends(one) {

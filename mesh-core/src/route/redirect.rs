@@ -24,6 +24,8 @@ pub struct Redirect {
     pub path: RedirectPath,
     /// `strip_query`
     pub strip_query: bool,
+    /// Whether the request's host keeps a port that was the default of its own scheme (`require_tls`).
+    pub keeps_port: bool,
 }
 
 /// The path of a redirect.
@@ -46,6 +48,16 @@ impl Redirect {
             port: None,
             path: RedirectPath::Rewrite(PathRewrite::Keep),
             strip_query: false,
+            keeps_port: false,
+        }
+    }
+
+    /// 301 to the request's own URI by `https`, host and port as they came (Envoy's answer of `require_tls`).
+    pub fn to_https() -> Self {
+        Self {
+            scheme: Some("https".into()),
+            keeps_port: true,
+            ..Self::permanent()
         }
     }
 
@@ -56,6 +68,7 @@ impl Redirect {
         location.extend_from_slice(b"://");
         let host = match &self.host {
             Some(host) => host,
+            None if self.keeps_port => request.authority,
             None => own_host(request, scheme, self.port.is_some()),
         };
         location.extend_from_slice(host.as_bytes());
@@ -101,8 +114,7 @@ impl Redirect {
 /// scheme that is left.
 fn own_host<'a>(request: &RequestView<'a>, scheme: &str, other_port: bool) -> &'a str {
     let (host, port) = split_port(request.authority);
-    let forwarded = request.headers.get("x-forwarded-proto");
-    let came_by = forwarded.map_or(request.scheme.as_bytes(), HeaderValue::as_bytes);
+    let came_by = request.came_by();
     let default = match came_by {
         b"http" => Some(80),
         b"https" => Some(443),

@@ -8,6 +8,7 @@ use super::action::{Action, ClusterIndex};
 use super::domain::Domain;
 use super::fault::Fault;
 use super::index::RouteIndex;
+use super::redirect::Redirect;
 use crate::matcher::{CookieMatcher, HeaderMatcher, PathMatcher, QueryMatcher};
 use crate::request::RequestView;
 
@@ -21,6 +22,8 @@ pub struct VirtualHost {
     mirrors_only: Box<[bool]>,
     routes: Box<[Arc<Route>]>,
     index: RouteIndex,
+    /// `require_tls`: where requests go that came without TLS.
+    to_https: Option<Arc<Route>>,
 }
 
 impl VirtualHost {
@@ -42,6 +45,24 @@ impl VirtualHost {
             clusters,
             routes,
             index,
+            to_https: None,
+        }
+    }
+
+    /// The same for requests that came by TLS alone: all others are sent to `https://` with the same host and path, by
+    /// 301 (`require_tls: ALL`). By what they came tells `x-forwarded-proto`, and without it the scheme.
+    #[must_use]
+    pub fn requiring_tls(self) -> Self {
+        let route = Route {
+            name: "require_tls".into(),
+            matches: RouteMatch::path(PathMatcher::Prefix("/".into())),
+            action: Action::Redirect(Box::new(Redirect::to_https())),
+            source: None,
+            fault: None,
+        };
+        Self {
+            to_https: Some(route.into()),
+            ..self
         }
     }
 
@@ -56,6 +77,7 @@ impl VirtualHost {
             mirrors_only: self.mirrors_only.clone(),
             routes: self.routes.clone(),
             index: RouteIndex::new(self.routes.iter().map(|route| &route.matches.path)),
+            to_https: self.to_https.clone(),
         }
     }
 
@@ -90,8 +112,17 @@ impl VirtualHost {
         &self.routes
     }
 
+    /// What answers a request that has to come by TLS and did not, before any route is asked.
+    pub fn to_https(&self, request: &RequestView<'_>) -> Option<&Arc<Route>> {
+        let route = self.to_https.as_ref()?;
+        (request.came_by() != b"https").then_some(route)
+    }
+
     /// The first route that matches: by path, all headers, parameters and cookies, and the fraction.
     pub fn find(&self, request: &RequestView<'_>, rng: &mut impl Rng) -> Option<&Arc<Route>> {
+        if let Some(redirect) = self.to_https(request) {
+            return Some(redirect);
+        }
         self.index.find(request.path, |at| {
             let route = &self.routes[at];
             // The index knows that exact and prefix paths match; only the others are tested here.

@@ -1,8 +1,9 @@
 //! The ways in, by port, and the choice among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::addresses::Addresses;
 use super::chain::{Chain, Demand, Opening, Shut};
 use super::pipeline::Pipeline;
 use crate::tls::ServerTls;
@@ -18,6 +19,8 @@ pub enum Inbound {
     Rules(Arc<Rules>),
     /// There should be rules, and there are none that can be obeyed: connections are closed, for this reason.
     Closed(Arc<str>),
+    /// It differs from one address to the next: [`Inbound::at`] tells.
+    ByAddress(Arc<Addresses>),
 }
 
 /// The rules of one listener.
@@ -77,9 +80,26 @@ impl Rules {
         }
     }
 
+    /// All ways in, of all ports.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        let ports = self.ports.values().chain([&self.otherwise]);
+        ports.flat_map(|port| &port.chains)
+    }
+
+    /// Whether the listener has ways in for just this port, and not for those alone that it does not mention.
+    pub fn mentions(&self, port: u16) -> bool {
+        self.ports.contains_key(&port)
+    }
+
     /// The ways in by a port.
     pub fn port(&self, port: u16) -> &Port {
         self.ports.get(&port).unwrap_or(&self.otherwise)
+    }
+
+    /// The clusters of all services that requests are asked about or keys fetched from, in order, each once.
+    pub fn authorizers(&self) -> BTreeSet<Arc<str>> {
+        let names = self.chains().flat_map(|chain| chain.pipeline.authorizers());
+        names.cloned().collect()
     }
 }
 

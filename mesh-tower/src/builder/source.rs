@@ -102,8 +102,8 @@ impl RulesFrom {
 }
 
 impl Builder {
-    /// A builder with the rules, the admin port, the folder of certificates and the token that the environment names, as [`Mesh::from_env`](crate::Mesh::from_env)
-    /// has them, to set more: an access log, traces. A bootstrap says who we are, and [`Self::node`] would replace all of
+    /// A builder with the rules, the admin port, the place of the certificates and the token that the environment names, as
+    /// [`Mesh::from_env`](crate::Mesh::from_env) has them, to set more: an access log, traces. A bootstrap says who we are, and [`Self::node`] would replace all of
     /// that; a folder does not.
     ///
     /// # Errors
@@ -130,22 +130,61 @@ impl Builder {
             .certificates_from_env()
     }
 
-    /// Takes the rules from the control planes of a bootstrap, and who we are.
+    /// Takes the rules from the control planes of a bootstrap, who we are, and the files of the workload's certificate if it
+    /// names them ([`Bootstrap::certificates`]).
     #[must_use]
     pub fn bootstrap(self, bootstrap: Bootstrap) -> Self {
-        Self {
+        let builder = Self {
             rules: Rules::Servers(Box::new(bootstrap.server), bootstrap.fallback),
             node: Some(bootstrap.node),
-            ..self
+            ..self.server_listeners(bootstrap.server_listeners.unwrap_or_default())
+        };
+        #[cfg(feature = "tls")]
+        if let Some(files) = bootstrap.certificates {
+            return builder.certificates(crate::Files::at(
+                files.certificate,
+                files.private_key,
+                files.ca_certificate,
+            ));
         }
+        builder
     }
 
     #[cfg(feature = "tls")]
     fn certificates_from_env(self) -> Result<Self, StartError> {
-        Ok(match variable("MESH_CERTIFICATES") {
-            Some(folder) => self.certificates(crate::Files::new(PathBuf::from(folder))),
-            None => self,
-        })
+        let Some(place) = variable("MESH_CERTIFICATES") else {
+            return Ok(self);
+        };
+        let scheme = place.to_str().and_then(|text| text.split_once(':'));
+        match scheme {
+            Some(("sds", "")) => Ok(self.certificates(crate::Sds::default())),
+            Some(("sds", socket)) => Ok(self.certificates(crate::Sds::new(socket))),
+            Some(("spiffe", socket)) => self.workload_api(socket),
+            _ => Ok(self.certificates(crate::Files::new(PathBuf::from(place)))),
+        }
+    }
+
+    /// The socket of a SPIFFE agent; with none the one that SPIFFE's own variable names.
+    #[cfg(feature = "spiffe")]
+    fn workload_api(self, socket: &str) -> Result<Self, StartError> {
+        if !socket.is_empty() {
+            return Ok(self.certificates(crate::WorkloadApi::new(socket)));
+        }
+        let named = variable("SPIFFE_ENDPOINT_SOCKET").unwrap_or_default();
+        let path = named.to_str().and_then(|uri| uri.strip_prefix("unix:"));
+        match path.map(|path| path.strip_prefix("//").unwrap_or(path)) {
+            Some(path) => Ok(self.certificates(crate::WorkloadApi::new(path))),
+            None => Err(StartError::NoSpiffe(format!(
+                "MESH_CERTIFICATES is \"spiffe:\", and SPIFFE_ENDPOINT_SOCKET is {named:?}; set it to unix:///path of the agent's socket, or MESH_CERTIFICATES to spiffe:/path"
+            ))),
+        }
+    }
+
+    #[cfg(all(feature = "tls", not(feature = "spiffe")))]
+    fn workload_api(self, socket: &str) -> Result<Self, StartError> {
+        Err(StartError::NoSpiffe(format!(
+            "MESH_CERTIFICATES names the SPIFFE agent at {socket:?}, and this program was built without the feature `spiffe` of mesh-tower; build it with it, or name a folder or sds:/path"
+        )))
     }
 
     #[cfg(not(feature = "tls"))]
@@ -196,6 +235,12 @@ pub enum StartError {
         "no xDS bootstrap: set GRPC_XDS_BOOTSTRAP to a file or GRPC_XDS_BOOTSTRAP_CONFIG to its content, MESH_CONFIG to a folder of Istio YAML, or MESH=off to run without a mesh"
     )]
     NoBootstrap,
+    /// Two say how TLS is served.
+    #[cfg(feature = "tls")]
+    #[error(
+        "the builder was told how to serve TLS (`serving`), and to take its rules from elsewhere, which say that: leave one of the two out"
+    )]
+    Serving,
     /// The environment names a folder of rules, which this build cannot read.
     #[cfg(not(feature = "yaml"))]
     #[error(
@@ -208,6 +253,10 @@ pub enum StartError {
         "MESH_CERTIFICATES names {0:?}, and this program was built without the feature `tls` of mesh-tower; build it with it, or unset MESH_CERTIFICATES"
     )]
     NoTls(PathBuf),
+    /// The environment names a SPIFFE agent that cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("{0}")]
+    NoSpiffe(String),
     /// The bootstrap cannot be used.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),

@@ -31,7 +31,7 @@ type Stack = Telemetry<Route<Retry<Dispatch>>>;
 /// header. Where both name a host, the URI wins and the header is rewritten. A call to a host that the mesh does not
 /// know is passed through if its outbound policy allows that; so is every call to `https://`, which no rule for HTTP
 /// is for, with TLS verified by the host's name (port 443 by default). CONNECT and
-/// Upgrade are refused: they are not served yet. Bodies of [`send`](Self::send) are any
+/// Upgrade are refused: they are not served yet, but for the Upgrade of [`Mesh::gateway`](crate::Mesh::gateway). Bodies of [`send`](Self::send) are any
 /// `http_body::Body` of bytes; [`Body`] is made from strings, bytes and `()`. Trailers pass.
 #[derive(Clone)]
 pub struct MeshClient {

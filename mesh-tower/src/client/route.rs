@@ -144,7 +144,7 @@ where
             call_info: layer.call_info,
         };
         let subset = options.subset.as_deref();
-        match decide(shared, asked, Head::of(&request), subset) {
+        match decide(shared, &asked, Head::of(&request), subset) {
             Decision::To(chosen) if chosen.delays() => {
                 let (shared, inner) = (Arc::clone(shared), self.inner.clone());
                 let waiting = Box::pin(delayed(shared, request, chosen, terms, inner));
@@ -166,7 +166,7 @@ where
                     // A caller that waits no longer is counted too.
                     let nowhere = Toward::Edge(Arc::clone(shared.edges.nowhere()));
                     let waiter = begun.toward(nowhere);
-                    let waited = wait(&shared, asked, &head, terms.due, subset).await;
+                    let waited = wait(&shared, &asked, &head, terms.due, subset).await;
                     waiter.void();
                     let request = Request::from_parts(head, body);
                     let chosen = waited.inspect_err(|error| begun.refused(&shared.edges, error))?;

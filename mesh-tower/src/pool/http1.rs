@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Uri, Version, header};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use mesh_core::cluster::Protocol;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connect::{ConnectError, Open, Peer};
@@ -18,7 +19,7 @@ use super::{Failed, Sending, connect_failed, refused, response};
 use crate::body::Body;
 use crate::error::{Error, Kind, Place};
 #[cfg(feature = "tls")]
-use crate::tls::Kept;
+use crate::tls::{Kept, PeerRefused};
 
 /// An idle connection older than this is not used again: servers close theirs, ours after 30 s, and a
 /// request that races with that close has to be repeated.
@@ -83,11 +84,7 @@ impl Pool {
 
     /// Takes an open connection over.
     pub(crate) async fn adopt(&self, open: Open) -> Result<(), ConnectError> {
-        let mut sender = introduced(open).await?;
-        // Only what is ready counts as idle.
-        let ready = sender.http.ready().await;
-        ready.map_err(|error| ConnectError::Http(sender.address, error.into()))?;
-        self.put(sender);
+        self.put(ready(open).await?);
         Ok(())
     }
 
@@ -141,14 +138,6 @@ impl Pool {
             turn.await
                 .unwrap_or(Err(ConnectError::NoRoom(pool.peer.clone())))
         })
-    }
-
-    /// A new connection. Only what is ready counts as idle.
-    async fn ready(&self) -> Connecting {
-        let mut sender = connect(self.peer.clone()).await?;
-        let ready = sender.http.ready().await;
-        ready.map_err(|error| ConnectError::Http(sender.address, error.into()))?;
-        Ok(sender)
     }
 
     /// The warmest idle connection that is still open. If that one is too old, so are all.
@@ -215,7 +204,8 @@ struct Shaking(Option<Arc<Pool>>);
 impl Shaking {
     async fn run(mut self) {
         while let Some(pool) = &self.0 {
-            let goes_on = match pool.ready().await {
+            let opened = async { ready(pool.peer.open(Protocol::Http1).await?).await };
+            let goes_on = match opened.await {
                 Ok(sender) => {
                     pool.put(sender);
                     pool.handshakes.ended(None)
@@ -249,11 +239,32 @@ fn close_old(idle: &mut VecDeque<Idle>, now: Instant) {
 type Connecting = Result<Sender, ConnectError>;
 
 async fn connect(peer: Peer) -> Result<Sender, ConnectError> {
-    introduced(peer.open(Protocol::Http1).await?).await
+    let (sender, _) = introduced(peer.open(Protocol::Http1).await?).await?;
+    Ok(sender)
 }
 
+/// A connection that can take a request: only that counts as idle.
+async fn ready(open: Open) -> Connecting {
+    let (mut sender, running) = introduced(open).await?;
+    let Err(error) = sender.http.ready().await else {
+        return Ok(sender);
+    };
+    // That it is closed is all that the sender knows.
+    let why = running.await.ok().and_then(Result::err);
+    let error = why.unwrap_or(error);
+    #[cfg(feature = "tls")]
+    if let Some(refused) = PeerRefused::below(&error) {
+        let refused = refused.to_string().into();
+        return Err(ConnectError::RefusedByPeer(sender.address, refused));
+    }
+    Err(ConnectError::Http(sender.address, error.into()))
+}
+
+/// How HTTP on a connection ends.
+type Running = JoinHandle<hyper::Result<()>>;
+
 /// Begins HTTP on an open connection.
-async fn introduced(open: Open) -> Result<Sender, ConnectError> {
+async fn introduced(open: Open) -> Result<(Sender, Running), ConnectError> {
     let Open {
         io,
         address,
@@ -263,17 +274,21 @@ async fn introduced(open: Open) -> Result<Sender, ConnectError> {
     let (http, connection) = handshake(io)
         .await
         .map_err(|error| ConnectError::Http(address, error.into()))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
+    let running = tokio::spawn(async move {
+        // A gateway's client may change the protocol.
+        let ended = connection.with_upgrades().await;
+        if let Err(error) = &ended {
             tracing::debug!(%address, %error, "HTTP/1.1 connection ended");
         }
+        ended
     });
-    Ok(Sender {
+    let sender = Sender {
         http,
         address,
         #[cfg(feature = "tls")]
         kept,
-    })
+    };
+    Ok((sender, running))
 }
 
 /// Puts the authority that was routed by into `Host`, whatever the caller's own header says.

@@ -10,10 +10,13 @@ use arc_swap::{ArcSwapOption, Guard};
 use http::HeaderValue;
 use mesh_core::identity::{Peer, SpiffeId};
 use mesh_core::server::{Chosen, Inbound, Opening, Pipeline};
+#[cfg(feature = "tls")]
+use mesh_core::tls::CertName;
 use tokio::sync::Notify;
 
 use super::closed::Closing;
 use super::door::{Door, Ways};
+use super::places::{At, choose};
 #[cfg(feature = "tls")]
 use super::xfcc;
 use crate::security::{Plaintext, Security};
@@ -25,6 +28,8 @@ use crate::tls::{Kept, Proof, Server, Side};
 pub(super) struct Connection {
     /// Our end.
     pub(super) local: SocketAddr,
+    /// Where its listener is bound.
+    bound: SocketAddr,
     began: Began,
     /// What each request has to pass; a publication changes it. None where there are no rules.
     pipeline: ArcSwapOption<Pipeline>,
@@ -61,6 +66,8 @@ pub(super) struct Secured {
     pub(super) terms: Arc<mesh_core::tls::ServerTls>,
     /// Judged again when other authorities are believed, and when it has ended.
     pub(super) kept: Kept,
+    /// Whom we have proven to be.
+    own: Option<SpiffeId>,
     /// The element of `x-forwarded-client-cert` that tells of it.
     pub(super) xfcc: Option<HeaderValue>,
 }
@@ -69,11 +76,13 @@ impl Connection {
     /// Takes it in by the rules of this moment, or says why not.
     pub(super) fn enter(
         door: &Arc<Door>,
-        local: SocketAddr,
+        at: impl Into<At>,
         began: Began,
     ) -> Result<Arc<Self>, Closing> {
+        let At { bound, local } = at.into();
         let made = door.enter(|key| Self {
             local,
+            bound,
             began,
             pipeline: ArcSwapOption::empty(),
             is_guarded: AtomicBool::new(false),
@@ -115,15 +124,18 @@ impl Connection {
 
     /// Judges it by the rules that hold from now on.
     pub(super) fn reconsider(&self, ways: &Ways) {
-        let rules = match &ways.inbound {
-            Inbound::Waiting => return,
+        let rules = match ways.inbound.at(self.bound) {
+            Inbound::Waiting | Inbound::ByAddress(_) => return,
             // Who requires TLS does not serve without rules, to nobody.
             Inbound::Open(_) if self.door.security == Security::Required => return self.leave(),
             Inbound::Open(_) => return self.pipeline.store(None),
             Inbound::Closed(_) => return self.leave(),
             Inbound::Rules(rules) => rules,
         };
-        let chosen = rules.port(self.local.port()).choose(&self.opening());
+        let security = self.door.security;
+        let Ok(chosen) = choose(rules, self.local, &self.opening(), security) else {
+            return self.leave();
+        };
         match (chosen, &self.began) {
             (Chosen::Plaintext(pipeline), Began::Plaintext(_)) => {
                 self.pipeline.store(Some(Arc::clone(pipeline)));
@@ -215,6 +227,15 @@ impl Connection {
         }
     }
 
+    /// Whom we have proven to be on it; empty in plaintext.
+    pub(super) fn own_principal(&self) -> &str {
+        match &self.began {
+            Began::Plaintext(_) => "",
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => secured.own.as_ref().map_or("", SpiffeId::as_str),
+        }
+    }
+
     /// The server name that the client asked for.
     pub(super) fn sni(&self) -> Option<&str> {
         match self.opening() {
@@ -268,16 +289,20 @@ impl Secured {
         (server, proof): (Arc<Server>, Proof),
         door: &Door,
     ) -> Self {
-        let own = door.store.own();
+        // A certificate of files is no workload's.
+        let is_workload = terms.terms().identity == CertName::Workload;
+        let own = door.store.own().filter(|_| is_workload);
         let by = own.as_ref().and_then(|own| own.certificate.spiffe.as_ref());
         let certificate = proof.peer().certificate();
         let xfcc = certificate.and_then(|it| xfcc::element(by, it));
+        let by = by.cloned();
         Self {
             alpn,
             // As Envoy's inspector hands it on.
             sni: sni.map(|name| name.to_ascii_lowercase().into()),
             terms,
             kept: door.store.keep(Side::Server(server), proof),
+            own: by,
             xfcc,
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use mesh_core::jwt::Verify;
@@ -14,7 +15,10 @@ use tokio::sync::watch;
 
 use super::closed::Closed;
 use super::connection::Connection;
+use super::keys::Keys;
+use super::places::Places;
 use super::refusal::Refusal;
+use crate::mesh::Shared;
 use crate::security::Security;
 #[cfg(feature = "tls")]
 use crate::tls::{Server, Store, TlsError};
@@ -23,6 +27,10 @@ use crate::tls::{Server, Store, TlsError};
 pub(crate) struct Door {
     ways: ArcSwap<Ways>,
     published: watch::Sender<()>,
+    /// What tokens are verified by, as far as it is fetched.
+    pub(super) keys: Keys,
+    /// Rules with keys that nobody has tried to fetch yet: those of before hold until somebody has.
+    warming: Mutex<Option<Inbound>>,
     /// Whether nobody will ever publish: connections are then not kept in mind.
     is_fixed: bool,
     /// Whether a layer for requests was asked for, without which a server of others cannot guard anything.
@@ -30,7 +38,10 @@ pub(crate) struct Door {
     /// Whether it was told that requests come by other ways.
     has_told: AtomicBool,
     inside: Mutex<Inside>,
+    pub(super) places: Places,
     pub(crate) closed: Closed,
+    /// By whose client authorizers are asked.
+    mesh: OnceLock<Weak<Shared>>,
     pub(super) security: Security,
     #[cfg(feature = "tls")]
     pub(super) store: Arc<Store>,
@@ -79,6 +90,13 @@ impl Ways {
 /// Rules that go away open the door: whoever runs the service has to hear of it.
 fn tell(former: &Inbound, now: &Inbound) {
     match (former, now) {
+        (_, Inbound::ByAddress(all)) => {
+            for (bound, now) in all.iter() {
+                let span = tracing::error_span!("listener", %bound);
+                span.in_scope(|| tell(former.at(bound), now));
+            }
+        }
+        (Inbound::Closed(former), Inbound::Closed(now)) if former == now => {}
         (Inbound::Rules(_) | Inbound::Closed(_), Inbound::Open(who)) => tracing::warn!(
             %who,
             "there are no rules for connections that come in any more: all of them are served, and nothing is authorised"
@@ -97,29 +115,63 @@ fn tell(former: &Inbound, now: &Inbound) {
 }
 
 impl Door {
-    /// What is open at the beginning is so for good: only a mesh that waits is told of rules.
+    /// What is open at the beginning is so for good: only a mesh that waits is told of rules. Those of the builder are kept
+    /// as all rules are, so that who proves nothing any more leaves.
     pub(crate) fn new(
         inbound: Inbound,
         security: Security,
         #[cfg(feature = "tls")] store: Arc<Store>,
     ) -> Self {
         Self {
-            is_fixed: !matches!(inbound, Inbound::Waiting),
+            is_fixed: matches!(inbound, Inbound::Open(_) | Inbound::Closed(_)),
             ways: ArcSwap::from_pointee(Ways::new(inbound)),
             published: watch::Sender::new(()),
+            keys: Keys::default(),
+            warming: Mutex::default(),
             security,
             is_layered: AtomicBool::new(false),
             has_told: AtomicBool::new(false),
             inside: Mutex::default(),
+            places: Places::default(),
             closed: Closed::default(),
+            mesh: OnceLock::new(),
             #[cfg(feature = "tls")]
             store,
         }
     }
 
+    /// Makes rules hold, once it was tried to fetch the keys that they ask for.
+    pub(crate) fn publish(&self, inbound: &Inbound) {
+        let mut warming = self.warming();
+        *warming = None;
+        if self.keys.expect(inbound) {
+            self.enforce(inbound);
+        } else {
+            *warming = Some(inbound.clone());
+            self.published.send_replace(());
+        }
+    }
+
+    /// Keys were fetched, or could not be.
+    pub(super) fn warmed(&self) {
+        let mut warming = self.warming();
+        if let Some(inbound) = warming.take_if(|inbound| self.keys.are_tried(inbound)) {
+            self.enforce(&inbound);
+        }
+    }
+
+    fn warming(&self) -> std::sync::MutexGuard<'_, Option<Inbound>> {
+        self.warming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of each publication, until the mesh is gone.
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+
     /// Makes rules hold for every connection, and every request, that begins from now on. What is inside and would not
     /// be let in any more is asked to leave.
-    pub(crate) fn publish(&self, inbound: &Inbound) {
+    fn enforce(&self, inbound: &Inbound) {
         let former = self.ways.swap(Arc::new(Ways::new(inbound.clone())));
         tell(&former.inbound, inbound);
         let connections = {
@@ -133,6 +185,7 @@ impl Door {
         };
         // The last owner of one leaves by the lock.
         drop(connections);
+        self.keys.leave_only(inbound);
         self.published.send_replace(());
     }
 
@@ -140,13 +193,13 @@ impl Door {
         self.ways.load()
     }
 
-    /// The rules, once there are any.
-    pub(super) async fn known(&self) -> Arc<Ways> {
+    /// The rules, once there are any for a listener that is bound there.
+    pub(super) async fn known(&self, bound: SocketAddr) -> Arc<Ways> {
         let mut published = self.published.subscribe();
         loop {
             published.borrow_and_update();
             let ways = self.ways.load_full();
-            if !matches!(ways.inbound, Inbound::Waiting) {
+            if !matches!(ways.inbound.at(bound), Inbound::Waiting) {
                 return ways;
             }
             // The sender is ours.
@@ -180,7 +233,10 @@ impl Door {
         match &self.ways.load().inbound {
             Inbound::Waiting => Some(mesh_xds::Wanted::Inbound.to_string()),
             Inbound::Closed(reason) => Some(format!("rules for connections: {reason}")),
-            Inbound::Open(_) | Inbound::Rules(_) => None,
+            Inbound::Open(_) => None,
+            inbound @ (Inbound::Rules(_) | Inbound::ByAddress(_)) => {
+                self.places.lack(inbound, self.security)
+            }
         }
     }
 
@@ -196,6 +252,17 @@ impl Door {
     #[allow(clippy::unused_self, reason = "as with the feature")]
     pub(super) const fn tokens(&self) -> Result<(u64, &dyn Verify), &'static str> {
         Err("tokens are verified with the feature `tls` of mesh-tower")
+    }
+
+    /// Says whose it is: once, before anything is served.
+    pub(crate) fn belongs_to(&self, shared: &Arc<Shared>) {
+        // There is one mesh to a door.
+        let _ = self.mesh.set(Arc::downgrade(shared));
+    }
+
+    /// The mesh, while anybody uses it.
+    pub(super) fn mesh(&self) -> Option<Arc<Shared>> {
+        self.mesh.get()?.upgrade()
     }
 
     /// Says that a layer for requests is there.

@@ -11,10 +11,12 @@ use mesh_core::jwt::{self, Outcome, Verified};
 #[cfg(feature = "axum")]
 use mesh_core::request::BadHead;
 use mesh_core::request::{Admitted, admit};
-use mesh_core::server::{Pipeline, Step};
+use mesh_core::server::{Pipeline, Remote, Step};
 
+use super::asking::Paused;
 use super::connection::Connection;
 use super::door::Door;
+use super::gateway::{GatewayChain, may_upgrade};
 use super::hygiene;
 use super::refusal::Refusal;
 use super::stream::PeerIdentity;
@@ -51,38 +53,69 @@ impl Guard {
         Self::Ruled(pipeline, peer)
     }
 
-    /// The request in the one form that policy and application see, if it is to be served.
-    pub(super) fn pass<B>(self, request: Request<B>) -> Result<Request<B>, Refusal> {
+    /// The request in the one form that policy and application see, if it is to be served, or if somebody else says that.
+    pub(super) fn pass<B>(self, request: Request<B>) -> Result<Judged<B>, Refusal> {
         match self {
-            Self::Open => Ok(request),
+            Self::Open => Ok(Judged::Served(request)),
             Self::Refused(refusal) => Err(refusal),
-            Self::Ruled(pipeline, peer) => judged(&pipeline, &peer, request).inspect_err(|no| {
-                // Envoy's words for the access log name no version; the pipeline's name does.
-                let (rules, peer) = (&pipeline.name, peer.address);
-                tracing::debug!(%rules, %peer, details = %no.details, "request refused");
-            }),
+            Self::Ruled(pipeline, peer) => {
+                let (rules, address) = (Arc::clone(&pipeline.name), peer.address);
+                judged(pipeline, peer, request).inspect_err(|no| {
+                    // Envoy's words for the access log name no version; the pipeline's name does.
+                    tracing::debug!(%rules, peer = %address, details = %no.details, "request refused");
+                })
+            }
         }
     }
 }
 
+/// What became of a request that was not refused.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment on the stack of a call, where a box would be an allocation"
+)]
+pub(super) enum Judged<B> {
+    Served(Request<B>),
+    /// An authorizer has to be asked.
+    Asks(Box<Paused<B>>),
+}
+
 fn judged<B>(
-    pipeline: &Pipeline,
-    peer: &PeerIdentity,
+    pipeline: Arc<Pipeline>,
+    peer: PeerIdentity,
     request: Request<B>,
-) -> Result<Request<B>, Refusal> {
+) -> Result<Judged<B>, Refusal> {
     let (head, body) = request.into_parts();
     let scheme = match peer.is_encrypted() {
         true => "https",
         false => "http",
     };
+    let version = head.version;
     let mut head = admit(head, pipeline.paths, scheme).map_err(|bad| Refusal::head(&bad))?;
-    let asked = Asked {
-        peer: peer.connection.peer(),
-        connection: &peer.connection,
-        address: peer.address,
-    };
-    asked.about(&mut head, pipeline)?;
-    let head = head.into_parts();
+    let view = head.seen().view();
+    may_upgrade(pipeline.gateway.as_ref(), version, view.headers)?;
+    let mut told = Told::default();
+    match Asked::of(&peer).about(&mut head, &pipeline, 0, &mut told)? {
+        None => finished(&pipeline, head, body).map(Judged::Served),
+        Some(at) => Ok(Judged::Asks(Box::new(Paused {
+            pipeline,
+            peer,
+            head,
+            body,
+            at,
+            told,
+        }))),
+    }
+}
+
+/// A request that has passed all steps.
+pub(super) fn finished<B>(
+    pipeline: &Arc<Pipeline>,
+    head: Admitted,
+    body: B,
+) -> Result<Request<B>, Refusal> {
+    let mut head = head.into_parts();
+    GatewayChain::tell(pipeline, &mut head.extensions);
     routed_alike(&head)?;
     Ok(Request::from_parts(head, body))
 }
@@ -102,35 +135,64 @@ fn routed_alike(head: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     peer: &'a Peer,
     connection: &'a Connection,
     address: SocketAddr,
 }
 
-/// What the filters of tokens before a step have written.
+/// What the filters before a step have written.
+#[derive(Default)]
+pub(super) struct Told {
+    said: Said,
+    /// The policies that were met and are only tried, each with the prefix of its rules: of those that an authorizer may be
+    /// asked about.
+    shadows: Vec<(Box<str>, Box<str>)>,
+}
+
+/// What the filters of tokens have.
+#[derive(Default)]
 enum Said {
     /// There was none.
+    #[default]
     NoFilter,
     Nothing,
     Claims(Value),
 }
 
-impl Asked<'_> {
-    fn about(&self, head: &mut Admitted, pipeline: &Pipeline) -> Result<(), Refusal> {
-        if pipeline.steps.is_empty() {
-            return Ok(());
+impl<'a> Asked<'a> {
+    pub(super) fn of(peer: &'a PeerIdentity) -> Self {
+        Self {
+            peer: peer.connection.peer(),
+            connection: &peer.connection,
+            address: peer.address,
+        }
+    }
+
+    /// Passes the steps from one on. Returns the first at which an authorizer has to be asked about the request.
+    pub(super) fn about(
+        &self,
+        head: &mut Admitted,
+        pipeline: &Pipeline,
+        from: usize,
+        told: &mut Told,
+    ) -> Result<Option<usize>, Refusal> {
+        let steps = pipeline.steps.get(from..).unwrap_or_default();
+        if steps.is_empty() {
+            return Ok(None);
         }
         let direct = self.address.ip().to_canonical();
         // Before any filter, as in Envoy.
-        let remote = hygiene::remote(head.seen().view().headers, direct);
-        let mut said = Said::NoFilter;
-        for step in &pipeline.steps {
+        let remote = match pipeline.remote {
+            Remote::LastForwarded => hygiene::remote(head.seen().view().headers, direct),
+            Remote::Direct => direct,
+        };
+        for (at, step) in steps.iter().enumerate() {
             match step {
                 Step::Jwt(rules) => {
                     let verified = self.token(head, rules)?;
                     head.apply(rules, verified.as_ref());
-                    said = said.and(verified);
+                    told.said = std::mem::take(&mut told.said).and(verified);
                 }
                 Step::Authorize(rbac) => {
                     let facts = Facts {
@@ -140,31 +202,53 @@ impl Asked<'_> {
                         direct,
                         remote,
                         sni: self.connection.sni(),
-                        claims: said.claims(),
+                        claims: told.said.claims(),
                     };
                     let decision = rbac.decide(&facts);
                     if decision.verdict == Verdict::Deny {
                         return Err(Refusal::policy(denier(rbac, &decision)));
                     }
+                    let asks = |step: &Step| matches!(step, Step::Ask(_));
+                    if steps.iter().skip(at).any(asks) {
+                        told.tried(rbac, &decision);
+                    }
+                }
+                Step::Ask(ask) => {
+                    let shadows = told.shadows.iter();
+                    if ask.applies(shadows.map(|(of, policy)| (&**of, &**policy))) {
+                        return Ok(Some(from + at));
+                    }
                 }
                 Step::Deny(reason) => return Err(Refusal::filter(reason)),
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// What good tokens say, if there are any. Keys are not fetched: a token whose keys would have to be is refused.
+    /// What good tokens say, if there are any. Nothing is fetched here: what was, is in the door's hand.
     fn token(&self, head: &Admitted, rules: &jwt::Rules) -> Result<Option<Verified>, Refusal> {
-        let (now, verify) = self
-            .connection
-            .door()
+        let door = self.connection.door();
+        let (now, verify) = door
             .tokens()
             .map_err(|missing| Refusal::filter(&format!("{JWT_AUTHN}: {missing}")))?;
         let request = head.seen().view();
-        match jwt::check(rules, &request, now, &(), verify) {
+        let fetched = door.keys.load();
+        match jwt::check(rules, &request, now, &**fetched, verify) {
             Outcome::Missing => Ok(None),
             Outcome::Verified(verified) => Ok(Some(verified)),
             Outcome::Refused(why) => Err(Refusal::token(why, rules.answer(why, &request))),
+        }
+    }
+}
+
+impl Told {
+    /// A policy of which nobody here can tell whether it was met is a reason to ask.
+    fn tried(&mut self, rbac: &Rbac, decision: &Decision<'_>) {
+        let Some((shadow, outcome)) = rbac.shadow().zip(decision.shadow) else {
+            return;
+        };
+        if let Some(policy) = outcome.met.or(outcome.unsure) {
+            self.shadows.push((shadow.prefix.clone(), policy.into()));
         }
     }
 }

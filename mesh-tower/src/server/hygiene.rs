@@ -24,7 +24,12 @@ const BELIEVED: [&str; 5] = [
 
 /// Leaves what this peer may say, and tells of its certificate.
 pub(super) fn clean(headers: &mut HeaderMap, connection: &Connection, xfcc: Xfcc) {
-    let is_proven = matches!(connection.peer(), Peer::Proven(_));
+    reserved(headers, connection.peer());
+    client_cert(headers, connection, xfcc);
+}
+
+pub(super) fn reserved(headers: &mut HeaderMap, peer: &Peer) {
+    let is_proven = matches!(peer, Peer::Proven(_));
     let is_refused = |name: &HeaderName| {
         name.as_str().starts_with(RESERVED) && !(is_proven && BELIEVED.contains(&name.as_str()))
     };
@@ -38,8 +43,12 @@ pub(super) fn clean(headers: &mut HeaderMap, connection: &Connection, xfcc: Xfcc
             headers.remove(name);
         }
     }
+}
+
+pub(super) fn client_cert(headers: &mut HeaderMap, connection: &Connection, xfcc: Xfcc) {
     match (xfcc, connection.xfcc()) {
         (Xfcc::AppendForward, Some(ours)) => append(headers, ours),
+        (Xfcc::SanitizeSet, Some(ours)) => drop(headers.insert(CLIENT_CERT, ours.clone())),
         (Xfcc::Sanitize, _) | (_, None) => drop(headers.remove(CLIENT_CERT)),
     }
 }

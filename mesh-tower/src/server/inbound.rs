@@ -8,14 +8,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use mesh_core::request::content_length;
+use mesh_core::server::ask::HeaderChange;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::asking::Asking;
 use super::connection::Connection;
 use super::door::Door;
 use super::drain::Begun;
-use super::guard::Guard;
+use super::guard::{Guard, Judged};
 use super::refusal::Refusal;
 use super::stream::PeerIdentity;
 use super::untold;
@@ -40,9 +42,22 @@ impl Mesh {
     /// `www-authenticate`, or gRPC's `UNAUTHENTICATED`, and one for another audience 403. A request without a token passes;
     /// that there must be one is for a policy to say. Headers that a token's claims are written to are taken off first,
     /// whoever sent them. Signatures are verified by the cryptography of feature `tls`; without that feature the requests
-    /// are refused. Keys are those of the configuration: where it would have them fetched (`remote_jwks`), tokens are
-    /// refused with `Jwks remote fetch is failed`. istiod fetches them itself, unless it is told otherwise. Access log and
+    /// are refused. Keys are those of the configuration, or are fetched in the background from where it says
+    /// (`remote_jwks`): before `cache_duration` is over anew, and sooner if a token names a key that is not there, once in
+    /// 10 s at most. While an issuer cannot be reached the last ones hold until they are two `cache_duration`s old; without any,
+    /// tokens are refused with `Jwks remote fetch is failed`. No request waits for a fetch: rules that name a new issuer
+    /// hold when it was asked for the first time, after 5 s at most. istiod fetches keys itself, unless it is told
+    /// otherwise. Access log and
     /// traces tell the target without the parameters that tokens are looked for in.
+    ///
+    /// Where a policy has the action `CUSTOM`, it asks the authorizer that the policy's provider names, by gRPC or by HTTP, over
+    /// the mesh's own client (balanced, with mutual TLS where the authorizer's endpoints take it). Only requests that the
+    /// policy matches are asked about; the service is called after the answer, by a clone of it that was ready. An authorizer
+    /// that is away, fails or takes too long refuses the request (403, or the provider's `statusOnError`), unless the provider
+    /// says `failOpen`. What it answers may change headers and query of the request, and nothing that addresses or frames it,
+    /// nor `x-envoy-...` and `x-forwarded-client-cert`. A body is shown to it (`includeRequestBodyInCheck`, 4 MiB at most) under
+    /// [`Mesh::serve`], axum and tonic; behind a server whose bodies are of another type such requests are refused. The mesh
+    /// must be there while it is asked for: once its last owner is gone, authorizers count as away.
     ///
     /// Before all that it takes off what a caller may
     /// not say of itself (`x-envoy-...`, and `x-forwarded-client-cert` of whom mutual TLS does not prove), and writes
@@ -59,7 +74,7 @@ impl Mesh {
     pub fn inbound(&self) -> InboundLayer {
         self.shared.door.layered();
         // It may stand behind a listener of others.
-        self.shared.begin_to_listen();
+        self.shared.begin_to_listen(None);
         InboundLayer::of(&self.shared)
     }
 }
@@ -110,7 +125,9 @@ pub struct Inbound<S> {
 
 impl<S, B, R> Service<Request<B>> for Inbound<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    // An authorizer may have to be asked before the call, which is then made by the clone that is ready.
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    B: Send + 'static,
     R: Body,
     // Of an answer of the mesh's own.
     R::Data: From<Bytes>,
@@ -147,16 +164,24 @@ where
             account.observe(observed);
             scope
         });
-        let served = guard
-            .pass(request)
-            .map(|request| within(scope.as_ref(), || self.inner.call(request)));
-        let (inner, refused) = match served {
-            Ok(inner) => (Some(inner), None),
-            Err(refusal) => (None, Some((refusal, is_grpc))),
-        };
+        let (mut inner, mut asking, mut refused) = (None, None, None);
+        match guard.pass(request) {
+            Ok(Judged::Served(request)) => {
+                inner = Some(within(scope.as_ref(), || self.inner.call(request)));
+            }
+            Ok(Judged::Asks(paused)) => {
+                let next = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, next);
+                asking = Some(Asking::new(paused, ready));
+            }
+            Err(refusal) => refused = Some(refusal),
+        }
         Answering {
             inner,
+            asking,
+            added: Vec::new(),
             refused,
+            is_grpc,
             ends,
             is_head,
             scope,
@@ -203,6 +228,7 @@ fn refused_by<R: Body>(
         close(&mut response);
     }
     if let Some(mut account) = account {
+        account.flagged(refusal.flags);
         if let Some(observed) = account.observed() {
             observed.refused(&response, &refusal.details, text.len());
         }
@@ -250,7 +276,12 @@ pin_project! {
     pub struct Answering<F> {
         #[pin]
         inner: Option<F>,
-        refused: Option<(Refusal, bool)>,
+        // Until somebody else has said that it may begin.
+        asking: Option<Asking<F>>,
+        // What those who let it want in the response.
+        added: Vec<HeaderChange>,
+        refused: Option<Refusal>,
+        is_grpc: bool,
         ends: Option<Ends>,
         is_head: bool,
         scope: Option<Scope>,
@@ -266,14 +297,24 @@ where
     type Output = Result<Response<Accounted<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
+        let mut this = self.project();
+        if let Some(asking) = this.asking {
+            let decided = ready!(within(this.scope.as_ref(), || asking.poll(cx)));
+            *this.asking = None;
+            match decided {
+                Ok((inner, added)) => {
+                    this.inner.set(Some(inner));
+                    *this.added = added;
+                }
+                Err(refusal) => *this.refused = Some(refusal),
+            }
+        }
         let Some(inner) = this.inner.as_pin_mut() else {
             // Once it has answered, nobody asks again.
-            let refused = this.refused.take();
-            let (refusal, is_grpc) = refused.unwrap_or((Refusal::stranger(), false));
+            let refusal = this.refused.take().unwrap_or_else(Refusal::stranger);
             let account = this.account.take();
             let ends = this.ends.as_ref().is_some_and(Ends::now);
-            return Poll::Ready(Ok(refused_by(&refusal, is_grpc, account, ends)));
+            return Poll::Ready(Ok(refused_by(&refusal, *this.is_grpc, account, ends)));
         };
         let answered = ready!(within(this.scope.as_ref(), || inner.poll(cx)));
         let account = this.account.take();
@@ -286,6 +327,9 @@ where
                 return Poll::Ready(Err(error));
             }
         };
+        for change in &*this.added {
+            change.apply(response.headers_mut());
+        }
         let ends = this.ends.as_ref().is_some_and(Ends::now);
         if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             close(&mut response);

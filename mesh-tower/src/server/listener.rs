@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming as RequestBody;
+use mesh_xds::Dialect;
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
@@ -16,11 +16,15 @@ use super::closed::Closing;
 use super::drain::Member;
 use super::half_open::{self, HalfOpen};
 use super::inbound::InboundLayer;
+use super::keys;
 use super::opening::{Accepted, AtOnce};
+use super::places::Place;
 use super::serve;
 use super::stream::MeshStream;
+use crate::body::Body;
 use crate::error::BoxError;
 use crate::mesh::{Mesh, Shared};
+use crate::security::Security;
 
 /// The pause after an accept that failed for lack of descriptors or memory.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -65,6 +69,8 @@ pub struct MeshListener {
     /// None when draining has begun: the address is given back.
     open: Option<Open>,
     address: SocketAddr,
+    /// The port by which rules know it, if that is another one.
+    pub(super) stands_for: Option<u16>,
     shared: Arc<Shared>,
 }
 
@@ -74,6 +80,7 @@ struct Open {
     /// From the first accept on; a drain does not wait for a listener that nobody asks.
     member: Option<Member>,
     half_open: HalfOpen,
+    _place: Place,
 }
 
 /// What a listener hears of.
@@ -89,12 +96,26 @@ enum Event {
 
 /// An address that could not be bound.
 #[derive(thiserror::Error)]
-#[error("cannot listen on {address}: {cause}; choose another address, or port 0 for a free one")]
+#[error("cannot listen on {address}: {cause}")]
 pub struct ListenError {
     address: String,
     #[source]
-    cause: io::Error,
+    cause: Cause,
 }
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("{0}; choose another address, or port 0 for a free one")]
+    Bind(#[source] io::Error),
+    /// In gRPC's dialect, under `Required`.
+    #[error(
+        "{GRPC_GAPS}, and Builder::security(Security::Required) does not serve by such policies; take the rules in the dialect of sidecars (Dialect::Sidecar), or say Builder::accept_grpc_policy_gaps()"
+    )]
+    PolicyGaps,
+}
+
+/// What istiod leaves out of a server's listener in gRPC's dialect: each of these would refuse requests that are served.
+const GRPC_GAPS: &str = "in gRPC's dialect a control plane like istiod sends no ALLOW policy without rules, no CUSTOM policy and no RequestAuthentication";
 
 /// The sentence, not the fields: a `main` that returns the error prints this.
 impl fmt::Debug for ListenError {
@@ -107,19 +128,46 @@ impl Mesh {
     /// Binds `host:port`; port 0 takes a free one.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound; in gRPC's dialect under [`Security::Required`](crate::Security::Required), unless
+    /// [`Builder::accept_grpc_policy_gaps`](crate::Builder::accept_grpc_policy_gaps) was said.
     pub async fn listen(&self, address: &str) -> Result<MeshListener, ListenError> {
+        self.check_gaps(address)?;
         let (socket, bound) = bind(address).await?;
-        self.shared.begin_to_listen();
+        self.shared.begin_to_listen(Some(bound));
+        keys::keep(&self.shared);
         Ok(MeshListener {
             open: Some(Open {
                 socket,
                 member: None,
                 half_open: HalfOpen::default(),
+                _place: Place::new(&self.shared.door, bound),
             }),
             address: bound,
+            stands_for: None,
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    /// Tells of each port that its policies are not all that were written for it.
+    fn check_gaps(&self, address: &str) -> Result<(), ListenError> {
+        let shared = &self.shared;
+        if shared.dialect != Dialect::Grpc
+            || shared.door.is_fixed()
+            || shared.grpc_servers.accepts_policy_gaps
+        {
+            return Ok(());
+        }
+        if shared.security == Security::Required {
+            return Err(ListenError {
+                address: address.to_owned(),
+                cause: Cause::PolicyGaps,
+            });
+        }
+        tracing::warn!(
+            address,
+            "{GRPC_GAPS}; one that is only tried (dry run) is enforced. What is served here is less guarded than behind a sidecar; Builder::accept_grpc_policy_gaps() says that this is known"
+        );
+        Ok(())
     }
 
     /// Binds and serves until [`Self::shutdown`]; see [`MeshListener::serve`].
@@ -137,7 +185,7 @@ impl Mesh {
     /// When the address cannot be bound.
     pub async fn serve<S, B>(&self, address: &str, service: S) -> Result<(), ListenError>
     where
-        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
@@ -155,7 +203,8 @@ impl MeshListener {
     }
 
     /// Serves HTTP/1.1 and HTTP/2 (told apart by the first bytes) until [`Mesh::shutdown`]. Takes any
-    /// tower service: an axum router, tonic's routes, your own. [`Mesh::inbound`] is in front of it.
+    /// tower service: an axum router, tonic's routes, your own. [`Mesh::inbound`] is in front of it. The body of a request is
+    /// the mesh's own type, so that an authorizer can be shown its beginning.
     ///
     /// Returns when draining has begun and its last connection has ended, so that a `main` that awaits it cuts no
     /// request.
@@ -164,7 +213,7 @@ impl MeshListener {
     /// None at present. What the rules do not let in is closed, connection by connection.
     pub async fn serve<S, B>(self, service: S) -> Result<(), ListenError>
     where
-        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body + Send + 'static,
@@ -183,6 +232,7 @@ impl MeshListener {
                 socket,
                 member,
                 half_open,
+                ..
             } = self.open.as_mut()?;
             let member = member.get_or_insert_with(|| self.shared.drain.member());
             let event = tokio::select! {
@@ -212,6 +262,7 @@ impl MeshListener {
             tcp,
             peer,
             bound: self.address,
+            stands_for: self.stands_for,
             member: self.shared.drain.member(),
         };
         let door = &self.shared.door;
@@ -233,7 +284,7 @@ impl MeshListener {
 pub(super) async fn bind(address: &str) -> Result<(TcpListener, SocketAddr), ListenError> {
     let error = |cause| ListenError {
         address: address.to_owned(),
-        cause,
+        cause: Cause::Bind(cause),
     };
     let socket = TcpListener::bind(address).await.map_err(error)?;
     let bound = socket.local_addr().map_err(error)?;

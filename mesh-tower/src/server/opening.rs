@@ -11,8 +11,9 @@ use super::closed::Closing;
 use super::connection::{Began, Connection};
 use super::door::{Door, Ways};
 use super::drain::Member;
+use super::places::{At, choose};
 use super::stream::{Io, MeshStream};
-use crate::security::Plaintext;
+use crate::security::{Plaintext, Security};
 
 /// How long a connection waits for the first rules: as long as a call waits for its own.
 const RULES_TIMEOUT: Duration = Duration::from_secs(15);
@@ -23,6 +24,8 @@ pub(super) struct Accepted {
     pub(super) peer: SocketAddr,
     /// Where its listener is bound.
     pub(super) bound: SocketAddr,
+    /// The port by which rules know it, if that is another one.
+    pub(super) stands_for: Option<u16>,
     pub(super) member: Member,
 }
 
@@ -37,8 +40,10 @@ pub(super) enum AtOnce {
 impl Accepted {
     /// Serves or closes it without a task, where there is nothing to wait for.
     pub(super) fn at_once(self, door: &Arc<Door>) -> AtOnce {
-        match &door.ways().inbound {
-            Inbound::Waiting | Inbound::Rules(_) => return AtOnce::Later(self),
+        match door.ways().inbound.at(self.bound) {
+            Inbound::Waiting | Inbound::Rules(_) | Inbound::ByAddress(_) => {
+                return AtOnce::Later(self);
+            }
             Inbound::Open(_) | Inbound::Closed(_) => {}
         }
         let (peer, bound) = (self.peer, self.bound);
@@ -61,28 +66,37 @@ impl Accepted {
     }
 
     async fn opened(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
-        let known = tokio::time::timeout(RULES_TIMEOUT, door.known()).await;
+        let known = tokio::time::timeout(RULES_TIMEOUT, door.known(self.bound)).await;
         let ways = known.map_err(|_| Closing::NotKnown(RULES_TIMEOUT))?;
-        match &ways.inbound {
+        match ways.inbound.at(self.bound) {
             Inbound::Rules(_) => self.by_rules(door).await,
             // What it is now, `Connection::enter` says.
             _ => self.plaintext(door),
         }
     }
 
-    fn local(&self) -> SocketAddr {
-        let local = self.tcp.local_addr();
-        local.unwrap_or(self.bound)
+    fn at(&self) -> At {
+        let mut local = self.tcp.local_addr().unwrap_or(self.bound);
+        if let Some(port) = self.stands_for {
+            local.set_port(port);
+        }
+        At {
+            bound: self.bound,
+            local,
+        }
     }
 
     fn plaintext(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
         // Without rules nobody asks for it.
-        let local = match door.is_fixed() {
-            true => self.bound,
-            false => self.local(),
+        let at = match door.is_fixed() {
+            true => At {
+                bound: self.bound,
+                local: self.bound,
+            },
+            false => self.at(),
         };
-        let began = Began::Plaintext(permit(door, local)?);
-        let connection = Connection::enter(door, local, began)?;
+        let began = Began::Plaintext(permit(door, at)?);
+        let connection = Connection::enter(door, at, began)?;
         let Self {
             tcp, peer, member, ..
         } = self;
@@ -91,55 +105,59 @@ impl Accepted {
 }
 
 /// Whether it may be plaintext, by the rules of this moment.
-fn permit(door: &Door, local: SocketAddr) -> Result<Plaintext, Closing> {
+fn permit(door: &Door, At { bound, local }: At) -> Result<Plaintext, Closing> {
     let refused = Closing::NoRules;
-    match &door.ways().inbound {
+    match door.ways().inbound.at(bound) {
         Inbound::Open(who) => door.security.inbound(who).map_err(refused),
-        Inbound::Rules(rules) => match rules.port(local.port()).choose(&Opening::Plaintext) {
+        Inbound::Rules(rules) => match choose(rules, local, &Opening::Plaintext, door.security)? {
             Chosen::Plaintext(pipeline) => door.security.inbound(&pipeline.name).map_err(refused),
             Chosen::Close(why) => Err(why.into()),
             Chosen::Tls(..) => Err(Why::PlaintextRefused.into()),
         },
         Inbound::Closed(reason) => Err(refused(Arc::clone(reason))),
-        Inbound::Waiting => Err(Closing::NotKnown(RULES_TIMEOUT)),
+        Inbound::Waiting | Inbound::ByAddress(_) => Err(Closing::NotKnown(RULES_TIMEOUT)),
     }
 }
 
 /// Whether the rules of this moment let it in, before anything costly is done for it.
-fn chosen<'a>(ways: &'a Ways, local: SocketAddr, opening: &Opening<'_>) -> Option<Chosen<'a>> {
-    match &ways.inbound {
-        Inbound::Rules(rules) => Some(rules.port(local.port()).choose(opening)),
-        _ => None,
+fn chosen<'a>(
+    ways: &'a Ways,
+    At { bound, local }: At,
+    opening: &Opening<'_>,
+    security: Security,
+) -> Result<Option<Chosen<'a>>, Closing> {
+    match ways.inbound.at(bound) {
+        Inbound::Rules(rules) => choose(rules, local, opening, security).map(Some),
+        _ => Ok(None),
     }
 }
 
 #[cfg(feature = "tls")]
 mod secured {
     use super::*;
-    use crate::security::Security;
     use crate::server::connection::{Offered, Secured};
     use crate::tls::{Arrived, Hello, arrival};
 
     impl Accepted {
         pub(super) async fn by_rules(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
-            let local = self.local();
+            let at = self.at();
             let Self {
                 tcp, peer, member, ..
             } = self;
             match arrival(tcp).await? {
                 Arrived::Plaintext(tcp) => {
-                    let began = Began::Plaintext(permit(door, local)?);
-                    let connection = Connection::enter(door, local, began)?;
+                    let began = Began::Plaintext(permit(door, at)?);
+                    let connection = Connection::enter(door, at, began)?;
                     Ok(MeshStream::new(Io::Plain(tcp), peer, connection, member))
                 }
-                Arrived::Tls(hello) => tls(*hello, (local, peer), door, member).await,
+                Arrived::Tls(hello) => tls(*hello, (at, peer), door, member).await,
             }
         }
     }
 
     async fn tls(
         hello: Hello,
-        (local, peer): (SocketAddr, SocketAddr),
+        (at, peer): (At, SocketAddr),
         door: &Arc<Door>,
         member: Member,
     ) -> Result<MeshStream, Closing> {
@@ -154,7 +172,7 @@ mod secured {
                 "it came with TLS, and Builder::security(Security::Disabled) has none".into(),
             ));
         }
-        let terms = match chosen(&ways, local, &opening) {
+        let terms = match chosen(&ways, at, &opening, door.security)? {
             Some(Chosen::Tls(terms, _)) => terms,
             Some(Chosen::Close(why)) => {
                 hello.refuse(&door.store).await;
@@ -173,7 +191,7 @@ mod secured {
         let server = ways.server(terms, &door.store)?;
         let (stream, proof) = server.accept(hello).await?;
         let secured = Secured::new(offered, Arc::clone(terms), (server, proof), door);
-        let connection = Connection::enter(door, local, Began::Tls(Box::new(secured)))?;
+        let connection = Connection::enter(door, at, Began::Tls(Box::new(secured)))?;
         Ok(MeshStream::new(
             Io::Tls(Box::new(stream)),
             peer,
@@ -194,7 +212,7 @@ mod plain {
 
     impl Accepted {
         pub(super) async fn by_rules(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
-            let local = self.local();
+            let at = self.at();
             let mut first = [0];
             let peeked = tokio::time::timeout(OPENING, self.tcp.peek(&mut first)).await;
             match peeked.map_err(|_| Closing::Silent(OPENING))?? {
@@ -208,14 +226,14 @@ mod plain {
                 sni: None,
             };
             // Without reading what the client offers, the first chain with TLS stands for all.
-            let tls = match &ways.inbound {
+            let tls = match ways.inbound.at(at.bound) {
                 Inbound::Rules(rules) => {
-                    let mut chains = rules.port(local.port()).chains().iter();
+                    let mut chains = rules.port(at.local.port()).chains().iter();
                     chains.find(|chain| chain.tls.is_some())
                 }
                 _ => None,
             };
-            match (tls, chosen(&ways, local, &opening)) {
+            match (tls, chosen(&ways, at, &opening, door.security)?) {
                 (Some(chain), _) => Err(Closing::NoTls(Arc::clone(&chain.name))),
                 (None, Some(Chosen::Close(why))) => Err(why.into()),
                 (None, _) => Err(Closing::NoRules(

@@ -18,6 +18,7 @@ use tower_service::Service;
 use super::inbound::InboundLayer;
 use super::listener::MeshListener;
 use super::stream::MeshStream;
+use crate::body::Body;
 use crate::error::BoxError;
 
 /// How long a peer may take for its first request, and for the head of each: half-open and slow peers hold no task for ever.
@@ -29,7 +30,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until draining has begun and the last connection has ended.
 pub(super) async fn run<S, B>(mut listener: MeshListener, service: S, inbound: InboundLayer)
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body + Send + 'static,
@@ -51,7 +52,7 @@ where
 
 async fn connection<S, B>(stream: MeshStream, service: S)
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
     B: http_body::Body + Send + 'static,
@@ -72,7 +73,7 @@ where
         let mut service = service.clone();
         async move {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
-            service.call(request).await
+            service.call(request.map(Body::from)).await
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());

@@ -10,5 +10,6 @@ mod health;
 mod opening;
 mod policy;
 mod scene;
+mod tricks;
 mod unguarded;
 mod untold;

@@ -57,7 +57,7 @@ fn bare<B>(request: &Request<B>) -> (Option<Uri>, Option<HeaderValue>) {
 fn without_tokens(pipeline: &Pipeline, path: &str) -> Option<String> {
     let rules = pipeline.steps.iter().filter_map(|step| match step {
         Step::Jwt(rules) => Some(rules),
-        Step::Authorize(_) | Step::Deny(_) => None,
+        Step::Authorize(_) | Step::Ask(_) | Step::Deny(_) => None,
     });
     rules.fold(None, |bare: Option<String>, rules| {
         let barer = rules.without_tokens(bare.as_deref().unwrap_or(path));

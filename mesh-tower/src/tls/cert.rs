@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use mesh_core::identity::{PeerCertificate, Sans};
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, KeyUsage};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
@@ -22,15 +22,19 @@ const LONGEST: usize = 200;
 #[error("the certificate cannot be read: {0}")]
 pub(super) struct Unreadable(Box<str>);
 
+impl Unreadable {
+    fn of(what: &str) -> Self {
+        let shown = what.chars().take(LONGEST);
+        Self(shown.flat_map(char::escape_debug).collect())
+    }
+}
+
 /// Reads a certificate; whether its chain is good is for others to say.
 pub(super) fn read(
     der: &CertificateDer<'_>,
     crypto: &Crypto,
 ) -> Result<PeerCertificate, Unreadable> {
-    let wrong = |what: &str| {
-        let shown = what.chars().take(LONGEST);
-        Unreadable(shown.flat_map(char::escape_debug).collect())
-    };
+    let wrong = Unreadable::of;
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|error| wrong(&error.to_string()))?;
     if !rest.is_empty() {
@@ -61,6 +65,66 @@ pub(super) fn holds(der: &CertificateDer<'_>) -> Option<[u64; 2]> {
 fn validity(certificate: &X509Certificate<'_>) -> [u64; 2] {
     let validity = certificate.validity();
     [validity.not_before, validity.not_after].map(|time| time.timestamp().try_into().unwrap_or(0))
+}
+
+/// A certificate that is used for what its key usage (RFC 5280, 4.2.1.3) does not allow; one that says nothing of it may be
+/// used for all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WrongUse {
+    #[error("its key usage does not allow digitalSignature, by which TLS proves who has the key")]
+    DigitalSignature,
+    #[error(
+        "its key usage allows to sign certificates or revocation lists, and a workload's must not (X.509-SVID, 4.3)"
+    )]
+    OfWorkload,
+    #[error("the key usage of a certificate above it does not allow keyCertSign")]
+    KeyCertSign,
+}
+
+/// Whether a peer may prove itself by it; if not, why, or why that cannot be told.
+pub(super) fn signs_handshakes(
+    der: &CertificateDer<'_>,
+) -> Result<(), Result<WrongUse, Unreadable>> {
+    with_usage(der, |certificate, usage| {
+        let of_workload = || {
+            let names = certificate.subject_alternative_name().ok().flatten();
+            let mut names = names.iter().flat_map(|it| &it.value.general_names);
+            names.any(|name| matches!(name, GeneralName::URI(uri) if uri.starts_with("spiffe://")))
+        };
+        if !usage.digital_signature() {
+            Err(WrongUse::DigitalSignature)
+        } else if (usage.key_cert_sign() || usage.crl_sign()) && of_workload() {
+            Err(WrongUse::OfWorkload)
+        } else {
+            Ok(())
+        }
+    })
+}
+
+/// Whether an authority may sign by it.
+pub(super) fn signs_certificates(
+    der: &CertificateDer<'_>,
+) -> Result<(), Result<WrongUse, Unreadable>> {
+    with_usage(der, |_, usage| match usage.key_cert_sign() {
+        true => Ok(()),
+        false => Err(WrongUse::KeyCertSign),
+    })
+}
+
+fn with_usage(
+    der: &CertificateDer<'_>,
+    judged: impl FnOnce(&X509Certificate<'_>, &KeyUsage) -> Result<(), WrongUse>,
+) -> Result<(), Result<WrongUse, Unreadable>> {
+    let unreadable = |error: &dyn std::fmt::Display| Err(Unreadable::of(&error.to_string()));
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(&error))?;
+    // A second extension of this kind is an error, and so is one that is broken.
+    let usage = certificate
+        .key_usage()
+        .map_err(|error| unreadable(&error))?;
+    match usage {
+        Some(usage) => judged(&certificate, usage.value).map_err(Ok),
+        None => Ok(()),
+    }
 }
 
 /// The names of a certificate for an error, also of one that nobody has judged.

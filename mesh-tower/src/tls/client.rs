@@ -144,6 +144,13 @@ impl Client {
         judge.ok_or_else(|| Lacking::Roots("the terms name none".into()))
     }
 
+    #[cfg(test)]
+    pub(super) async fn configured(&self, protocol: Protocol) -> Arc<ClientConfig> {
+        let moment = self.sources.moment().await.unwrap();
+        let judge = self.judge(&moment).unwrap();
+        Arc::new(self.config(&judge, &moment, protocol).unwrap())
+    }
+
     /// Nothing is resumed: a resumed session shows what was judged by roots and rules of another time.
     fn config(
         &self,
@@ -154,7 +161,7 @@ impl Client {
         let provider = Arc::clone(&self.sources.crypto.provider);
         let clock = Arc::clone(&self.sources.store.clock);
         let builder = ClientConfig::builder_with_details(provider, clock)
-            .with_protocol_versions(versions(self.min))?
+            .with_protocol_versions(versions(self.min, TlsVersion::V1_3))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Servers(Arc::clone(judge))));
         let mut config = match moment.shown() {

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::identity::SpiffeId;
+use mesh_core::tls::CertName;
 use mesh_xds::ads::Server;
 use mesh_xds::link::{CredentialFiles, Terms, TokenFile, Verified, told};
 use rand::RngExt;
 use tokio::time::{sleep, timeout};
 
-use super::link::{Believed, Link};
+use super::link::Link;
+use super::own::Rejected;
 use super::provider::{CertificateProvider, Certificates, Feeding};
-use super::store::{Rejected, Store};
+use super::store::Store;
 use crate::StartError;
 use crate::random::{Randomness, SplitMix};
 use request::{Request, RequestError};
@@ -59,6 +61,7 @@ pub struct Csr {
     token: TokenFile,
     id: Option<SpiffeId>,
     lifetime: Duration,
+    renews_by_certificate: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,7 @@ impl Csr {
             token: TokenFile::new(token_file),
             id: None,
             lifetime: LIFETIME,
+            renews_by_certificate: false,
         })
     }
 
@@ -122,13 +126,29 @@ impl Csr {
         Self { lifetime, ..self }
     }
 
+    /// Once there is a certificate, the next one is asked for by it, over mutual TLS, and the token is not sent: so it may be
+    /// one that is good for the first call alone. A call that fails so is made again with the token. Our own authority and
+    /// istiod take both.
+    #[must_use]
+    pub fn renew_by_certificate(self) -> Self {
+        Self {
+            renews_by_certificate: true,
+            ..self
+        }
+    }
+
     async fn follow(&self, to: &Certificates) {
         let mut rng = Randomness::new(crate::builder::seed_from_time()).next();
         let mut pause = FIRST_PAUSE;
+        let mut by_token = false;
         // The store is not held while there is nothing to do: it ends with the mesh, and this with it.
         while let Some(store) = to.store() {
-            let renewed = self.renew(&store, to).await;
+            let own = store.own();
+            let by_certificate =
+                self.renews_by_certificate && !by_token && store.usable(own.as_ref()).is_ok();
+            let renewed = self.renew(&store, to, by_certificate).await;
             drop(store);
+            by_token = by_certificate && renewed.is_err();
             match renewed {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
@@ -143,7 +163,12 @@ impl Csr {
         }
     }
 
-    async fn renew(&self, store: &Arc<Store>, to: &Certificates) -> Result<(), CsrError> {
+    async fn renew(
+        &self,
+        store: &Arc<Store>,
+        to: &Certificates,
+        by_certificate: bool,
+    ) -> Result<(), CsrError> {
         let whom = || Arc::clone(&self.terms.uri);
         let failed = |error| CsrError::Request(whom(), error);
         let request = Request::new(self.id.as_ref()).map_err(failed)?;
@@ -151,9 +176,11 @@ impl Csr {
             csr: request.pem().map_err(failed)?,
             validity_duration: self.lifetime.as_secs().try_into().unwrap_or(i64::MAX),
         };
-        let link = Link::new(&self.terms, Believed::System, store)
+        let identity = by_certificate.then_some(CertName::Workload);
+        let link = Link::showing(&self.terms, identity, store)
             .map_err(|error| CsrError::Call(whom(), error.to_string()))?;
-        let verified = Verified::new(&self.terms, Arc::new(link), Some(self.token.clone()));
+        let token = (!by_certificate).then(|| self.token.clone());
+        let verified = Verified::new(&self.terms, Arc::new(link), token);
         let calling = verified.unary(CREATE_CERTIFICATE, asked);
         let answer: IstioCertificateResponse = match timeout(CALL, calling).await {
             Ok(Ok(answer)) => answer,

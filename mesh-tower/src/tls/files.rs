@@ -10,8 +10,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use zeroize::Zeroizing;
 
-use super::keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
+use super::keys::{Identity, InvalidPem, Material, PrivateKey};
 use super::provider::{CertificateProvider, Certificates, Feeding};
+use super::roots::Roots;
 
 /// How often a folder is looked at.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
@@ -34,7 +35,17 @@ const KUBERNETES: Layout = ["tls.crt", "tls.key", "ca.crt"];
 /// workload's own certificate. The three are taken together: of a pair that is half replaced nothing is.
 #[derive(Debug, Clone)]
 pub struct Files {
-    folder: Arc<Path>,
+    place: Place,
+    /// In the place of the roots that are there.
+    bundles: Option<Arc<Path>>,
+}
+
+/// Where they are.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    Folder(Arc<Path>),
+    /// Chain, key and roots.
+    Each(Arc<[PathBuf; 3]>),
 }
 
 /// Why a folder's files are not taken. Each names the file and what to do.
@@ -44,7 +55,7 @@ pub(super) enum FilesError {
         "{0} cannot be read: {1}; put the workload's certificate there as cert-chain.pem, key.pem and root-cert.pem, or as tls.crt, tls.key and ca.crt"
     )]
     Read(PathBuf, #[source] io::Error),
-    #[error("{0}: {1}; write the file anew, as PEM")]
+    #[error("{0}: {1}; write the file anew")]
     Pem(PathBuf, InvalidPem),
     #[error("{0} changes while it is read; it is read again")]
     Moving(PathBuf),
@@ -62,19 +73,51 @@ pub(super) struct Texts {
     chain: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
     roots: Vec<u8>,
+    /// Whether those are a map of bundles.
+    is_map: bool,
 }
 
 impl Files {
     /// A folder; whether it is there and what is in it is seen when the mesh runs.
     pub fn new(folder: impl AsRef<Path>) -> Self {
         Self {
-            folder: folder.as_ref().into(),
+            place: Place::Folder(folder.as_ref().into()),
+            bundles: None,
+        }
+    }
+
+    /// Whom to believe by trust domain: the file of a SPIFFE trust bundle map
+    /// ([`Roots::from_trust_bundle_map`](crate::Roots::from_trust_bundle_map)), as `spiffe_trust_bundle_map_file` of gRPC's
+    /// bootstrap (A87). It is read in the place of `root-cert.pem` or `ca.crt`, each second, too; our own trust domain must be in
+    /// it. By default the roots of the folder vouch for all trust domains.
+    #[must_use]
+    pub fn trust_bundle_map(self, file: impl AsRef<Path>) -> Self {
+        Self {
+            bundles: Some(file.as_ref().into()),
+            ..self
+        }
+    }
+
+    /// Three files, wherever they are: the chain, its key, and the roots that others are judged by. They are read twice,
+    /// and taken when they were the same both times.
+    pub fn at(
+        chain: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        roots: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            place: Place::Each(Arc::new([chain.into(), key.into(), roots.into()])),
+            bundles: None,
         }
     }
 
     async fn look(&self) -> Looked {
-        let folder = Arc::clone(&self.folder);
-        match spawn_blocking(move || consistent(&folder)).await {
+        let (place, bundles) = (self.place.clone(), self.bundles.clone());
+        let look = move || match &place {
+            Place::Folder(folder) => consistent(folder, bundles.as_deref()),
+            Place::Each(paths) => alike(paths, bundles.as_deref()),
+        };
+        match spawn_blocking(look).await {
             Ok(looked) => looked,
             Err(error) => Err(FilesError::Task(error.to_string())),
         }
@@ -88,7 +131,7 @@ impl Files {
             let print = print(&looked, &by);
             // What is the same is not parsed again: each parse leaves copies of the key in memory that is free.
             if told.replace(print) != Some(print) {
-                let read = looked.and_then(|texts| texts.material(&self.folder));
+                let read = looked.and_then(|texts| texts.material(self.place.shown()));
                 offered = read.map_err(|error| to.failed(&error)).ok();
             }
             // What is refused may be taken later: if it was not valid yet.
@@ -114,7 +157,7 @@ fn print(looked: &Looked, by: &RandomState) -> u64 {
 
 /// The files as they were at one moment: behind a link that is the same after they were read, or the same when they are
 /// read a second time.
-pub(super) fn consistent(folder: &Path) -> Looked {
+pub(super) fn consistent(folder: &Path, bundles: Option<&Path>) -> Looked {
     let link = || std::fs::read_link(folder.join(DATA)).ok();
     for _ in 0..ATTEMPTS {
         let target = link();
@@ -122,26 +165,59 @@ pub(super) fn consistent(folder: &Path) -> Looked {
         let place = target
             .as_ref()
             .map_or_else(|| folder.to_owned(), |target| folder.join(target));
-        let read = texts(&place);
+        let read = texts(&place, bundles);
         if link() != target {
             // What was behind it may be half gone.
             continue;
         }
         let first = read?;
-        if target.is_some() || texts(&place)? == first {
+        if target.is_some() || texts(&place, bundles)? == first {
             return Ok(first);
         }
     }
     Err(FilesError::Moving(folder.to_owned()))
 }
 
-fn texts(folder: &Path) -> Looked {
+/// The same of files that lie anywhere.
+fn alike(paths: &[PathBuf; 3], bundles: Option<&Path>) -> Looked {
+    for _ in 0..ATTEMPTS {
+        let first = read(paths.clone(), bundles)?;
+        if read(paths.clone(), bundles)? == first {
+            return Ok(first);
+        }
+    }
+    let [chain, ..] = paths;
+    Err(FilesError::Moving(chain.clone()))
+}
+
+impl Place {
+    /// What they are told to be in.
+    fn shown(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Each(paths) => {
+                let [chain, ..] = &**paths;
+                chain.parent().unwrap_or(chain)
+            }
+        }
+    }
+}
+
+fn texts(folder: &Path, bundles: Option<&Path>) -> Looked {
     let has = |layout: &Layout| layout.iter().any(|name| folder.join(name).exists());
     let layout = match !has(&ISTIO) && has(&KUBERNETES) {
         true => KUBERNETES,
         false => ISTIO,
     };
-    let paths = layout.map(|name| folder.join(name));
+    read(layout.map(|name| folder.join(name)), bundles)
+}
+
+/// With the file of bundles in the place of the roots, where there is one.
+fn read(mut paths: [PathBuf; 3], bundles: Option<&Path>) -> Looked {
+    if let Some(map) = bundles {
+        let [_, _, roots] = &mut paths;
+        map.clone_into(roots);
+    }
     let read =
         |path: &Path| std::fs::read(path).map_err(|error| FilesError::Read(path.to_owned(), error));
     let [chain, key, roots] = &paths;
@@ -149,6 +225,7 @@ fn texts(folder: &Path) -> Looked {
         chain: read(chain)?,
         key: read(key)?.into(),
         roots: read(roots)?,
+        is_map: bundles.is_some(),
         paths,
     })
 }
@@ -162,7 +239,11 @@ impl Texts {
         };
         let private = PrivateKey::from_pem(&self.key).map_err(pem(key))?;
         let identity = Identity::from_pem(&self.chain, private).map_err(pem(chain))?;
-        let trusted = Roots::from_pem(&self.roots).map_err(pem(roots))?;
+        let trusted = match self.is_map {
+            true => Roots::from_trust_bundle_map(&self.roots),
+            false => Roots::from_pem(&self.roots),
+        };
+        let trusted = trusted.map_err(pem(roots))?;
         let [chain, key, roots] = self.paths.each_ref().map(|path| name(path));
         let whence = format!("{chain}, {key} and {roots} in {}", folder.display());
         Ok(Material::new(identity, trusted, whence))

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error as RustlsError, InconsistentKeys, RootCertStore};
+use rustls::{Error as RustlsError, InconsistentKeys};
 use zeroize::Zeroize;
 
 use super::crypto::Crypto;
+use super::roots::Roots;
 
 /// A private key. It is overwritten when it is dropped, and nothing can show, copy, compare or write it.
 ///
@@ -50,10 +51,6 @@ pub struct Identity {
     key: PrivateKey,
 }
 
-/// The certificates of the authorities that are believed; at least one.
-#[derive(Debug, Clone)]
-pub struct Roots(Vec<CertificateDer<'static>>);
-
 /// All that a workload has at one moment: what it proves itself by, and whom it believes. They travel together, so that
 /// no connection sees the one of today with the other of yesterday.
 #[derive(Debug)]
@@ -66,7 +63,7 @@ pub struct Material {
 /// A PEM text that does not hold what it should.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidPem(String);
+pub struct InvalidPem(pub(super) String);
 
 impl PrivateKey {
     /// The first key of a PEM text (PKCS#8, PKCS#1 or SEC1, not encrypted).
@@ -84,9 +81,9 @@ impl PrivateKey {
     }
 }
 
-#[cfg(feature = "csr")]
+#[cfg(any(feature = "csr", feature = "spiffe"))]
 impl PrivateKey {
-    /// A key in DER that was made here.
+    /// A key in DER.
     pub(super) fn from_pkcs8(der: Vec<u8>) -> Self {
         Self(rustls::pki_types::PrivatePkcs8KeyDer::from(der).into())
     }
@@ -109,6 +106,13 @@ impl Identity {
             chain: certificates(chain)?,
             key,
         })
+    }
+
+    /// The same of certificates in DER, one behind the other.
+    #[cfg(feature = "spiffe")]
+    pub(super) fn from_der(chain: &[u8], key: PrivateKey) -> Result<Self, InvalidPem> {
+        let chain = super::roots::in_der(chain)?;
+        Ok(Self { chain, key })
     }
 
     /// What rustls shows, if the key belongs to the certificate.
@@ -147,31 +151,6 @@ pub(super) enum KeyFault {
     NotOfCertificate,
     #[error("the private key or its certificate cannot be used: {0}")]
     Unusable(Box<str>),
-}
-
-impl Roots {
-    /// The certificates of a PEM text.
-    ///
-    /// # Errors
-    /// When the text holds none: that would be to believe nobody, which no one means.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, InvalidPem> {
-        certificates(pem).map(Self)
-    }
-
-    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.0
-    }
-
-    /// What rustls verifies chains by; says which of them cannot be used.
-    pub(super) fn store(&self) -> Result<RootCertStore, String> {
-        let mut store = RootCertStore::empty();
-        for (at, root) in self.0.iter().enumerate() {
-            store
-                .add(root.clone())
-                .map_err(|error| format!("root certificate {}: {error}", at + 1))?;
-        }
-        Ok(store)
-    }
 }
 
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidPem> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mesh_core::cluster::Protocol;
 use mesh_core::identity::PeerRule;
 use mesh_core::tls::{Alpn, CertName, ClientTerms, RootName, TlsVersion};
-use mesh_xds::link::{Connecting, Credentials, Secure, Secured, Terms};
+use mesh_xds::link::{Connecting, CredentialFiles, Credentials, Secure, Secured, Terms};
 use tokio::net::TcpStream;
 
 use super::client::Client;
@@ -51,10 +51,8 @@ impl Link {
             Credentials::Workload => (self::roots(otherwise), None),
             Credentials::Files(files) => {
                 let roots = match (&files.ca_certificate, otherwise) {
-                    (Some(file), _) => RootName::File(text(file)),
                     (None, Believed::File(file)) => RootName::File(text(file)),
-                    // A bootstrap speaks of the platform's (A65).
-                    (None, Believed::Workload | Believed::System) => RootName::System,
+                    _ => roots_of(files),
                 };
                 let identity = files.identity.as_ref();
                 let identity = identity.map(|(chain, key)| CertName::Files {
@@ -65,16 +63,49 @@ impl Link {
             }
         };
         let client = |identity| Client::new(&client_terms(terms, &roots, identity).into(), store);
-        Ok(Self(Arc::new(Inner {
-            as_named: client(identity)?,
-            as_workload: match &terms.credentials {
-                Credentials::Workload => Some(client(Some(CertName::Workload))?),
-                Credentials::Files(_) => None,
-            },
+        let as_workload = match &terms.credentials {
+            Credentials::Workload => Some(client(Some(CertName::Workload))?),
+            Credentials::Files(_) => None,
+        };
+        Ok(Self::of(terms, client(identity)?, as_workload, store))
+    }
+
+    /// To a server that is judged by the file of its terms, or else the platform, showing this.
+    #[cfg(feature = "csr")]
+    pub(super) fn showing(
+        terms: &Terms,
+        identity: Option<CertName>,
+        store: &Arc<Store>,
+    ) -> Result<Self, TlsError> {
+        let roots = match &terms.credentials {
+            Credentials::Workload => RootName::System,
+            Credentials::Files(files) => roots_of(files),
+        };
+        let client = Client::new(&client_terms(terms, &roots, identity).into(), store)?;
+        Ok(Self::of(terms, client, None, store))
+    }
+
+    fn of(
+        terms: &Terms,
+        as_named: Client,
+        as_workload: Option<Client>,
+        store: &Arc<Store>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            as_named,
+            as_workload,
             host: Arc::clone(&terms.host),
             port: terms.port,
             store: Arc::clone(store),
-        })))
+        }))
+    }
+}
+
+/// A bootstrap that names no file speaks of the platform's (A65).
+fn roots_of(files: &CredentialFiles) -> RootName {
+    match &files.ca_certificate {
+        Some(file) => RootName::File(text(file)),
+        None => RootName::System,
     }
 }
 

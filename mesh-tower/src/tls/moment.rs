@@ -12,7 +12,8 @@ use rustls::{SignatureScheme, SupportedProtocolVersion};
 
 use super::crypto::Crypto;
 use super::named::{Held, Shown};
-use super::store::{Own, Store};
+use super::own::Own;
+use super::store::Store;
 use super::trust::Trust;
 
 /// Where the certificate and the authorities of a connection come from, by the names in its terms.
@@ -157,12 +158,18 @@ impl ResolvesServerCert for Showing {
 
 static ALL: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
 static NEWEST: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+static OLDEST: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
 
 /// The versions that will do.
-pub(super) const fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
-    match min {
-        TlsVersion::V1_2 => &ALL,
-        TlsVersion::V1_3 => &NEWEST,
+pub(super) const fn versions(
+    min: TlsVersion,
+    max: TlsVersion,
+) -> &'static [&'static SupportedProtocolVersion] {
+    match (min, max) {
+        (TlsVersion::V1_2, TlsVersion::V1_2) => &OLDEST,
+        (TlsVersion::V1_2, TlsVersion::V1_3) => &ALL,
+        // A maximum below the minimum is not decoded.
+        (TlsVersion::V1_3, _) => &NEWEST,
     }
 }
 

@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 use super::cert;
 use super::crypto::Crypto;
 use super::files::EVERY;
-use super::keys::{Identity, PrivateKey, Roots};
+use super::keys::{Identity, PrivateKey};
 use super::outside::Settings;
+use super::roots::Roots;
 use super::store::Store;
 use super::trust::Trust;
 
@@ -184,7 +185,7 @@ fn platform(source: &Source, _: &[Zeroizing<Vec<u8>>], crypto: &Crypto) -> Resul
         Source::Platform(settings) => settings.trusted()?,
         Source::Files(_) => RootCertStore::empty(),
     };
-    Trust::in_store(store, Vec::new(), &source.whence(), crypto)
+    Trust::in_store(store, &source.whence(), crypto)
 }
 
 fn pair(source: &Source, texts: &[Zeroizing<Vec<u8>>], crypto: &Crypto) -> Result<Shown, String> {

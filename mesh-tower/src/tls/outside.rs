@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use mesh_core::cluster::Protocol;
+use mesh_core::identity::TrustDomain;
 use mesh_core::request::without_brackets;
 pub use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -14,18 +15,23 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
+use super::registry::Revocation;
+
 /// A stream that is encrypted and whose peer is verified.
 pub(crate) type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 
 const H2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
-/// What a builder may say of TLS to the outside.
+/// What a builder may say of TLS.
 #[derive(Default, Clone)]
 pub(crate) struct Settings {
     pub(crate) provider: Option<Arc<CryptoProvider>>,
     /// Certificates of authorities that are trusted beside the platform's.
     roots: Vec<CertificateDer<'static>>,
+    /// Of our trust domain.
+    pub(crate) aliases: Box<[TrustDomain]>,
+    pub(crate) revocation: Revocation,
 }
 
 /// TLS to the outside. The platform's roots are read at the first call that needs them.
@@ -120,6 +126,7 @@ impl Configs {
         let Settings {
             provider,
             roots: own,
+            ..
         } = settings;
         let base = ClientConfig::builder_with_provider(self::provider(provider)?)
             .with_safe_default_protocol_versions()

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use super::keys::Material;
-use super::store::{Rejected, Store};
+use super::own::Rejected;
+use super::store::Store;
 
 /// What feeds a mesh, for as long as it lasts.
 pub type Feeding = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -68,13 +69,15 @@ impl Certificates {
     }
 }
 
-#[cfg(feature = "csr")]
 impl Certificates {
     /// Where it goes, while somebody has a use for it.
     pub(super) fn store(&self) -> Option<Arc<Store>> {
         self.0.upgrade()
     }
+}
 
+#[cfg(feature = "csr")]
+impl Certificates {
     /// Now, and the end of what was taken last, since 1970; none when there is no mesh any more.
     pub(super) fn life(&self) -> Option<(std::time::Duration, std::time::Duration)> {
         let store = self.store()?;

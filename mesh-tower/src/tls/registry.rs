@@ -17,13 +17,40 @@ use super::server::Server;
 use super::store::Store;
 use super::verify::Refused;
 
-/// How often all are looked at, whether anything has changed or not: with [`GRACE`], a peer whose certificate ends is gone
-/// within a minute.
-const EVERY: Duration = Duration::from_secs(30);
-/// How long what runs on a connection that is withdrawn may go on.
+/// How soon a connection is over whose peer is believed no longer, if a builder does not say it.
+const WITHIN: Duration = Duration::from_secs(60);
+/// The soonest that can be asked for: each look costs a pass over all connections.
+const SOONEST: Duration = Duration::from_secs(2);
+/// How long what runs on a connection that is withdrawn may go on, at most.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// How many are judged before others get the thread: each may take some signatures.
 const AT_ONCE: usize = 16;
+
+/// How soon it shows that somebody is believed no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    /// How often all are looked at, whether anything has changed or not.
+    every: Duration,
+    /// How long what runs on a connection that is withdrawn may go on.
+    grace: Duration,
+}
+
+impl Revocation {
+    /// A look may come late, and takes time itself: a quarter is left for that.
+    pub(crate) fn within(all: Duration) -> Self {
+        let all = all.max(SOONEST);
+        Self {
+            every: all / 2,
+            grace: (all / 4).min(GRACE),
+        }
+    }
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self::within(WITHIN)
+    }
+}
 
 /// The connections that there are.
 #[derive(Default)]
@@ -47,6 +74,7 @@ pub(crate) struct Kept(Arc<Entry>);
 struct Entry {
     side: Side,
     proof: Proof,
+    grace: Duration,
     /// By which generation of what is believed.
     judged: AtomicU64,
     withdrawn: AtomicBool,
@@ -90,7 +118,7 @@ impl Kept {
     /// Waits until it must be over.
     pub(crate) async fn over(&self) {
         self.withdrawn().await;
-        sleep(GRACE).await;
+        sleep(self.0.grace).await;
     }
 }
 
@@ -128,6 +156,7 @@ impl Store {
     pub(crate) fn keep(self: &Arc<Self>, side: Side, proof: Proof) -> Kept {
         let entry = Arc::new(Entry {
             side,
+            grace: self.revocation().grace,
             judged: AtomicU64::new(proof.generation()),
             proof,
             withdrawn: AtomicBool::new(false),
@@ -156,12 +185,17 @@ impl Store {
         if self.registry.is_looked_after.swap(true, Relaxed) {
             return;
         }
-        let looking = looking(Arc::downgrade(self), self.believing());
+        let looking = self.looking();
         match self.thread.handle() {
             Ok(handle) => drop(handle.spawn(looking)),
             // Tried again with the next connection.
             Err(_) => self.registry.is_looked_after.store(false, Relaxed),
         }
+    }
+
+    /// Looks at all of them, for as long as the store lasts.
+    pub(super) fn looking(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
+        looking(Arc::downgrade(self), self.believing(), self.revocation())
     }
 
     /// Judges those again that may have become wrong.
@@ -183,11 +217,14 @@ impl Store {
     }
 }
 
-/// For as long as the store lasts.
-async fn looking(store: Weak<Store>, mut believed: tokio::sync::watch::Receiver<u64>) {
+async fn looking(
+    store: Weak<Store>,
+    mut believed: tokio::sync::watch::Receiver<u64>,
+    revocation: Revocation,
+) {
     loop {
         // At once when somebody is believed no longer.
-        if let Ok(Err(_)) = timeout(EVERY, believed.changed()).await {
+        if let Ok(Err(_)) = timeout(revocation.every, believed.changed()).await {
             return;
         }
         let Some(store) = store.upgrade() else { return };
@@ -198,6 +235,11 @@ async fn looking(store: Weak<Store>, mut believed: tokio::sync::watch::Receiver<
 
 #[cfg(test)]
 impl Store {
+    /// It is the test's own to look.
+    pub(super) fn looks_by_itself(&self) {
+        self.registry.is_looked_after.store(true, Relaxed);
+    }
+
     /// How many there are.
     pub(super) fn connections(&self) -> usize {
         let live =

@@ -52,8 +52,11 @@ pub(crate) struct Server {
     sources: Sources,
     /// None: clients stay anonymous.
     rule: Option<Arc<PeerRule>>,
+    /// Whether they may leave a certificate out.
+    takes_anonymous: bool,
     alpn: Box<[Box<[u8]>]>,
     min: TlsVersion,
+    max: TlsVersion,
 }
 
 /// Waits for the first byte, and for the hello that it may begin.
@@ -128,15 +131,19 @@ impl Server {
         let terms = tls.terms();
         let (roots, rule) = match &terms.client {
             ClientAuth::None => (None, None),
-            ClientAuth::Required { roots, peer } => (Some(roots), Some(Arc::new(peer.clone()))),
+            ClientAuth::Required { roots, peer } | ClientAuth::Optional { roots, peer } => {
+                (Some(roots), Some(Arc::new(peer.clone())))
+            }
         };
         let sources = Sources::new(store, roots, Some(&terms.identity));
         Ok(Self {
             sources: sources.map_err(|no| TlsError::NoCrypto(Arc::clone(&terms.who), no))?,
             who: Arc::clone(&terms.who),
             rule,
+            takes_anonymous: !matches!(terms.client, ClientAuth::Required { .. }),
             alpn: terms.alpn.clone(),
             min: terms.min,
+            max: terms.max,
         })
     }
 
@@ -172,8 +179,10 @@ impl Server {
             }
             Err(_) => return Err(TlsError::Late(OPENING)),
         };
-        let generation = judge.map(|_| moment.generation);
         let session = stream.get_ref().1;
+        let stays_anonymous = self.takes_anonymous && session.peer_certificates().is_none();
+        let judge = judge.filter(|_| !stays_anonymous);
+        let generation = judge.map(|_| moment.generation);
         let proof = Proof::of(&self.who, session, &self.sources.crypto, generation)?;
         Ok((stream, proof))
     }
@@ -185,7 +194,7 @@ impl Server {
 
     /// Whether a connection of before would still come about.
     pub(crate) fn still_takes(&self, proof: &Proof) -> Result<(), Refused> {
-        if self.rule.is_none() {
+        if self.rule.is_none() || (self.takes_anonymous && !proof.is_proven()) {
             return Ok(());
         }
         let now = self.sources.store.now().ok_or(Refused::NoClock)?;
@@ -209,11 +218,12 @@ impl Server {
         let provider = Arc::clone(&self.sources.crypto.provider);
         let clock = Arc::clone(&self.sources.store.clock);
         let builder = ServerConfig::builder_with_details(provider, clock)
-            .with_protocol_versions(versions(self.min))?;
+            .with_protocol_versions(versions(self.min, self.max))?;
         let builder = match (&self.rule, judge) {
             (None, _) => builder.with_no_client_auth(),
             (Some(_), Some(judge)) => {
-                builder.with_client_cert_verifier(Arc::new(Clients(Arc::clone(judge))))
+                let clients = Clients(Arc::clone(judge), !self.takes_anonymous);
+                builder.with_client_cert_verifier(Arc::new(clients))
             }
             // Never less than what the terms demand.
             (Some(_), None) => return Err(rustls::Error::General("no authorities".to_owned())),

@@ -1,5 +1,5 @@
-//! The certificate that is shown and the roots that hold now. What a provider offers is judged before it is taken; what is
-//! not taken leaves the last good in its place, and its reason to be read.
+//! The certificate that is shown and the roots that hold now. What is not taken leaves the last good in its place, and its
+//! reason to be read.
 
 use std::fmt;
 use std::io;
@@ -8,44 +8,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use mesh_core::identity::{Domains, PeerCertificate, SanFault, SpiffeId};
+use mesh_core::identity::TrustDomain;
 use mesh_core::tls::{CertName, RootName};
 use rustls::pki_types::UnixTime;
-use rustls::sign::CertifiedKey;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use tokio::sync::watch;
 
-use super::cert::{self, Unreadable};
 use super::crypto::Crypto;
 use super::jws::Jws;
-use super::keys::{KeyFault, Material};
+use super::keys::Material;
 use super::named::{Held, Shown};
 use super::outside::Settings;
+use super::own::{Own, Rejected};
 use super::provider::{CertificateProvider, Certificates};
-use super::registry::Registry;
+use super::registry::{Registry, Revocation};
 use super::thread::Thread;
-use super::trust::{Role, Trust, reason};
+use super::trust::Trust;
 use crate::weak_map::WeakMap;
-
-/// What part of its life a certificate has left when it should have been renewed: Istio's agent does so at the half.
-const LATE: u64 = 4;
-
-/// All that was taken at one moment.
-pub(crate) struct Own {
-    /// Counts what was taken, from 1.
-    pub(crate) generation: u64,
-    /// Our own certificate.
-    pub(crate) certificate: PeerCertificate,
-    /// From when it holds, in seconds since 1970.
-    not_before: u64,
-    /// Who we are.
-    pub(super) id: SpiffeId,
-    /// Our own trust domain, as the certificate has it.
-    pub(super) domains: Domains,
-    pub(super) whence: Arc<str>,
-    pub(super) trust: Arc<Trust>,
-    pub(super) key: Arc<CertifiedKey>,
-}
 
 /// One for each mesh. Handshakes read it without a lock.
 pub(crate) struct Store {
@@ -76,47 +55,6 @@ pub(crate) struct Store {
 struct Named {
     roots: WeakMap<RootName, Held<Trust>>,
     pairs: WeakMap<CertName, Held<Shown>>,
-}
-
-/// Why a certificate that was offered is not taken. The text has whose it is, where it comes from and what is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the certificate from {whence} is not taken, the one before stays: {fault}")]
-pub struct Rejected {
-    whence: Arc<str>,
-    fault: Fault,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Fault {
-    #[error("{0}")]
-    Key(#[from] KeyFault),
-    #[error("{0}")]
-    Roots(String),
-    #[error("{0}")]
-    Unreadable(#[from] Unreadable),
-    #[error(
-        "{0}; a workload's certificate has one URI name, spiffe://<trust domain>/ns/<namespace>/sa/<service account>"
-    )]
-    Names(#[from] SanFault),
-    #[error("as a {0} it does not hold by the roots that came with it: {1}")]
-    Chain(&'static str, Box<str>),
-    #[error("there is no clock to judge its validity by")]
-    Clock,
-    #[error("{0}")]
-    Crypto(&'static str),
-    #[error(
-        "it is of {0}, and this process is {1}, as which its connections are open; start another process to be another workload"
-    )]
-    Other(SpiffeId, SpiffeId),
-}
-
-impl Own {
-    /// Whether so little of its life is left that the next should be there.
-    pub(super) const fn is_late(&self, now: u64) -> bool {
-        let end = self.certificate.not_after;
-        let life = end.saturating_sub(self.not_before);
-        end.saturating_sub(now) < life / LATE
-    }
 }
 
 impl Store {
@@ -150,6 +88,16 @@ impl Store {
         }
     }
 
+    /// By which other names our trust domain is known, as the builder says.
+    pub(super) fn aliases(&self) -> Box<[TrustDomain]> {
+        self.settings.aliases.clone()
+    }
+
+    /// How soon it shows that somebody is believed no longer.
+    pub(super) const fn revocation(&self) -> Revocation {
+        self.settings.revocation
+    }
+
     /// The cryptography, or what to do where there is none.
     pub(super) fn crypto(&self) -> Result<&Crypto, &'static str> {
         self.crypto.as_ref().map_err(|missing| *missing)
@@ -177,7 +125,7 @@ impl Store {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = self.own();
-        match self.judged(material, *generation + 1, before.as_deref()) {
+        match Own::judged(self, material, *generation + 1, before.as_deref()) {
             Ok(own) => {
                 self.refusal.store(None);
                 let is_news = |before: &Arc<Own>| before.key.cert != own.key.cert;
@@ -196,8 +144,7 @@ impl Store {
                 Ok(*generation)
             }
             Err(fault) => {
-                let whence = Arc::clone(&material.whence);
-                let rejected = Rejected { whence, fault };
+                let rejected = Rejected::of(material, fault);
                 self.failed(&rejected);
                 Err(rejected)
             }
@@ -338,60 +285,6 @@ impl Store {
         named.roots.sweep();
         named.pairs.sweep();
         find(&mut named)
-    }
-
-    fn judged(
-        &self,
-        material: &Material,
-        generation: u64,
-        before: Option<&Own>,
-    ) -> Result<Own, Fault> {
-        let crypto = self.crypto().map_err(Fault::Crypto)?;
-        let key = material.identity.certified(crypto)?;
-        let trust = match before {
-            Some(own) if own.trust.holds_the_same(&material.roots) => Arc::clone(&own.trust),
-            _ => Trust::of(&material.roots, &material.whence, crypto)
-                .map(Arc::new)
-                .map_err(Fault::Roots)?,
-        };
-        let Some(shown) = key.cert.split_first() else {
-            return Err(Fault::Roots("the chain is empty".to_owned()));
-        };
-        let now = self.now().ok_or(Fault::Clock)?;
-        // A workload is called and calls.
-        for (role, name) in [(Role::Server, "server's"), (Role::Client, "client's")] {
-            let judged = trust.chain(crypto, role, shown, now);
-            judged.map_err(|error| Fault::Chain(name, reason(&error).into()))?;
-        }
-        let certificate = cert::read(shown.0, crypto)?;
-        let id = certificate.sans.workload()?;
-        if let Some(before) = before.filter(|before| before.id != id) {
-            return Err(Fault::Other(id, before.id.clone()));
-        }
-        let own = id.trust_domain().parse();
-        Ok(Own {
-            generation,
-            not_before: cert::holds(shown.0).map_or(0, |[from, _]| from),
-            domains: Domains {
-                own: own.map_err(|_| SanFault::NotSpiffe(id.as_str().into()))?,
-                aliases: Box::default(),
-            },
-            id,
-            whence: Arc::clone(&material.whence),
-            trust,
-            certificate,
-            key: Arc::new(key),
-        })
-    }
-}
-
-impl fmt::Debug for Own {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Own")
-            .field("generation", &self.generation)
-            .field("certificate", &self.certificate)
-            .field("whence", &self.whence)
-            .finish_non_exhaustive()
     }
 }
 

@@ -56,6 +56,9 @@ pub(super) struct Judge {
     domains: Option<Domains>,
     /// What was found wrong: rustls is told what the peer may hear of it, which is less.
     refused: OnceLock<Refused>,
+    /// The check that a test has switched off.
+    #[cfg(test)]
+    masked: Option<super::tests::mask::Check>,
 }
 
 impl Judge {
@@ -67,7 +70,26 @@ impl Judge {
             trust: Arc::clone(moment.trust.as_ref()?),
             domains: moment.domains.clone(),
             refused: OnceLock::new(),
+            #[cfg(test)]
+            masked: None,
         }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn without(
+        masked: Option<super::tests::mask::Check>,
+        crypto: &Crypto,
+        rule: &Arc<PeerRule>,
+        (trust, domains): (&Arc<Trust>, Domains),
+    ) -> Self {
+        Self {
+            crypto: crypto.clone(),
+            rule: Arc::clone(rule),
+            trust: Arc::clone(trust),
+            domains: Some(domains),
+            refused: OnceLock::new(),
+            masked,
+        }
     }
 
     /// Why the peer of a handshake that failed was refused, if it was.
@@ -77,24 +99,51 @@ impl Judge {
 
     /// The chain first: what nobody has signed is read for the error's text alone.
     pub(super) fn judge(&self, role: Role, shown: Chain<'_>, now: UnixTime) -> Result<(), Wrong> {
+        let counts = |wrong| self.counts(wrong, shown.0);
+        self.chain(role, shown, now).or_else(counts)?;
+        self.names(shown.0).or_else(counts)
+    }
+
+    fn chain(&self, role: Role, shown: Chain<'_>, now: UnixTime) -> Result<(), Wrong> {
         let trust = &self.trust;
-        let seen = || cert::seen(shown.0, &self.crypto);
-        let whence = || Arc::clone(&trust.whence);
         trust
             .chain(&self.crypto, role, shown, now)
             .map_err(|error| {
-                let refused = Refused::Chain(seen(), whence(), reason(&error).into());
+                let (seen, whence) = (cert::seen(shown.0, &self.crypto), &trust.whence);
+                let refused = Refused::Chain(seen, Arc::clone(whence), reason(&error).into());
                 Wrong { refused, error }
-            })?;
-        let read = cert::read(shown.0, &self.crypto).map_err(|unreadable| Wrong {
+            })
+    }
+
+    fn names(&self, leaf: &CertificateDer<'_>) -> Result<(), Wrong> {
+        let read = cert::read(leaf, &self.crypto).map_err(|unreadable| Wrong {
             refused: Refused::Unreadable(unreadable.to_string().into()),
             error: CertificateError::BadEncoding.into(),
         })?;
         let domains = self.domains.as_ref();
-        self.rule.check(&read.sans, domains).map_err(|fault| Wrong {
-            refused: Refused::Names(seen(), told(&self.rule).into(), fault, whence()),
-            error: CertificateError::ApplicationVerificationFailure.into(),
+        self.rule.check(&read.sans, domains).map_err(|fault| {
+            let (seen, whence) = (cert::seen(leaf, &self.crypto), &self.trust.whence);
+            let wanted = told(&self.rule).into();
+            Wrong {
+                refused: Refused::Names(seen, wanted, fault, Arc::clone(whence)),
+                error: CertificateError::ApplicationVerificationFailure.into(),
+            }
         })
+    }
+
+    /// What is wrong counts, except in a test that asks what the check is good for.
+    #[cfg(not(test))]
+    const fn counts(&self, wrong: Wrong, _: &CertificateDer<'_>) -> Result<(), Wrong> {
+        Err(wrong)
+    }
+
+    #[cfg(test)]
+    fn counts(&self, wrong: Wrong, leaf: &CertificateDer<'_>) -> Result<(), Wrong> {
+        let domains = self.domains.as_ref();
+        match self.masked {
+            Some(check) if check.lets_pass(&wrong, leaf, &self.rule, domains) => Ok(()),
+            _ => Err(wrong),
+        }
     }
 
     fn in_handshake(&self, role: Role, shown: Chain<'_>, now: UnixTime) -> Result<(), RustlsError> {
@@ -116,10 +165,12 @@ impl Judge {
         der: &CertificateDer<'_>,
         judged: Result<HandshakeSignatureValid, RustlsError>,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        judged.map_err(|error| {
+        judged.or_else(|error| {
             let seen = cert::seen(der, &self.crypto);
             let refused = Refused::Key(seen, error.to_string().into());
-            self.note(Wrong { refused, error })
+            let counted = self.counts(Wrong { refused, error }, der);
+            counted.map_err(|wrong| self.note(wrong))?;
+            Ok(HandshakeSignatureValid::assertion())
         })
     }
 }
@@ -128,7 +179,7 @@ impl Judge {
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub(super) refused: Refused,
-    error: RustlsError,
+    pub(super) error: RustlsError,
 }
 
 /// Both verifiers prove the key in the same way.
@@ -181,14 +232,18 @@ impl ServerCertVerifier for Servers {
     signatures!();
 }
 
-/// Judges clients; each must show a certificate.
+/// Judges clients; says whether each must show a certificate.
 #[derive(Debug)]
-pub(super) struct Clients(pub(super) Arc<Judge>);
+pub(super) struct Clients(pub(super) Arc<Judge>, pub(super) bool);
 
 impl ClientCertVerifier for Clients {
     /// None: they would tell a stranger whom we believe.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.1
     }
 
     fn verify_client_cert(

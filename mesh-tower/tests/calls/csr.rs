@@ -161,6 +161,10 @@ impl Scene {
     /// A mesh whose link to the control plane believes whom the authority believes: it comes about when there is a
     /// certificate, and shows it.
     fn mesh(&self) -> Mesh {
+        self.mesh_with(|csr| csr)
+    }
+
+    fn mesh_with(&self, more: impl FnOnce(Csr) -> Csr) -> Mesh {
         let at = |address: SocketAddr| format!("https://{address}");
         let server = at(self.plane.address);
         let csr = Csr::new(&server, self.path("root-cert.pem"), self.path("token"));
@@ -171,7 +175,7 @@ impl Scene {
         Mesh::builder()
             .xds(server)
             .control_plane_name(NAME)
-            .certificates(csr)
+            .certificates(more(csr))
             .variant(Variant::StateOfTheWorld)
             .node(node())
             .seed(7)
@@ -253,6 +257,43 @@ async fn it_is_renewed_at_half_life_with_a_new_key_and_the_token_of_then() {
         scene.knows(scene.given().get(1))
     })
     .await;
+}
+
+#[tokio::test]
+async fn it_is_renewed_by_itself_and_by_the_token_where_that_fails() {
+    let begin = async || {
+        let scene = Scene::new(Way::Signs(Duration::from_secs(6))).await;
+        let mesh = scene.mesh_with(Csr::renew_by_certificate);
+        until("the first", || async { mesh.status().connected }).await;
+        let token = Some("Bearer first".to_owned());
+        assert_eq!(scene.plane.seen().tokens, [token, None]);
+        (scene, mesh)
+    };
+    let by_itself = async {
+        let (scene, _mesh) = begin().await;
+        std::fs::remove_file(scene.path("token")).unwrap();
+        scene.answers(Way::Signs(Duration::from_secs(3600)));
+        until("the second", || async { scene.given().len() == 2 }).await;
+        let seen = scene.plane.seen();
+        assert_eq!(seen.tokens[2..], [None]);
+        let first = Some(scene.given()[0].clone());
+        assert_eq!(seen.clients, [None, first.clone(), first]);
+    };
+    let by_token = async {
+        let (scene, _mesh) = begin().await;
+        scene.answers(Way::Refuses);
+        std::fs::write(scene.path("token"), "second").unwrap();
+        until("the token", || async {
+            scene.plane.seen().tokens.len() > 3
+        })
+        .await;
+        let token = Some("Bearer second".to_owned());
+        assert_eq!(scene.plane.seen().tokens[2..4], [None, token]);
+        assert_eq!(scene.plane.seen().clients[3], None);
+        scene.answers(Way::Signs(Duration::from_secs(3600)));
+        until("the second", || async { scene.given().len() == 2 }).await;
+    };
+    tokio::join!(by_itself, by_token);
 }
 
 #[tokio::test]

@@ -19,6 +19,11 @@ mod csr;
 mod dialect;
 mod downloads;
 mod explain;
+mod ext_authz;
+#[cfg(feature = "tls")]
+mod fetched_keys;
+#[cfg(feature = "tls")]
+mod gateway;
 mod go_control_plane;
 mod hostile;
 mod inbound;
@@ -32,6 +37,8 @@ mod places;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+#[cfg(all(feature = "tls", feature = "tonic-server"))]
+mod served;
 #[cfg(feature = "otel")]
 mod spans;
 mod telemetry;

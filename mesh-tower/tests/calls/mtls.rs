@@ -1,5 +1,9 @@
 //! Mutual TLS of calls, by what a control plane says of a cluster.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket::ConfigType};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3 as pb;
@@ -7,14 +11,17 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher:
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::util::pack_any;
 use mesh_istio::Config;
-use mesh_tower::{Builder, Files, Mesh, MeshClient, Security, Sent};
+use mesh_tower::{Builder, Files, Mesh, MeshClient, Sds, Security, Sent};
 use mesh_xds::Resources;
 use pb::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
 use prost::Message;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::ads::Scripted;
-use crate::support::tls::Authority;
+use crate::support::agent::{Agent, pair, roots};
+use crate::support::tls::{Authority, workload};
 use crate::support::{Backend, Folder, URL, node, until};
 
 const V1: &str = "outbound|9080|v1|reviews.default.svc.cluster.local";
@@ -86,7 +93,7 @@ fn builder(address: std::net::SocketAddr) -> Builder {
 }
 
 /// The same control plane by a socket of this machine: what is required to be TLS may come by that.
-async fn by_socket(address: std::net::SocketAddr) -> (TempDir, Builder) {
+pub(crate) async fn by_socket(address: std::net::SocketAddr) -> (TempDir, Builder) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("XDS");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
@@ -175,6 +182,49 @@ async fn a_call_proves_both_ends_and_follows_what_the_provider_has() {
     fails_by_tls(&client, &says).await;
 }
 
+/// By the socket of Istio's agent.
+#[tokio::test]
+async fn the_agents_socket_rotates_us() {
+    let [old, new] = ["old", "new"].map(Authority::called);
+    let backend = old.mutual_server(REVIEWS, &["http/1.1"]).await;
+    let rules = resources(backend.address, Some(mutual(REVIEWS)));
+    let (_server, address) = Scripted::start(rules).await;
+    let mut agent = Agent::start();
+    let sds = Sds::new(agent.path());
+    let mesh = builder(address).certificates(sds).build().unwrap();
+    let client = mesh.client();
+    fails_by_tls(&client, &["the provider has given none yet"]).await;
+    let gives = |agent: &Agent, root: &Authority| {
+        let leaf = root.issue(&workload(PRODUCTPAGE));
+        agent.gives(pair(&leaf.certificate.pem(), &leaf.key.serialize_pem()));
+        agent.gives(roots(&root.pem()));
+    };
+    gives(&agent, &old);
+    let goes = || async { client.get(URL).await.is_ok() };
+    until("the certificate", goes).await;
+    assert_eq!(metric(&mesh, REFUSED), Some(0));
+    assert!(metric(&mesh, LEFT).unwrap() > 0);
+    // Without the agent calls go on.
+    agent.stop();
+    until("the agent to be missed", || async {
+        metric(&mesh, REFUSED) == Some(1)
+    })
+    .await;
+    client.get(URL).await.unwrap();
+    agent.restart();
+    until("the agent", || async { metric(&mesh, REFUSED) == Some(0) }).await;
+    // The backend is of a root that goes; and the control, that it comes back.
+    gives(&agent, &new);
+    until("the root to go", || async {
+        client.get(URL).await.is_err()
+    })
+    .await;
+    let socket = agent.path().display().to_string();
+    fails_by_tls(&client, &["leads to none", REVIEWS, &socket, V1]).await;
+    gives(&agent, &old);
+    until("the root to come back", goes).await;
+}
+
 #[tokio::test]
 async fn another_workload_at_the_address_gets_no_call() {
     let root = Authority::called("the mesh");
@@ -220,15 +270,64 @@ async fn without_a_provider_it_is_said_how_to_name_one() {
     assert_eq!(backend.requests(), 0);
 }
 
+/// Hands on what comes, and counts the bytes of who connects.
+struct Wire {
+    address: SocketAddr,
+    carried: Arc<AtomicUsize>,
+}
+
+impl Wire {
+    async fn to(far: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let carried = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&carried);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move { carry(near, far, &counted).await });
+            }
+        });
+        Self { address, carried }
+    }
+
+    fn carried(&self) -> usize {
+        self.carried.load(SeqCst)
+    }
+}
+
+async fn carry(near: TcpStream, far: SocketAddr, counted: &AtomicUsize) -> std::io::Result<()> {
+    let (mut from, mut to) = near.into_split();
+    let (mut answers, mut asks) = TcpStream::connect(far).await?.into_split();
+    let asking = async {
+        let mut bytes = [0; 4096];
+        loop {
+            match from.read(&mut bytes).await? {
+                0 => return asks.shutdown().await,
+                count => {
+                    // Before it is handed on: an answer tells that it is counted.
+                    counted.fetch_add(count, SeqCst);
+                    asks.write_all(&bytes[..count]).await?;
+                }
+            }
+        }
+    };
+    let answering = tokio::io::copy(&mut answers, &mut to);
+    tokio::try_join!(asking, answering).map(drop)
+}
+
 #[tokio::test]
 async fn where_tls_is_required_nothing_leaves_in_plaintext() {
     let backend = Backend::start("v1").await;
-    let (_server, address) = Scripted::start(resources(backend.address, None)).await;
-    let outside = format!("http://{}/", backend.address);
+    let wire = Wire::to(backend.address).await;
+    let (_server, address) = Scripted::start(resources(wire.address, None)).await;
+    let outside = format!("http://{}/", wire.address);
     let control = builder(address).build().unwrap();
     control.client().get(URL).await.unwrap();
     let control = Mesh::builder().direct().build().unwrap();
     control.client().get(&outside).await.unwrap();
+    let carried = wire.carried();
+    assert!(carried > 0, "the wire sees what leaves");
     let (_folder, required) = by_socket(address).await;
     let mesh = required.build().unwrap();
     let direct = Mesh::builder()
@@ -244,4 +343,5 @@ async fn where_tls_is_required_nothing_leaves_in_plaintext() {
         );
         assert_eq!((error.flags(), error.sent()), ("UF", Sent::NotSent));
     }
+    assert_eq!(wire.carried(), carried, "not a byte");
 }

@@ -18,10 +18,10 @@ use crate::access_log::Written;
 use crate::support::ads::Scripted;
 use crate::support::{node, until};
 
-const ISSUER: &str = "https://issuer.example";
+pub(crate) const ISSUER: &str = "https://issuer.example";
 
 /// Who may call: those of the issuer whose token says so.
-const POLICY: &str = "\
+pub(crate) const POLICY: &str = "\
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: { name: signed-in, namespace: default }
@@ -32,15 +32,15 @@ spec:
 ";
 
 /// Who signs tokens.
-struct Issuer(KeyPair);
+pub(crate) struct Issuer(KeyPair);
 
 impl Issuer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap())
     }
 
     /// Its key, as a `jwks`.
-    fn keys(&self) -> String {
+    pub(crate) fn keys(&self) -> String {
         // Of an uncompressed point: a mark, x and y.
         let (x, y) = self.0.der_bytes()[1..].split_at(32);
         let [x, y] = [x, y].map(|half| URL_SAFE_NO_PAD.encode(half));
@@ -48,7 +48,7 @@ impl Issuer {
     }
 
     /// A token of `ada`, good for so many seconds from now.
-    fn token(&self, seconds: i64) -> String {
+    pub(crate) fn token(&self, seconds: i64) -> String {
         self.says(&format!(
             r#"{{"iss":"{ISSUER}","sub":"ada","scope":"read write","exp":{}}}"#,
             now() + seconds
@@ -179,7 +179,7 @@ async fn told(request: Request) -> String {
     told
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("authorization: Bearer {token}")
 }
 

@@ -247,6 +247,7 @@ fn with_environment(test: &str, variables: &[(&str, &str)]) -> bool {
     for name in [
         "MESH",
         "MESH_ADMIN",
+        "MESH_CERTIFICATES",
         "MESH_CONFIG",
         "GRPC_XDS_BOOTSTRAP",
         "GRPC_XDS_BOOTSTRAP_CONFIG",
@@ -319,6 +320,41 @@ fn the_environment_opens_an_admin_port() {
     assert!(!with_environment(child, &[]));
     let broken = [off, ("MESH_ADMIN", "nowhere")];
     assert!(!with_environment("child_calls_from_env", &broken));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn the_environment_names_the_agents_socket() {
+    use crate::support::agent::{Agent, pair, roots};
+    use crate::support::tls::{Authority, workload};
+
+    let root = Authority::new();
+    let leaf = root.issue(&workload("spiffe://cluster.local/ns/default/sa/shop"));
+    let agent = Agent::start();
+    agent.gives(pair(&leaf.certificate.pem(), &leaf.key.serialize_pem()));
+    agent.gives(roots(&root.pem()));
+    let child = "child_has_a_certificate";
+    let takes = |place: &str| with_environment(child, &[("MESH_CERTIFICATES", place)]);
+    let path = agent.path().display().to_string();
+    assert!(takes(&format!("sds:{path}")));
+    // The controls: a folder of that name, another socket, and one of which nothing is said.
+    for place in [&path, &format!("sds:{path}2"), "spiffe:"] {
+        assert!(!takes(place), "{place}");
+    }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+#[ignore = "run by a test above, in an environment of its own"]
+async fn child_has_a_certificate() {
+    let mesh = Mesh::from_env_or_direct().await.unwrap();
+    let has = |line: &str| mesh.prometheus().lines().any(|it| it.starts_with(line));
+    let left = "istio_agent_cert_expiry_seconds{";
+    crate::support::until("a word of the provider", || async {
+        has(left) || has("mesh_certificate_refused 1")
+    })
+    .await;
+    assert!(has(left));
 }
 
 #[tokio::test]

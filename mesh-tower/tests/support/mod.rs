@@ -6,6 +6,8 @@
 )]
 
 pub(crate) mod ads;
+#[cfg(feature = "tls")]
+pub(crate) mod agent;
 pub(crate) mod faults;
 pub(crate) mod frozen;
 #[cfg(feature = "grpc")]

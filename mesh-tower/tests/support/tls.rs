@@ -138,7 +138,7 @@ async fn serve(mut config: ServerConfig, protocols: &[&str]) -> Server {
     .await
 }
 
-fn workload(id: &str) -> CertificateParams {
+pub(crate) fn workload(id: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
     params

@@ -6,7 +6,8 @@
 //! It is for development, tests and small meshes without Kubernetes. The real istiod is the measure of what it
 //! sends. ADS in both variants, state of the world and delta. Envoy and we get CDS complete, EDS and RDS by name; gRPC's
 //! own clients (`GENERATOR: grpc` in the node's metadata) get LDS, RDS, CDS and EDS by name. Other types get empty answers.
-//! With [`Options::authority`] it is a certificate authority, too ([`ca`]), by istiod's protocol.
+//! With [`Options::authority`] it is a certificate authority, too ([`ca`]), by istiod's protocol, and with [`Options::tls`]
+//! it serves both over TLS on a second address.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +25,7 @@ mod nacks;
 mod options;
 mod service;
 mod session;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +46,8 @@ use crate::nacks::Nacks;
 pub use crate::options::Options;
 use crate::service::Ads;
 pub use crate::session::Nack;
+use crate::tls::Secure;
+pub use crate::tls::Tls;
 
 /// The largest request that is read: an Envoy with 100,000 clusters names them all in one.
 const MAX_REQUEST: usize = 32 << 20;
@@ -59,6 +63,7 @@ pub struct ControlPlane {
     rejected: watch::Receiver<Option<Rejected>>,
     mesh: Mesh,
     server: JoinHandle<Result<(), ListenError>>,
+    secure: Option<Secure>,
     /// Owns the sender of generations: ending it ends every stream.
     follower: JoinHandle<()>,
 }
@@ -85,6 +90,9 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("{0}, with --listen")]
     Listen(#[from] ListenError),
+    /// There is no certificate to show over TLS.
+    #[error("the control plane has no certificate for TLS: {0}")]
+    Certificate(String),
     /// The server's own mesh, which has no rules, did not start.
     #[error("the server could not be set up: {0}")]
     Mesh(#[from] mesh_tower::StartError),
@@ -145,10 +153,15 @@ impl ControlPlane {
         let server =
             AggregatedDiscoveryServiceServer::new(ads).max_decoding_message_size(MAX_REQUEST);
         let mut routes = Routes::new(server);
+        let authority = options.signing.as_ref().map(|it| Arc::clone(&it.authority));
         if let Some(signing) = options.signing {
             let server = ca::service::Server::new(signing);
             routes = routes.add_service(server.max_decoding_message_size(ca::service::MAX_REQUEST));
         }
+        let secure = match options.tls {
+            Some(tls) => Some(tls.start(authority, routes.clone()).await?),
+            None => None,
+        };
         let server = tokio::spawn(listener.serve(routes.prepare()));
         let follower = tokio::spawn(follow::follow(watcher, start, sender, refused));
         tracing::info!(%local_addr, dir = %dir.display(), "control plane started");
@@ -159,6 +172,7 @@ impl ControlPlane {
             rejected,
             mesh,
             server,
+            secure,
             follower,
         })
     }
@@ -166,6 +180,11 @@ impl ControlPlane {
     /// Where it listens; the real port when it was started on port 0.
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where it listens for TLS, with [`Options::tls`].
+    pub fn secure_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|secure| secure.address)
     }
 
     /// The number of the configuration in force: 1 at start, one more with each accepted change.
@@ -203,7 +222,13 @@ impl ControlPlane {
     pub async fn shutdown(self) {
         self.follower.abort();
         // A client that does not read cannot hold the end up: dropping the mesh closes its connection.
-        let _ = tokio::time::timeout(DRAIN, self.mesh.shutdown()).await;
+        let secure = async {
+            if let Some(secure) = &self.secure {
+                secure.mesh.shutdown().await;
+            }
+        };
+        let both = async { tokio::join!(self.mesh.shutdown(), secure) };
+        let _ = tokio::time::timeout(DRAIN, both).await;
     }
 }
 

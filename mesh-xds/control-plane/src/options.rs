@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::ca::Authority;
 use crate::ca::service::Signing;
+use crate::tls::Tls;
 
 /// What a control plane does besides serving its folder; by default nothing.
 ///
@@ -25,12 +26,14 @@ use crate::ca::service::Signing;
 pub struct Options {
     pub(crate) signing: Option<Signing>,
     pub(crate) certificates: bool,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Options {
     /// Signs certificates, by `istio.v1.auth.IstioCertificateService` on the port of ADS, for callers who prove who they
-    /// are: by one of the [tokens](crate::ca::Tokens) in this file, which is read anew for each call. Tokens are taken from
-    /// this machine alone: the port is plaintext, and from elsewhere others could read them.
+    /// are: by one of the [tokens](crate::ca::Tokens) in this file, which is read anew for each call, or over TLS
+    /// ([`tls`](Self::tls)) by a certificate of the mesh. A certificate counts before a token. Over plaintext, tokens are
+    /// taken from this machine alone: from elsewhere others could read them.
     #[must_use]
     pub fn authority(self, authority: Authority, tokens: Option<PathBuf>) -> Self {
         let signing = Signing {
@@ -40,6 +43,16 @@ impl Options {
         Self {
             signing: Some(signing),
             certificates: true,
+            tls: self.tls,
+        }
+    }
+
+    /// Serves the same over TLS, on an address of its own.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self {
+            tls: Some(tls),
+            ..self
         }
     }
 
@@ -60,6 +73,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("authority", &self.signing.as_ref().map(|it| &it.authority))
             .field("certificates", &self.certificates)
+            .field("tls", &self.tls)
             .finish()
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod bodies;
 pub mod grpc;
+pub mod rbac;
 #[allow(dead_code)]
 #[path = "../../tests/support/histories.rs"]
 mod histories;

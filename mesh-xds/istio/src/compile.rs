@@ -174,11 +174,13 @@ fn clusters(view: &View<'_>, dialect: Dialect, service: &Service, out: &mut Reso
     }
 }
 
-/// The listeners of a node: gRPC's dialect begins with them; a sidecar is told by one what its servers take.
+/// The listeners of a node: gRPC's dialect begins with them; a sidecar is told by one what its servers take, a router by
+/// one for each port what it serves there.
 pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, Any> {
     match (node.dialect(), node.node_type) {
         (Dialect::Grpc, _) => {
-            let listeners = grpc::listeners(&View::new(registry, node));
+            let mut listeners = grpc::listeners(&View::new(registry, node));
+            listeners.extend(grpc::inbound::listeners(registry, node));
             let packed = listeners.iter().map(|l| (l.name.clone(), proto::any(l)));
             packed.collect()
         }
@@ -187,7 +189,12 @@ pub(crate) fn listeners(registry: &Registry, node: &Node) -> BTreeMap<String, An
             let listener = inbound::listener(registry, node);
             BTreeMap::from([(inbound::NAME.to_owned(), proto::any(&listener))])
         }
-        (Dialect::Sidecar, _) => BTreeMap::new(),
+        (Dialect::Sidecar, NodeType::Sidecar) => BTreeMap::new(),
+        (Dialect::Sidecar, NodeType::Router) => {
+            let listeners = gateway::listeners(registry, node);
+            let packed = listeners.iter().map(|l| (l.name.clone(), proto::any(l)));
+            packed.collect()
+        }
     }
 }
 

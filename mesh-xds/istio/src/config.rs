@@ -117,8 +117,11 @@ impl Config {
     }
 
     /// The listeners that istiod would send to this node, by name: in the [`Dialect::Grpc`](crate::Dialect) one for
-    /// each name and port (`reviews:9080`) by which its namespace can call a service; for a sidecar `virtualInbound`, which
-    /// says what its servers take, if workloads have certificates or the folder an object of `security.istio.io`; else none.
+    /// each name and port (`reviews:9080`) by which its namespace can call a service, and one for each port that the
+    /// workload at its address serves (`xds.istio.io/grpc/lds/inbound/0.0.0.0:9080`), bound to all addresses or to the
+    /// loopback one; for a sidecar `virtualInbound`, which says what its servers take, if workloads have certificates or the
+    /// folder an object of `security.istio.io`; else none; for a router one for each port of the `Gateway`s that select it
+    /// (`0.0.0.0_8080`).
     pub fn listeners(&self, node: &Node) -> BTreeMap<String, Any> {
         compile::listeners(&self.inner.registry, node)
     }
@@ -127,9 +130,12 @@ impl Config {
     /// resources if this is the same.
     pub fn own(&self, node: &Node) -> Own {
         match (node.dialect(), node.node_type) {
-            (Dialect::Sidecar, NodeType::Sidecar) if self.inner.registry.is_secured() => {
+            (Dialect::Sidecar, NodeType::Sidecar | NodeType::Router)
+                if self.inner.registry.is_secured() =>
+            {
                 self.inner.registry.own(node)
             }
+            (Dialect::Grpc, _) => self.inner.registry.own(node),
             _ => Own::default(),
         }
     }

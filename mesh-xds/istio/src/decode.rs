@@ -73,14 +73,6 @@ impl Sink {
         );
         self.error(at, message);
     }
-
-    /// Refuses what would secure a call.
-    pub(crate) fn refuse(&mut self, at: Position, what: &str, demand: &str) {
-        let message = format!(
-            "{what} demands {demand}, which this version cannot give yet; refusing is safer than plaintext"
-        );
-        self.error(at, message);
-    }
 }
 
 /// The fields of one message: those that are served, and those of Istio that are not.

@@ -3,6 +3,7 @@
 pub(crate) mod authorization_policy;
 pub(crate) mod connection_pool;
 pub(crate) mod destination_rule;
+pub(crate) mod extension_provider;
 pub(crate) mod gateway;
 pub(crate) mod gateway_api;
 pub(crate) mod header;
@@ -14,6 +15,7 @@ pub(crate) mod locality;
 pub(crate) mod mesh_config;
 pub(crate) mod peer_authentication;
 pub(crate) mod request_authentication;
+pub(crate) mod server_tls;
 pub(crate) mod service_entry;
 pub(crate) mod sidecar;
 pub(crate) mod tls_settings;

@@ -25,7 +25,7 @@ use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::Merged;
 use crate::kinds::workload_entry::{Address, Endpoint};
 use crate::kinds::{ExportTo, Spec};
-pub(crate) use mtls::{ISTIO, Modes};
+pub(crate) use mtls::{ISTIO, Modes, TLS_MODE};
 pub use own::Own;
 pub(crate) use own::OwnPort;
 use workloads::Workloads;
@@ -385,6 +385,21 @@ impl Registry {
     ) -> impl Iterator<Item = &'a Service> {
         let seen = move |s: &&Service| s.export_to.visible(&s.namespace, namespace);
         self.services.values().flatten().filter(seen)
+    }
+
+    /// The host of a service that the mesh's own configuration names, whoever sees it: with its namespace and a slash before
+    /// it, or alone where no other namespace has one of that name.
+    pub(crate) fn sole_host(&self, named: &str) -> Option<&str> {
+        let (namespace, host) = match named.split_once('/') {
+            Some((namespace, host)) => (Some(namespace), host),
+            None => (None, named),
+        };
+        let all = self.services.get(host)?;
+        let of = |service: &&Service| namespace.is_none_or(|it| it == service.namespace);
+        let mut found = all.iter().filter(of);
+        let first = found.next()?;
+        let is_sole = found.all(|other| other.namespace == first.namespace);
+        is_sole.then_some(&first.host)
     }
 
     /// The service of a full host name, as a namespace sees it.

@@ -359,6 +359,59 @@ fn a_gateway_has_the_hosts() {
 }
 
 #[test]
+fn servers_of_gateways_that_do_not_go_together() {
+    let https = |name: &str, hosts: &str| {
+        format!(
+            "{{ port: {{ number: 443, name: {name}, protocol: HTTPS }}, hosts: [{hosts}], \
+             tls: {{ mode: SIMPLE, serverCertificate: /a, privateKey: /b }} }}"
+        )
+    };
+    let plain = "{ port: { number: 443, name: plain, protocol: HTTP }, hosts: [e.org] }";
+    let of = |servers: &[&str]| {
+        let servers = servers.join(", ");
+        object(
+            "Gateway",
+            "g",
+            &format!("{{ selector: {{ istio: x }}, servers: [{servers}] }}"),
+        )
+    };
+    let (first, other) = (https("a", "a.org, default/b.org"), https("b", "c.org"));
+    let again = https("c", "'*/b.org'");
+    let good = of(&[&first, &other]);
+    let level = Level::Error;
+    judged(
+        &of(&[&first, &other, &again]),
+        &good,
+        "IST0145",
+        level,
+        &["spec.servers[2]"],
+    );
+    judged(
+        &of(&[&first, plain]),
+        &good,
+        "IST0145",
+        level,
+        &["spec.servers[1]"],
+    );
+    judged(
+        &of(&[plain, &first]),
+        &good,
+        "IST0145",
+        level,
+        &["spec.servers[1]"],
+    );
+    // Elsewhere they are no neighbours.
+    let apart = plain.replace("protocol: HTTP }", "protocol: HTTP }, bind: 127.0.0.1");
+    judged(
+        &of(&[plain, &first]),
+        &of(&[&apart, &first]),
+        "IST0145",
+        level,
+        &["spec.servers[1]"],
+    );
+}
+
+#[test]
 fn gateways_that_want_the_same() {
     let bad = object(
         "Gateway",

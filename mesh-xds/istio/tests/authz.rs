@@ -240,6 +240,141 @@ fn filters_stand_in_istios_order() {
     assert_eq!(tcp(&policies).len(), 3);
 }
 
+/// A mesh with these providers, and a service of theirs.
+fn providers(list: &str) -> String {
+    format!(
+        "{}apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {{ name: mesh, namespace: istio-system }}
+spec: {{ extensionProviders: [ {list} ] }}
+---
+",
+        SERVICE
+            .replace("31.1", "31.2")
+            .replace("app: a", "app: ext")
+            .replace("name: a,", "name: ext,")
+            .replace("[a.", "[ext.")
+            .replace("serviceAccount: a", "serviceAccount: ext")
+    )
+}
+
+fn by_grpc(name: &str, more: &str) -> String {
+    format!(
+        "{{ name: {name}, envoyExtAuthzGrpc: {{ service: ext.default.svc.cluster.local, port: 80 {more} }} }}"
+    )
+}
+
+fn custom(name: &str, provider: &str) -> String {
+    let spec = format!("{{ action: CUSTOM, provider: {{ name: {provider} }}, rules: [ {{}} ] }}");
+    policy(name, &spec)
+}
+
+/// What a provider is asked about stands before everything else, and before the tokens.
+#[test]
+fn who_asks_stands_before_all_that_enforces() {
+    let jwt = "apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: { name: jwt, namespace: default }
+spec: { jwtRules: [ { issuer: i, jwks: '{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}' } ] }
+---
+";
+    let rules = [
+        &providers(&by_grpc("p", "")),
+        jwt,
+        &policy("deny", "{ action: DENY, rules: [ {} ] }"),
+        &custom("ask", "p"),
+    ];
+    let listener = listener(&rules.concat());
+    let last = chain(&listener, "0.0.0.0_80").filters.last();
+    let Some(filter::ConfigType::TypedConfig(any)) = &last.expect("a filter").config_type else {
+        panic!("no configuration")
+    };
+    let manager = HttpConnectionManager::decode(any.value.as_slice()).expect("as it is built");
+    let names = manager.http_filters.iter().map(|it| {
+        let name = it.name.rsplit('.').next();
+        name.expect("a name").to_owned()
+    });
+    let names: Vec<_> = names.collect();
+    assert_eq!(names, ["rbac", "ext_authz", "jwt_authn", "rbac", "router"]);
+}
+
+/// Whom nobody can be asked about is refused: of no such provider, of a service that is not known, and of two at once.
+#[test]
+fn where_nobody_can_be_asked_the_rules_refuse() {
+    let away = by_grpc("away", "").replace("ext.default", "nobody.default");
+    let both = format!("{}, {away}, {}", by_grpc("p", ""), by_grpc("q", ""));
+    let mesh = providers(&both);
+    for asked in [&["none"][..], &["away"], &["p", "q"]] {
+        let policies = asked.iter().map(|provider| custom(provider, provider));
+        let filters = http(&format!("{mesh}{}", policies.collect::<String>()));
+        assert_eq!(filters.len(), asked.len(), "{asked:?}");
+        for (filter, provider) in filters.iter().zip(asked) {
+            let rules = filter.rules.as_ref().expect("rules that are enforced");
+            assert_eq!(rules.action(), rbac::Action::Deny);
+            let name = format!(
+                "istio-ext-authz-{provider}-ns[default]-policy[{provider}]-rule[0]-deny-due-to-bad-CUSTOM-action"
+            );
+            assert_eq!(names(Some(rules)), [name]);
+            assert_eq!(filter.shadow_rules, None);
+        }
+    }
+}
+
+#[test]
+fn faults_of_providers_are_told_with_their_place() {
+    let http = |more: &str| {
+        format!(
+            "{{ name: p, envoyExtAuthzHttp: {{ service: ext.default.svc.cluster.local, port: 80 {more} }} }}"
+        )
+    };
+    let cases = [
+        (
+            by_grpc("P", ""),
+            "extensionProviders[0].name \"P\" must be 1 to 63",
+        ),
+        (
+            format!("{0}, {0}", by_grpc("p", "")),
+            "is that of another provider, too",
+        ),
+        (
+            by_grpc("p", ", statusOnError: '999'"),
+            "statusOnError \"999\" is no status",
+        ),
+        (
+            by_grpc("p", ", includeRequestBodyInCheck: {}"),
+            "maxRequestBytes is missing",
+        ),
+        (by_grpc("p", ", pathPrefix: /a"), "pathPrefix"),
+        (
+            "{ name: p, envoyExtAuthzGrpc: { port: 80 } }".to_owned(),
+            "service is missing",
+        ),
+        (
+            "{ name: p, envoyExtAuthzGrpc: { service: a.b } }".to_owned(),
+            "port is missing",
+        ),
+        (http(", pathPrefix: a"), "must begin with a slash"),
+        (
+            http(", includeRequestHeadersInCheck: ['*']"),
+            "may not hold \"*\"",
+        ),
+        (
+            http(", includeAdditionalHeadersInCheck: { a: '%REQ(b)%' }"),
+            "are format strings",
+        ),
+    ];
+    for (list, expected) in cases {
+        let rejected = parse(&providers(&list), true).expect_err(&list).to_string();
+        assert!(rejected.contains(expected), "{list}: {rejected}");
+    }
+    // Of others a note says that they have no effect.
+    parse(
+        &providers("{ name: t, zipkin: { service: a, port: 1 } }"),
+        true,
+    )
+    .expect("a mesh");
+}
+
 #[test]
 fn a_dry_run_alone_enforces_nothing() {
     for action in ["ALLOW", "DENY"] {
@@ -428,7 +563,19 @@ fn faults_are_told_with_their_place() {
     refused([
         (
             "{ action: CUSTOM, rules: [ {} ] }".to_owned(),
-            "14:9: error: AuthorizationPolicy default/x: spec.action CUSTOM is not served",
+            "14:9: error: AuthorizationPolicy default/x: spec.provider.name is missing",
+        ),
+        (
+            "{ action: CUSTOM, provider: { name: x } }".to_owned(),
+            "spec.rules is missing: a CUSTOM without rules asks about nobody",
+        ),
+        (
+            "{ action: CUSTOM, provider: { name: x }, rules: [ { from: [ { source: { principals: [a] } } ] } ] }".to_owned(),
+            "spec.rules[0] has principals, which the action CUSTOM does not take",
+        ),
+        (
+            "{ action: CUSTOM, provider: { name: x }, rules: [ { when: [ { key: 'request.auth.claims[a]', values: [b] } ] } ] }".to_owned(),
+            "spec.rules[0] has claims of tokens, which",
         ),
         (
             "{ targetRefs: [ {} ] }".to_owned(),
@@ -436,7 +583,7 @@ fn faults_are_told_with_their_place() {
         ),
         (
             "{ provider: { name: x } }".to_owned(),
-            "spec.provider is not served",
+            "spec.provider goes with the action CUSTOM alone",
         ),
         ("{ action: DENY }".to_owned(), "spec.rules is missing"),
         (
@@ -458,6 +605,10 @@ fn faults_are_told_with_their_place() {
         rejected.contains("istio.io/dry-run goes with ALLOW and DENY"),
         "{rejected}"
     );
+    let custom = "{ action: CUSTOM, provider: { name: x }, rules: [ {} ] }";
+    let rejected = parse(&dry(&policy("x", custom)), true).unwrap_err();
+    let rejected = rejected.to_string();
+    assert!(rejected.contains("CUSTOM is not tried"), "{rejected}");
     let neither = audit.replace("\"true\"", "maybe");
     let rejected = parse(&neither, true).unwrap_err().to_string();
     assert!(

@@ -32,7 +32,6 @@ fn rejects(text: &str, expected: &[&str]) {
     );
 }
 
-const LATER: &str = "which this version cannot give yet; refusing is safer than plaintext";
 const UNCERTIFIED: &str =
     "for which the mesh has no certificates; refusing is safer than plaintext";
 
@@ -318,22 +317,127 @@ fn virtual_services() {
     );
 }
 
+/// One server with this after its port's number and name, and what is told of it.
+#[track_caller]
+fn rejects_server(rest: &str, expected: &[&str]) {
+    let server = format!("{{ port: {{ number: 443, name: a, {rest} }}");
+    let text = networking("Gateway", &format!("spec: {{ servers: [ {server} ] }}\n"));
+    let rejected = reject(&text);
+    let found: Vec<_> = rejected.diagnostics.iter().map(|d| &*d.message).collect();
+    assert_eq!(found, expected, "\n{text}");
+}
+
 #[test]
-fn what_would_secure_a_call_is_refused() {
-    rejects(
-        &networking(
-            "Gateway",
-            "spec:\n  servers:\n  - { port: { number: 443, name: https, protocol: HTTPS }, hosts: ['*'], tls: { mode: SIMPLE } }\n",
-        ),
+fn tls_of_a_gateway_that_says_too_little_or_too_much() {
+    let server = "protocol: HTTPS }, hosts: ['*']";
+    let tls = |tls: &str| format!("{server}, tls: {{ {tls} }}");
+    rejects_server(
+        server,
+        &["spec.servers[0].tls is missing: the protocol is HTTPS"],
+    );
+    rejects_server(
+        &tls("mode: SIMPLE"),
         &[
-            &format!(
-                "test.yaml:6:41: error: Gateway default/x: spec.servers[0].port.protocol HTTPS demands TLS, {LATER}"
-            ),
-            &format!(
-                "test.yaml:6:74: error: Gateway default/x: spec.servers[0].tls demands TLS, {LATER}"
-            ),
+            "spec.servers[0].tls.mode SIMPLE needs serverCertificate",
+            "spec.servers[0].tls.mode SIMPLE needs privateKey",
         ],
     );
+    rejects_server(
+        &tls("mode: MUTUAL, serverCertificate: /a, privateKey: /b"),
+        &["spec.servers[0].tls.mode MUTUAL needs caCertificates"],
+    );
+    rejects_server(
+        &tls("mode: SIMPLE, serverCertificate: /a~b, privateKey: /b"),
+        &["spec.servers[0].tls.serverCertificate must not hold '~'"],
+    );
+    rejects_server(
+        &tls("mode: ISTIO_MUTUAL, privateKey: /b"),
+        &[
+            &format!("spec.servers[0].tls.mode ISTIO_MUTUAL demands TLS, {UNCERTIFIED}"),
+            "spec.servers[0].tls.privateKey: under ISTIO_MUTUAL the certificate is the gateway's own",
+        ],
+    );
+    rejects_server(
+        &tls(
+            "mode: SIMPLE, serverCertificate: /a, privateKey: /b, minProtocolVersion: TLSV1_3, maxProtocolVersion: TLSV1_2",
+        ),
+        &["spec.servers[0].tls.maxProtocolVersion: is below minProtocolVersion"],
+    );
+    rejects_server(
+        &tls("mode: SIMPLE, serverCertificate: /a, privateKey: /b, maxProtocolVersion: TLSV1_1"),
+        &["spec.servers[0].tls.maxProtocolVersion: nothing below TLS 1.2 is spoken"],
+    );
+    rejects_server(
+        &tls("mode: SIMPLE, credentialName: a, caCrl: /c"),
+        &[
+            "spec.servers[0].tls.credentialName is not served: no secret is looked up by name; name files by \
+             serverCertificate, privateKey and caCertificates",
+            "spec.servers[0].tls.caCrl is not served: lists of withdrawn certificates are not read",
+        ],
+    );
+    rejects_server(
+        &tls("mode: EASY"),
+        &[
+            "spec.servers[0].tls.mode must be one of PASSTHROUGH, SIMPLE, MUTUAL, AUTO_PASSTHROUGH, ISTIO_MUTUAL, \
+             OPTIONAL_MUTUAL, not the string \"EASY\"",
+        ],
+    );
+}
+
+#[test]
+fn servers_of_a_gateway_that_are_not_served() {
+    let https = "protocol: HTTPS }, hosts: ['*'], tls:";
+    let unread = "no connection is passed on unread; write SIMPLE, MUTUAL or ISTIO_MUTUAL";
+    rejects_server(
+        &format!("{https} {{}}"),
+        &[&format!(
+            "spec.servers[0].tls.mode is missing, which is PASSTHROUGH: {unread}"
+        )],
+    );
+    rejects_server(
+        &format!("{https} {{ mode: AUTO_PASSTHROUGH }}"),
+        &[&format!(
+            "spec.servers[0].tls.mode AUTO_PASSTHROUGH is not served: {unread}"
+        )],
+    );
+    rejects_server(
+        &format!("{https} {{ mode: OPTIONAL_MUTUAL }}"),
+        &[
+            "spec.servers[0].tls.mode OPTIONAL_MUTUAL is not served: a client without a certificate would be let in; \
+             write MUTUAL or SIMPLE",
+        ],
+    );
+    rejects_server(
+        "protocol: TLS }, hosts: ['*'], tls: { mode: SIMPLE }",
+        &[
+            "spec.servers[0].port.protocol TLS is not served: what is within is routed as HTTP only; write HTTPS",
+        ],
+    );
+    rejects_server(
+        "protocol: HTTP }, hosts: ['*'], tls: { httpsRedirect: true, privateKey: /b }",
+        &[
+            "spec.servers[0].tls.privateKey: a server of plaintext (HTTP) has no certificate; write protocol HTTPS",
+        ],
+    );
+    rejects_server(
+        "protocol: HTTP }, hosts: ['*'], tls: { mode: SIMPLE }",
+        &[
+            "spec.servers[0].tls.mode: a server of plaintext (HTTP) has no certificate; write protocol HTTPS",
+        ],
+    );
+    rejects_server(
+        "protocol: HTTP }, hosts: ['*'], bind: here",
+        &["spec.servers[0].bind must be an IP address, not \"here\""],
+    );
+    let twice = "protocol: HTTP }, hosts: [a] }, { port: { number: 80, name: a, protocol: HTTP }, hosts: [b]";
+    rejects_server(
+        twice,
+        &["spec.servers[1].port.name: \"a\" stands there twice"],
+    );
+}
+
+#[test]
+fn what_would_secure_a_call_is_refused() {
     rejects(
         &security(
             "PeerAuthentication",

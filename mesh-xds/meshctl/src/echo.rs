@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use mesh_tower::{Body, Mesh, PeerIdentity, RulesFrom};
 use serde_json::{Value, json};
 use tower_service::Service;
@@ -58,7 +58,7 @@ struct Echo {
     name: Arc<str>,
 }
 
-impl Service<Request<Incoming>> for Echo {
+impl Service<Request<Body>> for Echo {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -67,12 +67,12 @@ impl Service<Request<Incoming>> for Echo {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(answer(Arc::clone(&self.name), request))
     }
 }
 
-async fn answer(name: Arc<str>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(name: Arc<str>, request: Request<Body>) -> Result<Response<Body>, Infallible> {
     let (head, mut body) = request.into_parts();
     let headers: Vec<[String; 2]> = (head.headers.iter())
         .map(|(key, value)| {

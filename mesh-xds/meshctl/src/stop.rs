@@ -60,12 +60,20 @@ async fn stdin_eof() {
 
 /// Tells on standard output, as one JSON line, where a server listens.
 pub(crate) fn listening(address: SocketAddr) -> Result<(), Failure> {
+    listening_also(address, None)
+}
+
+/// The same, and where it does so over TLS (`listening_tls`).
+pub(crate) fn listening_also(
+    address: SocketAddr,
+    secure: Option<SocketAddr>,
+) -> Result<(), Failure> {
+    let mut told = serde_json::json!({ "listening": address.to_string() });
+    if let Some(secure) = secure {
+        told["listening_tls"] = secure.to_string().into();
+    }
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{}",
-        serde_json::json!({ "listening": address.to_string() })
-    )?;
+    writeln!(out, "{told}")?;
     out.flush()?;
     Ok(())
 }

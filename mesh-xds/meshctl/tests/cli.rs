@@ -530,6 +530,39 @@ fn a_control_plane_serves_calls_and_stops_with_its_parent() {
     assert!(plane.child.wait().unwrap().success());
 }
 
+#[test]
+fn a_control_plane_serves_calls_over_tls() {
+    let (v1, v2) = (Server::echo("one"), Server::echo("two"));
+    // Workloads without a certificate: nothing asks for mutual TLS among them.
+    let mesh = folder(&v1, &v2);
+    let authority = tempfile::tempdir().unwrap();
+    let mut command = meshctl(["control-plane", "--listen", "127.0.0.1:0"]);
+    command.args(["--listen-tls", "127.0.0.1:0", "--authority"]);
+    command.arg(authority.path().join("ca"));
+    let plane = Server::start(command.arg("--config").arg(mesh.path()));
+    let address = plane.secure.as_ref().unwrap();
+    let call = |roots: &Path| {
+        let files = json!({ "ca_certificate_file": roots });
+        let bootstrap = json!({
+            "xds_servers": [{ "server_uri": address, "channel_creds": [{ "type": "tls", "config": files }] }],
+            "node": { "id": "sidecar~127.0.0.1~meshctl.default~default.svc.cluster.local" },
+        });
+        let mut command = meshctl(["explain", "http://reviews:9080/"]);
+        done(
+            command.env("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string()),
+            "",
+        )
+    };
+    let (code, out, err) = call(&authority.path().join("ca/root-cert.pem"));
+    assert_eq!(code, 0, "{out}{err}");
+    // Nobody could sign its certificate.
+    let mut command = meshctl(["control-plane", "--listen", "127.0.0.1:0"]);
+    command.args(["--listen-tls", "127.0.0.1:0", "--config"]);
+    let (code, _, err) = done(command.arg(mesh.path()), "");
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("--authority"), "{err}");
+}
+
 #[cfg(unix)]
 #[test]
 fn servers_stop_on_sigterm() {
@@ -761,6 +794,8 @@ spec:
 struct Server {
     child: Child,
     address: String,
+    /// Where it serves over TLS, if it does.
+    secure: Option<String>,
 }
 
 impl Server {
@@ -776,6 +811,7 @@ impl Server {
         Self {
             child,
             address: told["listening"].as_str().unwrap().to_owned(),
+            secure: told["listening_tls"].as_str().map(str::to_owned),
         }
     }
 

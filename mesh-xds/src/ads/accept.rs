@@ -323,16 +323,17 @@ pub(super) fn accept_all(
 ) -> Vec<(ResourceType, Accepted)> {
     assembler.is_whole();
     let mut accepted = Vec::new();
-    // Routes decide which load assignments are looked at. Listeners are looked at once servers ask.
+    // Routes decide which load assignments are looked at, and a gateway's listeners which routes. Listeners are looked at
+    // once servers ask.
     for resource_type in [
         ResourceType::Cluster,
+        ResourceType::Listener,
         ResourceType::Route,
         ResourceType::Endpoints,
-        ResourceType::Listener,
     ] {
         let wanted = |name: &str| {
             resource_type != ResourceType::Route
-                || name.parse().is_ok_and(|key| assembler.is_wanted(key))
+                || name.parse().is_ok_and(|key| assembler.is_wanted(&key))
         };
         let all = resources
             .of(resource_type)
@@ -352,10 +353,10 @@ pub(super) fn accept_all(
         .filter(|key| !resources.routes.contains_key(&key.to_string()))
         .collect();
     for key in unknown {
-        assembler.table_gone(
-            key,
-            format!("no HTTP service of the configuration listens on {key}; check the port in the URL (80 if there is none), and that the ServiceEntry gives that port the protocol HTTP, HTTP2 or GRPC").into(),
+        let reason = format!(
+            "no HTTP service of the configuration listens on {key}; check the port in the URL (80 if there is none), and that the ServiceEntry gives that port the protocol HTTP, HTTP2 or GRPC"
         );
+        assembler.table_gone(key, reason.into());
     }
     accepted
 }

@@ -24,7 +24,7 @@ use crate::assemble::{Assembled, Assembler};
 use crate::csds::client_config;
 use crate::dns::{Answer, Lookup};
 use crate::listener_name::Wanted;
-use crate::node::Node;
+use crate::node::{Node, NodeType};
 use crate::resource::{ResourceType, Resources};
 
 /// How the link to the control plane stands; what errors of waiting calls quote.
@@ -75,6 +75,9 @@ impl Machine {
         };
         let all = std::iter::once(first).chain(others);
         let mut assembler = Assembler::new(&node.namespace, node.dialect());
+        if node.node_type == NodeType::Router {
+            assembler = assembler.of_gateway();
+        }
         assembler.served_by(&status.server);
         Self {
             assembler,

@@ -44,10 +44,11 @@ impl Assembler {
             let listeners = listeners.listeners();
             entries.extend(routes.map(|it| named_entry(ResourceType::Route, it)));
             entries.extend(listeners.map(|it| named_entry(ResourceType::Listener, it)));
+            entries.extend(self.servers.entries());
             return entries;
         }
         let tables = self.hosts.tables();
-        entries.extend(tables.map(|(key, state)| table_entry(*key, state)));
+        entries.extend(tables.map(|(key, state)| table_entry(key, state)));
         entries.extend(self.inbound.iter().flat_map(Inbounds::entries));
         entries
     }
@@ -58,12 +59,14 @@ impl Assembler {
             (ResourceType::Cluster, _) => self.clusters.knows_cluster(name),
             (ResourceType::Endpoints, _) => self.clusters.knows_endpoints(name),
             (ResourceType::Route, Some(listeners)) => listeners.knows_route(name),
-            (ResourceType::Listener, Some(_)) => self.is_listener_wanted(name),
+            (ResourceType::Listener, Some(_)) => {
+                self.is_listener_wanted(name) || self.servers.knows(name)
+            }
             (ResourceType::Listener, None) => {
                 let inbound = self.inbound.as_ref();
                 inbound.is_some_and(|inbound| inbound.knows(name))
             }
-            (ResourceType::Route, None) => name.parse().is_ok_and(|key| self.is_wanted(key)),
+            (ResourceType::Route, None) => name.parse().is_ok_and(|key| self.is_wanted(&key)),
         }
     }
 }
@@ -84,7 +87,7 @@ fn named_entry<'a, T>(
     }
 }
 
-fn table_entry(key: TableKey, state: &TableState) -> Entry<'static> {
+fn table_entry(key: &TableKey, state: &TableState) -> Entry<'static> {
     Entry {
         resource_type: ResourceType::Route,
         name: key.to_string().into(),

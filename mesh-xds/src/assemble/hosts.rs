@@ -74,8 +74,8 @@ impl Hosts {
         self.tables.iter()
     }
 
-    pub(super) fn table(&self, table: TableKey) -> Option<&TableState> {
-        self.tables.get(&table)
+    pub(super) fn table(&self, table: &TableKey) -> Option<&TableState> {
+        self.tables.get(table)
     }
 
     /// Something of a table differs that its hosts do not show.
@@ -154,7 +154,7 @@ impl Hosts {
         }
         let mut hosts = BTreeMap::new();
         for (wanted, wire) in route.hosts {
-            let key = (table, Arc::clone(wanted.name()));
+            let key = (table.clone(), Arc::clone(wanted.name()));
             let host = match former.remove(&key.1) {
                 Some(same) if same.wire == wire => same,
                 changed => {
@@ -169,9 +169,9 @@ impl Hosts {
             }
             hosts.insert(key.1, host);
         }
-        self.depart(table, &hosts, former, clusters);
+        self.depart(&table, &hosts, former, clusters);
         if before != Some((Arc::clone(version), route.ignore_port)) {
-            self.changed_tables.insert(table);
+            self.changed_tables.insert(table.clone());
         }
         let state = TableState::Known {
             version: Arc::clone(version),
@@ -185,7 +185,7 @@ impl Hosts {
     /// first be taken over.
     fn depart(
         &mut self,
-        table: TableKey,
+        table: &TableKey,
         hosts: &BTreeMap<Arc<str>, Host>,
         gone: BTreeMap<Arc<str>, Host>,
         clusters: &mut Clusters,
@@ -195,11 +195,11 @@ impl Hosts {
             if moving.members.remove(&name) {
                 moving.leaving.insert(name, host);
             } else {
-                self.forget(&(table, name), host, clusters);
+                self.forget(&(table.clone(), name), host, clusters);
             }
         }
         if !moving.members.is_empty() {
-            self.moving.insert(table, moving);
+            self.moving.insert(table.clone(), moving);
         }
     }
 
@@ -235,7 +235,7 @@ impl Hosts {
             if let Some(new) = new {
                 let old = host.published.replace(Arc::clone(&new));
                 changes.push(Change {
-                    table: key.0,
+                    table: key.0.clone(),
                     old,
                     new: Some(new),
                 });
@@ -279,9 +279,10 @@ impl Hosts {
                 continue;
             }
             for (name, host) in std::mem::take(&mut moving.leaving) {
-                self.forget(&(table, name), host, clusters);
+                self.forget(&(table.clone(), name), host, clusters);
             }
-            keys.extend(moving.members.into_iter().map(|name| (table, name)));
+            let members = moving.members.into_iter();
+            keys.extend(members.map(|name| (table.clone(), name)));
         }
     }
 
@@ -290,7 +291,7 @@ impl Hosts {
         let new = host.refreshed(clusters)?;
         let old = host.published.replace(Arc::clone(&new));
         Some(Change {
-            table: *table,
+            table: table.clone(),
             old,
             new: Some(new),
         })
@@ -302,7 +303,7 @@ impl Hosts {
         self.relink(key, &mut gone, BTreeSet::new(), clusters);
         if let Some(old) = gone.published {
             self.removed.push(Change {
-                table: key.0,
+                table: key.0.clone(),
                 old: Some(old),
                 new: None,
             });

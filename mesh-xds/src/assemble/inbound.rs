@@ -9,7 +9,7 @@ use mesh_core::snapshot::Missing;
 use super::Assembler;
 use super::entries::{Entry, Held};
 use crate::decode::Invalid;
-use crate::decode::inbound::{self, InboundListener, rules};
+use crate::decode::inbound::{self, InboundListener, Side, rules};
 use crate::resource::ResourceType;
 
 /// The listeners that came, each in its last good version.
@@ -22,8 +22,6 @@ pub(super) struct Inbounds {
     /// Whether a good one differs from when it was published.
     is_changed: bool,
     published: Option<Published>,
-    /// Who says that there are none, where nobody is asked.
-    unasked: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -41,15 +39,6 @@ enum Published {
 }
 
 impl Inbounds {
-    /// Nobody is asked, for the reason that is given.
-    pub(super) fn unasked(who: &str) -> Self {
-        Self {
-            is_answered: true,
-            unasked: Some(who.into()),
-            ..Self::default()
-        }
-    }
-
     /// Something has been said of listeners.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;
@@ -92,6 +81,13 @@ impl Inbounds {
         }
     }
 
+    /// The clusters of the authorizers that the present rules ask.
+    pub(super) fn authorizers(&self) -> BTreeSet<Arc<str>> {
+        let all = self.good.iter();
+        let rules = rules(all.map(|(name, good)| (name, &good.listener)));
+        rules.map(|rules| rules.authorizers()).unwrap_or_default()
+    }
+
     /// The names of those that can be used.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.good.keys()
@@ -126,7 +122,7 @@ impl Inbounds {
     }
 
     /// What is to be published, if it differs from what was. `server` is whom errors name.
-    pub(super) fn take_changed(&mut self, server: &Arc<str>) -> Option<Arc<Inbound>> {
+    pub(super) fn take_changed(&mut self, server: &Arc<str>, side: Side) -> Option<Arc<Inbound>> {
         let is_changed = std::mem::take(&mut self.is_changed);
         let all = self.good.iter();
         let all = all.map(|(name, good)| (name, &good.listener));
@@ -139,9 +135,13 @@ impl Inbounds {
                 Published::Closed(Arc::clone(fault)),
                 Inbound::Closed(Arc::clone(fault)),
             ),
+            // A gateway serves nothing but the servers of a `Gateway`.
+            (true, None) if self.is_answered && side == Side::Gateway => {
+                let none: Arc<str> = format!("no listener of a gateway from {server}: its selector has to meet the labels of this node").into();
+                (Published::Closed(Arc::clone(&none)), Inbound::Closed(none))
+            }
             (true, None) if self.is_answered => {
-                let none = || format!("no inbound listener from {server}").into();
-                let who: Arc<str> = self.unasked.clone().unwrap_or_else(none);
+                let who: Arc<str> = format!("no inbound listener from {server}").into();
                 (Published::Open(Arc::clone(&who)), Inbound::Open(who))
             }
             (true, None) => return None,
@@ -170,7 +170,7 @@ impl Assembler {
         }
     }
 
-    /// Takes a listener of the dialect of sidecars, if it is one of a server and servers have asked.
+    /// Takes a listener, if it is one of a server and servers have asked.
     ///
     /// # Errors
     /// When it is malformed.
@@ -181,28 +181,41 @@ impl Assembler {
         bytes: Vec<u8>,
     ) -> Result<(), Invalid> {
         let (None, Some(all)) = (&self.listeners, &mut self.inbound) else {
-            return Ok(());
+            return self.servers.set(name, version, bytes);
         };
-        if !inbound::is_inbound(&bytes)? {
+        let side = self.side;
+        if !inbound::is_inbound(&bytes, side)? {
+            // Most are of clients, and nothing was ever kept of them.
+            if !all.knows(name) {
+                return Ok(());
+            }
             all.remove(name);
         } else if !all.is_same(name, &bytes) {
-            let listener = inbound::decode(&bytes, version)?;
+            let listener = inbound::decode(&bytes, version, side)?;
+            for table in &listener.tables {
+                self.hosts.want(table.clone());
+            }
             all.set(name, listener, bytes);
         }
+        self.link_authorizers();
         Ok(())
     }
 
     /// The name whose coming is waited for where a type is asked for without names.
     pub(crate) fn awaited(&self, resource_type: ResourceType) -> Option<Arc<BTreeSet<Arc<str>>>> {
+        // Nobody knows how the listeners of a gateway are called.
         let waits = resource_type == ResourceType::Listener
+            && self.side == Side::Workload
             && self.listeners.is_none()
             && self.inbound.is_some();
         waits.then(|| Arc::new([inbound::VIRTUAL.into()].into()))
     }
 
     pub(super) fn take_inbound(&mut self) -> Option<Arc<Inbound>> {
-        let server = &self.server;
-        let inbound = self.inbound.as_mut()?;
-        inbound.take_changed(server)
+        let (server, side) = (&self.server, self.side);
+        let Some(inbound) = &mut self.inbound else {
+            return self.servers.take_changed();
+        };
+        inbound.take_changed(server, side)
     }
 }

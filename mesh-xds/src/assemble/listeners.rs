@@ -72,6 +72,8 @@ struct Listener {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     wanted: BTreeMap<Arc<str>, Listener>,
+    /// Those that servers ask for, and that are none of these.
+    others: BTreeSet<Arc<str>>,
     /// Those that listeners name, and those that the control plane is still asked for.
     routes: BTreeMap<Arc<str>, Stated<NamedRoutes>>,
     /// What the control plane was last asked for. It does not send one again while it is asked for, so what it has
@@ -101,6 +103,12 @@ impl Listeners {
         true
     }
 
+    /// Asks for one of this name too, that calls have no use for.
+    pub(super) fn also_ask(&mut self, name: &Arc<str>) {
+        self.names = None;
+        self.others.insert(Arc::clone(name));
+    }
+
     /// Whether as many are on their way as may be: hosts that somebody makes up must not cost memory, nor hold up the
     /// configuration. Who calls a further one asks again with the next generation.
     fn is_full(&self) -> bool {
@@ -122,7 +130,7 @@ impl Listeners {
     /// The listeners, and the route configurations that they name.
     fn names(&mut self) -> &(Names, Names) {
         self.names.get_or_insert_with(|| {
-            let listeners = self.wanted.keys().cloned().collect();
+            let listeners = self.wanted.keys().chain(&self.others).cloned().collect();
             let named = self.wanted.values().filter_map(|it| route_name(&it.state));
             (Arc::new(listeners), Arc::new(named.cloned().collect()))
         })

@@ -53,9 +53,11 @@ impl Assembler {
             (ResourceType::Route, Some(listeners)) => listeners.is_route_answered(name),
             (ResourceType::Route, None) => {
                 let table = name.parse();
-                table.is_ok_and(|table| self.is_table_answered(table))
+                table.is_ok_and(|table| self.is_table_answered(&table))
             }
-            (ResourceType::Listener, Some(listeners)) => listeners.is_listener_answered(name),
+            (ResourceType::Listener, Some(listeners)) => {
+                listeners.is_listener_answered(name) && self.servers.is_answered(name)
+            }
             (ResourceType::Listener, None) => {
                 let inbound = self.inbound.as_ref();
                 inbound.is_none_or(Inbounds::is_answered)
@@ -73,7 +75,11 @@ impl Assembler {
         }
         let listeners = self.listeners.as_ref()?;
         match resource_type {
-            ResourceType::Listener => Some(known(listeners.listeners())),
+            ResourceType::Listener => {
+                let mut all = known(listeners.listeners());
+                all.extend(self.servers.names().cloned());
+                Some(all)
+            }
             ResourceType::Route => Some(known(listeners.routes())),
             ResourceType::Cluster | ResourceType::Endpoints => None,
         }
@@ -98,7 +104,7 @@ impl Assembler {
     /// Whether a listener of this name is asked for; of others not even the content is looked at.
     pub(crate) fn is_listener_wanted(&self, name: &str) -> bool {
         let listeners = self.listeners.as_ref();
-        listeners.is_some_and(|listeners| listeners.is_wanted(name))
+        listeners.is_some_and(|listeners| listeners.is_wanted(name)) && !self.servers.knows(name)
     }
 
     /// Takes a listener.
@@ -115,6 +121,9 @@ impl Assembler {
         match (resource_type, &mut self.listeners) {
             (ResourceType::Cluster, _) => self.clusters.cluster_absent(name),
             (ResourceType::Route, Some(listeners)) => listeners.miss_route(name, why),
+            (ResourceType::Listener, Some(_)) if self.servers.knows(name) => {
+                self.servers.miss(name, why);
+            }
             (ResourceType::Listener, Some(listeners)) => listeners.miss_listener(name, why),
             (ResourceType::Route, None) => {
                 if let Ok(table) = name.parse() {
@@ -142,8 +151,10 @@ impl Assembler {
             (ResourceType::Cluster, _) => self.cluster(name).is_some(),
             (ResourceType::Endpoints, _) => self.has_endpoints(name),
             (ResourceType::Route, Some(listeners)) => listeners.has_route(name),
-            (ResourceType::Route, None) => name.parse().is_ok_and(|table| self.has_table(table)),
-            (ResourceType::Listener, Some(listeners)) => listeners.has_listener(name),
+            (ResourceType::Route, None) => name.parse().is_ok_and(|table| self.has_table(&table)),
+            (ResourceType::Listener, Some(listeners)) => {
+                listeners.has_listener(name) || self.servers.has(name)
+            }
             (ResourceType::Listener, None) => {
                 let inbound = self.inbound.as_ref();
                 inbound.is_some_and(|inbound| inbound.has(name))
@@ -155,7 +166,8 @@ impl Assembler {
     /// exist any more. Those that have not come yet are waited for, as it may not have read the request for them.
     pub(crate) fn only_listeners(&mut self, is_told: impl Fn(&Arc<str>) -> bool) {
         if let (None, Some(inbound)) = (&self.listeners, &mut self.inbound) {
-            return inbound.retain(is_told);
+            inbound.retain(is_told);
+            return self.link_authorizers();
         }
         let had = self.cached_by_name(ResourceType::Listener);
         let gone = had.into_iter().flatten().filter(|name| !is_told(name));
@@ -166,8 +178,18 @@ impl Assembler {
     pub(crate) fn listener_gone(&mut self, name: &Arc<str>) {
         let Some(listeners) = &mut self.listeners else {
             self.inbound.iter_mut().for_each(|all| all.remove(name));
-            return;
+            return self.link_authorizers();
         };
+        if self.servers.knows(name) {
+            let what = match self.servers.has(name) {
+                true => "the control plane has taken it away",
+                false => "the control plane says that it does not exist",
+            };
+            let reason = format!(
+                "listener {name:?}: {what}; check that the port is the target port of a service that has an endpoint at the node's address"
+            );
+            return self.servers.gone(name, Missing::NoSuch(reason.into()));
+        }
         let what = match listeners.has_listener(name) {
             true => "the control plane has taken it away",
             false => "the control plane says that it does not exist",
@@ -186,7 +208,7 @@ impl Assembler {
         };
         for composed in listeners.take_changed() {
             let key = TableKey::Port(composed.port);
-            self.hosts.want(key);
+            self.hosts.want(key.clone());
             let routes = RouteResource {
                 name: key.to_string().into(),
                 ignore_port: true,
@@ -194,10 +216,11 @@ impl Assembler {
                 ignored: Vec::new(),
             };
             // The table has no version of its own: its hosts may be of several.
-            self.hosts.set(key, &"".into(), routes, &mut self.clusters);
+            self.hosts
+                .set(key.clone(), &"".into(), routes, &mut self.clusters);
             let unserved = Arc::new(composed.unserved);
             if self.unserved.get(&key) != Some(&unserved) {
-                self.unserved.insert(key, unserved);
+                self.unserved.insert(key.clone(), unserved);
                 self.hosts.touch(key);
             }
         }

@@ -1,11 +1,14 @@
 //! `envoy.config.listener.v3.Listener` of a server in the dialect of sidecars: `virtualInbound`, which has the ways in for
-//! all ports, or a listener by port where Istio intercepts nothing.
+//! all ports, or a listener by port where Istio intercepts nothing. A gateway has a listener for each port of its servers,
+//! and istiod calls its direction `OUTBOUND`.
 //!
 //! Of a sidecar's listeners nothing is read but these. What a listener's filters would do with a connection is told by their
 //! types; one that is not known shuts its way, or refuses every request behind it.
 
 mod chain;
 mod demand;
+mod gateway;
+pub(crate) mod grpc;
 mod pipeline;
 mod ports;
 
@@ -16,6 +19,7 @@ use envoy_types::pb::envoy::config::core::v3::{
     Address, TrafficDirection, address, socket_address::PortSpecifier,
 };
 use mesh_core::server::{Port, Rules};
+use mesh_core::snapshot::TableKey;
 use prost::Message;
 
 use super::ignored::Ignored;
@@ -23,6 +27,16 @@ use super::{Faults, Invalid, message};
 
 /// istiod's name for the listener that inbound connections of all ports are sent through.
 pub(crate) const VIRTUAL: &str = "virtualInbound";
+
+/// Whose listeners they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Of a workload, which answers requests itself.
+    #[default]
+    Workload,
+    /// Of a gateway, which leads them on by routes.
+    Gateway,
+}
 
 /// A server's listener.
 #[derive(Debug)]
@@ -32,6 +46,8 @@ pub(crate) struct InboundListener {
     port: u16,
     ports: BTreeMap<u16, Port>,
     otherwise: Port,
+    /// Where its requests go on to.
+    pub(crate) tables: Vec<TableKey>,
     /// What is in it and has no effect here, in words, each kind once.
     pub(crate) ignored: Vec<Box<str>>,
 }
@@ -62,12 +78,20 @@ struct Direction {
 }
 
 /// Whether it is a server's listener.
-pub(crate) fn is_inbound(bytes: &[u8]) -> Result<bool, Invalid> {
+pub(crate) fn is_inbound(bytes: &[u8], side: Side) -> Result<bool, Invalid> {
     let Direction { traffic_direction } = message(bytes)?;
-    Ok(traffic_direction == TrafficDirection::Inbound as i32)
+    let wanted = match side {
+        Side::Workload => TrafficDirection::Inbound,
+        Side::Gateway => TrafficDirection::Outbound,
+    };
+    Ok(traffic_direction == wanted as i32)
 }
 
-pub(crate) fn decode(bytes: &[u8], version: &Arc<str>) -> Result<InboundListener, Invalid> {
+pub(crate) fn decode(
+    bytes: &[u8],
+    version: &Arc<str>,
+    side: Side,
+) -> Result<InboundListener, Invalid> {
     let outline: Outline = message(bytes)?;
     let port = port(outline.address.as_ref()).map_err(|e| e.within("address"))?;
     let mut ignored = Ignored::default();
@@ -83,7 +107,7 @@ pub(crate) fn decode(bytes: &[u8], version: &Arc<str>) -> Result<InboundListener
     let mut chains = Vec::with_capacity(outline.filter_chains.len());
     for (at, bytes) in outline.filter_chains.iter().enumerate() {
         ignored.at(format!("filter_chains[{at}]"));
-        let chain = chain::decode(bytes, &label, &mut ignored);
+        let chain = chain::decode(bytes, &label, side, &mut ignored);
         let chain = chain.map_err(|e| e.within(format_args!("filter_chains[{at}]")));
         chains.extend(faults.take(chain));
     }
@@ -91,12 +115,15 @@ pub(crate) fn decode(bytes: &[u8], version: &Arc<str>) -> Result<InboundListener
     // What comes to the port of interception itself would go round for ever.
     let loops = |chain: &chain::Chain| outline.name == VIRTUAL && chain.port == Some(port);
     chains.retain(|chain| !loops(chain));
+    let tables = chains.iter().filter_map(chain::Chain::routes);
+    let tables = tables.cloned().collect();
     let (ports, otherwise) = ports::by_port(chains);
     faults.or(Some(InboundListener {
         version: Arc::clone(version),
         port,
         ports,
         otherwise,
+        tables,
         ignored: ignored.kinds(),
     }))
 }

@@ -206,7 +206,7 @@ fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<(), In
     faults.or(Some(()))
 }
 
-fn named_once<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), Invalid> {
+pub(super) fn named_once<'a>(name: &'a str, names: &mut BTreeSet<&'a str>) -> Result<(), Invalid> {
     if name.is_empty() {
         return Err(Invalid::new("name", "is empty"));
     }

@@ -253,12 +253,24 @@ fn virtual_host(
                 .flatten(),
         );
     }
-    faults.or(Some(VirtualHost::new(
-        name,
-        domains,
-        clusters.into_names(),
-        routes,
-    )))
+    let requires_tls = faults.take(requires_tls(host));
+    let decoded = VirtualHost::new(name, domains, clusters.into_names(), routes);
+    faults.or(requires_tls.map(|requires| match requires {
+        true => decoded.requiring_tls(),
+        false => decoded,
+    }))
+}
+
+/// `require_tls`. Who is outside is not known here, so that `EXTERNAL_ONLY` counts for everybody.
+fn requires_tls(host: &pb::VirtualHost) -> Result<bool, Invalid> {
+    use pb::virtual_host::TlsRequirementType as Requirement;
+    match Requirement::try_from(host.require_tls) {
+        Ok(requirement) => Ok(requirement != Requirement::None),
+        Err(_) => {
+            let reason = format_args!("{} is no requirement", host.require_tls);
+            Err(Invalid::new("require_tls", reason))
+        }
+    }
 }
 
 /// Envoy refuses texts that would break a line of a message.

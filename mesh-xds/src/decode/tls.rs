@@ -156,8 +156,17 @@ fn offered(wire: &[String], istio_alpn: bool) -> Alpn {
     }
 }
 
+/// Who comes in by terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clients {
+    /// Workloads: each must be named.
+    OfTheMesh,
+    /// Those of a gateway, who have names of the user's own, or none (Istio's `MUTUAL`).
+    Outside,
+}
+
 /// Reads a `DownstreamTlsContext`. `alpn_protocols` decides nothing: what can be served is what is accepted.
-pub(super) fn downstream(bytes: &[u8], who: &str) -> Result<ServerTls, Unfit> {
+pub(super) fn downstream(bytes: &[u8], who: &str, clients: Clients) -> Result<ServerTls, Unfit> {
     let wire: pb::DownstreamTlsContext = whole(bytes)?;
     let is_set = |flag: Option<envoy_types::pb::google::protobuf::BoolValue>| {
         flag.is_some_and(|flag| flag.value)
@@ -178,12 +187,31 @@ pub(super) fn downstream(bytes: &[u8], who: &str) -> Result<ServerTls, Unfit> {
         peer,
         alpn: _,
         min,
+        max,
     } = common::decode(wire.common_tls_context.unwrap_or_default())
         .map_err(|unfit| unfit.within("common_tls_context"))?;
     let Some(identity) = identity else {
         return Unfit::not_served("common_tls_context names no certificate for the server");
     };
-    let client = match (is_set(wire.require_client_certificate), roots, peer) {
+    let is_required = is_set(wire.require_client_certificate);
+    let client = client(is_required, (roots, peer), clients)?;
+    Ok(ServerTls::from(ServerTerms {
+        who: who.into(),
+        identity,
+        client,
+        alpn: Alpn::accepted(),
+        min,
+        max,
+    }))
+}
+
+/// What a client must show.
+fn client(
+    is_required: bool,
+    by: (Option<RootName>, Option<PeerRule>),
+    clients: Clients,
+) -> Result<ClientAuth, Unfit> {
+    Ok(match (is_required, by.0, by.1) {
         (false, None, None) => ClientAuth::None,
         (false, ..) => {
             return Unfit::not_served(
@@ -200,19 +228,19 @@ pub(super) fn downstream(bytes: &[u8], who: &str) -> Result<ServerTls, Unfit> {
             roots,
             peer: PeerRule::InMesh,
         },
+        // Of a file that is the user's: what any authority of the platform has signed proves nothing.
+        (true, Some(roots @ RootName::File(_)), None) if clients == Clients::Outside => {
+            ClientAuth::Required {
+                roots,
+                peer: PeerRule::Vouched,
+            }
+        }
         (true, Some(_), None) => {
             return Unfit::not_served(
                 "no match_typed_subject_alt_names: anybody with a certificate of these authorities would be let in",
             );
         }
-    };
-    Ok(ServerTls::from(ServerTerms {
-        who: who.into(),
-        identity,
-        client,
-        alpn: Alpn::accepted(),
-        min,
-    }))
+    })
 }
 
 /// A message of which each field is known: what a newer protocol adds may be a condition.

@@ -155,7 +155,7 @@ fn origin(terms: &Terms) -> Option<Uri> {
     format!("https://{name}:{}", terms.port).parse().ok()
 }
 
-fn watched(endpoint: Endpoint) -> Endpoint {
+pub(super) fn watched(endpoint: Endpoint) -> Endpoint {
     endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
@@ -172,7 +172,7 @@ async fn ready(channel: Channel) -> Result<Grpc<Channel>, Status> {
     Ok(client)
 }
 
-async fn stream<Q, R>(
+pub(super) async fn stream<Q, R>(
     channel: Channel,
     bounds: Bounds,
     requests: Request<ReceiverStream<Q>>,

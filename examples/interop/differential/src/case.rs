@@ -96,7 +96,8 @@ pub(crate) fn all() -> Result<Vec<Case>> {
         let clients = clients(
             "sidecar default productpage-v1 app=productpage,version=v1\n\
              grpc default productpage-v1 app=productpage,version=v1\n\
-             router default ingress istio=ingressgateway\n",
+             router istio-system ingress istio=ingressgateway\n\
+             router istio-system egress istio=egressgateway\n",
         )?;
         cases.push(Case {
             name,

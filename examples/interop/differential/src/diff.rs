@@ -134,15 +134,28 @@ fn key(field: &str, tree: &Tree) -> Option<String> {
             let name = part(&["name"]).unwrap_or_default();
             Some(format!("{name} {}", names.join(" ")).replace('"', ""))
         }
-        // A workload has up to three filters of this name, one for each action.
+        // A workload has several filters of this name: one for each action, and for each provider of CUSTOM.
         "filters" | "http_filters" => part(&["name"]).map(|name| {
-            let action = |rules| part(&["typed_config", rules, "action"]);
+            let action = |rules| {
+                let action = part(&["typed_config", rules, "action"])?;
+                let policies = tree.at(&["typed_config", rules, "policies"]);
+                Some(format!("{action}{}", asking(policies).unwrap_or_default()))
+            };
             let action = action("rules").or_else(|| action("shadow_rules"));
             let name = name.trim_matches('"');
             action.map_or_else(|| name.to_owned(), |action| format!("{name} {action}"))
         }),
         _ => part(&["name"]).map(|name| name.trim_matches('"').to_owned()),
     }
+}
+
+/// The provider that a filter's policies are of, as their names begin.
+fn asking(policies: Option<&Tree>) -> Option<String> {
+    let Some(Tree::Fields(policies)) = policies else {
+        return None;
+    };
+    let (provider, _) = policies.keys().next()?.split_once("-ns[")?;
+    Some(format!(" {provider}"))
 }
 
 #[cfg(test)]

@@ -123,12 +123,14 @@ struct Asking<'a> {
 impl Asking<'_> {
     async fn as_envoy(&mut self, shape: Shape) -> Result<()> {
         let clusters = self.take(Kind::Cluster, Vec::new()).await?;
-        // Listeners for calls are ours to make in this dialect: they only tell which route configurations there are.
+        // A workload's listeners for calls are ours to make in this dialect: they only tell which route configurations
+        // there are.
         let listeners = self.ads.fetch(Kind::Listener, Vec::new()).await?;
-        if let (Shape::Sidecar, Some(inbound)) = (shape, listeners.get(INBOUND)) {
-            let key = (Kind::Listener, INBOUND.to_owned());
-            self.answers.insert(key, inbound.clone());
-        }
+        let served = listeners
+            .iter()
+            .filter(|(name, _)| shape == Shape::Router || *name == INBOUND);
+        let served = served.map(|(name, any)| ((Kind::Listener, name.clone()), any.clone()));
+        self.answers.extend(served);
         let mut routes = self.mentioned(listeners.values(), "route_config_name");
         if shape == Shape::Sidecar {
             routes.extend(clusters.keys().filter_map(|name| host_and_port(name)));

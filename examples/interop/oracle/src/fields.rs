@@ -70,7 +70,7 @@ const FIELDS: &[(&str, &[(&str, Status)])] = &[
             ("matcher", EXTENSION),
             (
                 "require_tls",
-                NotSupported("about TLS of callers from outside"),
+                NotSupported("served, for gateways; its own tests have the answers of Envoy"),
             ),
             ("virtual_clusters", NotSupported("statistics")),
             ("rate_limits", NotSupported("rate limits are not served")),

@@ -11,9 +11,10 @@ use mesh_core::snapshot::TableKey;
 use super::Scope;
 use crate::client::head::Head;
 use crate::error::{Error, Kind, Place};
+use crate::server::{self, GatewayChain};
 
 /// The table of a request, and how much of its authority is the host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Asked {
     pub(super) table: TableKey,
     pub(super) host_length: usize,
@@ -51,17 +52,26 @@ impl Asked {
         }
         let uri = request.uri();
         let authority = uri.authority().map_or("", Authority::as_str);
-        if let Some(reason) = refusal(request, authority, carrier) {
+        if let Some(reason) = refusal(request, authority, scope, carrier) {
             return Err(invalid(request.uri(), reason));
         }
         let (host, port) = split_port(authority);
         let secure = uri.scheme() == Some(&Scheme::HTTPS);
         let port = port.unwrap_or(if secure { 443 } else { 80 });
+        // Of what came in by a gateway the scheme tells how it came, and not how it goes on.
+        let chain = match scope {
+            Scope::Gateway(_) => request.extensions().get::<GatewayChain>(),
+            Scope::Mesh => None,
+        };
+        let secure = secure && chain.is_none();
         let table = match scope {
             Scope::Gateway(_) if secure => {
                 return Err(invalid(uri, "https is not among the routes of a gateway"));
             }
-            Scope::Gateway(port) => TableKey::Gateway(port),
+            Scope::Gateway(port) => {
+                let table = chain.and_then(GatewayChain::routes).cloned();
+                table.unwrap_or(TableKey::Gateway(port))
+            }
             Scope::Mesh => TableKey::Port(port),
         };
         let host_length = host.len();
@@ -89,7 +99,12 @@ impl Asked {
 }
 
 /// Why a request cannot be sent at all.
-fn refusal<B>(request: &Request<B>, authority: &str, carrier: Carrier) -> Option<&'static str> {
+fn refusal<B>(
+    request: &Request<B>,
+    authority: &str,
+    scope: Scope,
+    carrier: Carrier,
+) -> Option<&'static str> {
     let has_tls = cfg!(feature = "tls") || carrier == Carrier::Foreign;
     match request.uri().scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => {}
@@ -107,8 +122,14 @@ fn refusal<B>(request: &Request<B>, authority: &str, carrier: Carrier) -> Option
     if authority.contains('@') {
         return Some("its authority holds user information, which no host name has");
     }
-    if *request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
-        return Some("CONNECT and Upgrade are not served yet");
+    if *request.method() == Method::CONNECT {
+        return Some("CONNECT is not served yet");
+    }
+    // What a gateway lets through was asked for by somebody else, and allowed.
+    let is_allowed = matches!(scope, Scope::Gateway(_))
+        && server::upgrade(request.version(), request.headers()).is_some();
+    if !is_allowed && request.headers().contains_key(header::UPGRADE) {
+        return Some("Upgrade is served by the client of a gateway alone");
     }
     None
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mesh_core::snapshot::{Missing, Table, TableKey, Unserved};
+use mesh_core::snapshot::{Missing, Table, Unserved};
 use mesh_xds::ListenerName;
 
 use super::asked::Asked;
@@ -15,14 +15,14 @@ use crate::live::LiveTarget;
 /// What becomes of a call to such a host.
 pub(super) fn unserved(
     table: Option<&Table<Arc<LiveTarget>>>,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
     place: &Place,
 ) -> Decision {
     let fail = |kind, reason: &str| Decision::Fail(Error::new(kind, place.clone(), reason));
     // This dialect has neither a gateway's routes nor a policy for what leaves the mesh. What nobody has allowed is
     // not let out.
-    if let TableKey::Gateway(_) = asked.table {
+    if asked.table.is_gateway() {
         return fail(
             Kind::NoRoute,
             "a gateway's routes are not in gRPC's dialect; use Dialect::Sidecar",

@@ -91,7 +91,7 @@ impl Chosen {
 /// With a `subset`, the caller has chosen among the route's clusters.
 pub(super) fn decide(
     shared: &Shared,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
     subset: Option<&str>,
 ) -> Decision {
@@ -120,14 +120,14 @@ pub(super) enum Found<'a> {
 pub(super) fn look_up<'a>(
     shared: &Shared,
     snapshot: &'a LiveSnapshot,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
     subset: Option<&str>,
 ) -> Found<'a> {
     match found(shared, snapshot, asked, head, subset) {
         Found::Target(target) => match &target.waiting_for {
             // It was asked for, or it would not be there.
-            Some(missing) => Decision::Wait(asked.table.into(), missing.to_string()).into(),
+            Some(missing) => Decision::Wait(asked.table.clone().into(), missing.to_string()).into(),
             None => Found::Target(target),
         },
         decided @ Found::Decided(_) => decided,
@@ -143,21 +143,21 @@ impl From<Decision> for Found<'_> {
 fn found<'a>(
     shared: &Shared,
     snapshot: &'a LiveSnapshot,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
     subset: Option<&str>,
 ) -> Found<'a> {
     if shared.is_direct {
         return outside::direct(shared, asked, head).into();
     }
-    let key = asked.table;
+    let key = &asked.table;
     let authority = head.authority();
     let place = || Place {
         authority: Some(authority.into()),
         generation: snapshot.generation,
         ..Place::default()
     };
-    let table = snapshot.tables.get(&key);
+    let table = snapshot.tables.get(key);
     if shared.dialect == Dialect::Grpc {
         let found = table.and_then(|table| table.find_split(authority, asked.host(head)));
         return match found.filter(|_| !asked.secure) {
@@ -166,7 +166,7 @@ fn found<'a>(
         };
     }
     let Some(table) = table else {
-        return Decision::waiting_for(key).into();
+        return Decision::waiting_for(key.clone()).into();
     };
     if asked.secure {
         if let Some(subset) = subset {
@@ -206,7 +206,7 @@ fn found<'a>(
 fn to_target(
     shared: &Shared,
     target: &LiveTarget,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
     subset: Option<&str>,
     generation: u64,
@@ -226,7 +226,7 @@ fn to_target(
 pub(super) fn routed(
     shared: &Shared,
     target: &LiveTarget,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
     subset: Option<&str>,
     generation: u64,
@@ -355,7 +355,7 @@ fn mirrors(
 /// Waits until the configuration says something of the request, and then what it says.
 pub(super) async fn wait(
     shared: &Shared,
-    asked: Asked,
+    asked: &Asked,
     parts: &Parts,
     due: Option<Due>,
     subset: Option<&str>,

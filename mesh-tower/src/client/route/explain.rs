@@ -33,7 +33,7 @@ pub(crate) async fn explain(shared: &Shared, mut request: Request<()>) -> Explan
     let here = Head::of_parts(&head);
     let decide = || {
         let snapshot = shared.live.load();
-        way(shared, &snapshot, asked, &head)
+        way(shared, &snapshot, &asked, &head)
     };
     match until_decided(shared, here, None, decide).await {
         Ok(explanation) => explanation,
@@ -45,7 +45,7 @@ pub(crate) async fn explain(shared: &Shared, mut request: Request<()>) -> Explan
 fn way(
     shared: &Shared,
     snapshot: &LiveSnapshot,
-    asked: Asked,
+    asked: &Asked,
     head: &Parts,
 ) -> Decision<Explanation> {
     let table = snapshot.tables.get(&asked.table);
@@ -58,7 +58,7 @@ fn way(
             Way::Routes(candidates, routes(target, head))
         }
         // A target is of a table.
-        (Found::Target(_), None) => return Decision::waiting_for(asked.table),
+        (Found::Target(_), None) => return Decision::waiting_for(asked.table.clone()),
         (Found::Decided(Decision::Wait(wanted, missing)), _) => {
             return Decision::Wait(wanted, missing);
         }

@@ -16,7 +16,7 @@ use crate::random::SplitMix;
 /// answer that it gets in place of what the route says. Of https a sidecar sees nothing that it could answer.
 pub(super) fn inject(
     shared: &Shared,
-    asked: Asked,
+    asked: &Asked,
     route: &Arc<Route>,
     by: Option<(&Forward, &Choice)>,
     cluster: Option<&Arc<str>>,

@@ -38,10 +38,10 @@ pub(super) enum CatchAll<'a> {
 /// The policy of a table. A table that has hosts and no policy is taken at its word.
 pub(super) fn catch_all<'a>(
     snapshot: &'a LiveSnapshot,
-    key: TableKey,
+    key: &TableKey,
     table: &'a Table<Arc<LiveTarget>>,
 ) -> CatchAll<'a> {
-    if let TableKey::Gateway(_) = key {
+    if key.is_gateway() {
         return CatchAll::Nothing;
     }
     if let Some(target) = table.catch_all() {
@@ -71,10 +71,10 @@ pub(super) fn unknown(reason: &str, place: Place) -> Error {
 }
 
 /// A call of a mesh without rules goes where it asks to.
-pub(super) fn direct(shared: &Shared, asked: Asked, head: Head<'_>) -> Decision {
+pub(super) fn direct(shared: &Shared, asked: &Asked, head: Head<'_>) -> Decision {
     match asked.table {
         TableKey::Port(_) => by_ourselves(shared, asked, head, Place::default()),
-        TableKey::Gateway(_) => {
+        TableKey::Gateway(_) | TableKey::Server(_) => {
             let reason =
                 "a gateway has its routes from a control plane or a folder, and this mesh is off";
             Decision::Fail(Error::new(Kind::NoRoute, place(head, 0), reason))
@@ -87,11 +87,11 @@ pub(super) fn secure(
     shared: &Shared,
     snapshot: &LiveSnapshot,
     table: &Table<Arc<LiveTarget>>,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
 ) -> Decision {
     let place = place(head, snapshot.generation);
-    let target = match catch_all(snapshot, asked.table, table) {
+    let target = match catch_all(snapshot, &asked.table, table) {
         CatchAll::Target(target) => target,
         CatchAll::Wait(key) => return Decision::waiting_for(key),
         CatchAll::Unknown(reason) => return Decision::Fail(unknown(reason, place)),
@@ -99,7 +99,7 @@ pub(super) fn secure(
         CatchAll::Nothing => return by_ourselves(shared, asked, head, place),
     };
     if let Some(missing) = &target.waiting_for {
-        return Decision::Wait(asked.table.into(), missing.to_string());
+        return Decision::Wait(asked.table.clone().into(), missing.to_string());
     }
     let chosen = match routed(shared, target, asked, head, None, snapshot.generation) {
         Ok(chosen) => chosen,
@@ -127,7 +127,7 @@ pub(super) fn secure(
     }
 }
 
-fn blocked(asked: Asked, head: Head<'_>, place: Place) -> Error {
+fn blocked(asked: &Asked, head: Head<'_>, place: Place) -> Error {
     let place = Place {
         cluster: Some(BLACK_HOLE.into()),
         ..place
@@ -140,7 +140,7 @@ fn blocked(asked: Asked, head: Head<'_>, place: Place) -> Error {
 }
 
 /// A call for which no configuration has a cluster.
-fn by_ourselves(shared: &Shared, asked: Asked, head: Head<'_>, place: Place) -> Decision {
+fn by_ourselves(shared: &Shared, asked: &Asked, head: Head<'_>, place: Place) -> Decision {
     match goal(shared, shared.outside.own(), asked, head) {
         Ok(goal) => Decision::To(Chosen {
             destination: Destination { goal, place },
@@ -161,7 +161,7 @@ fn by_ourselves(shared: &Shared, asked: Asked, head: Head<'_>, place: Place) -> 
 pub(super) fn goal(
     shared: &Shared,
     cluster: &Arc<LiveCluster>,
-    asked: Asked,
+    asked: &Asked,
     head: Head<'_>,
 ) -> Result<Goal, (Kind, String)> {
     let Discovery::OriginalDestination { transport, .. } = &cluster.model.discovery else {

@@ -7,6 +7,7 @@ use super::scene::{
     PAGE, RATINGS, Scene, connect, in_mesh, mtls, permissive, pipeline, rules, secured, strict,
 };
 use crate::tls::tests::scene::exactly;
+use crate::tls::tests::scene::until;
 
 #[tokio::test]
 async fn an_edit_to_strict_drains_plaintext_connections() {
@@ -18,9 +19,7 @@ async fn an_edit_to_strict_drains_plaintext_connections() {
     busy.send("/slow", "").await.unwrap();
     let mut page = secured(address, scene.workload(PAGE)).await.unwrap();
     page.get("/").await;
-    while scene.seen.load(SeqCst) < 3 {
-        tokio::task::yield_now().await;
-    }
+    until("all three are there", || scene.seen.load(SeqCst) >= 3).await;
     scene.publish(&strict());
     idle.ends().await.unwrap();
     // What runs ends well.

@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use crate::server::half_open::{HalfOpen, MOST};
+use crate::tls::tests::scene::until;
 
 #[tokio::test]
 async fn of_too_many_the_oldest_goes() {
@@ -26,9 +27,8 @@ async fn of_too_many_the_oldest_goes() {
         }
     }
     let is_gone = |one: &Arc<()>| Arc::strong_count(one) == 1;
-    while alive.iter().filter(|one| is_gone(one)).count() < 3 {
-        tokio::task::yield_now().await;
-    }
+    let are_gone = || alive.iter().filter(|one| is_gone(one)).count() >= 3;
+    until("three are gone", are_gone).await;
     let gone = alive.iter().map(is_gone);
     let expected = (0..MOST + 3).map(|at| at < 3);
     assert!(gone.eq(expected), "the first three alone");

@@ -60,7 +60,11 @@ async fn it_tells_whether_anything_may_come() {
     scene.mesh.shutdown_within(Duration::ZERO).await;
     assert!(ask().await.starts_with("http/1.1 503"), "it drains");
     drop(scene.mesh);
-    while tokio::net::TcpStream::connect(health).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let closed = async {
+        while tokio::net::TcpStream::connect(health).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let closed = tokio::time::timeout(Duration::from_secs(30), closed).await;
+    assert!(closed.is_ok(), "the port goes with the mesh");
 }

@@ -1,17 +1,21 @@
 //! How connections are let in.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use mesh_core::server::Inbound;
+use mesh_core::server::{Addresses, Inbound};
 use tokio::time::Instant;
 
 use super::scene::{
-    PAGE, Scene, connect, in_mesh, mtls, open, permissive, pipeline, plain, rules, secured, strict,
+    PAGE, Scene, connect, in_mesh, mtls, open, permissive, pipeline, plain, rules, rules_of,
+    secured, strict,
 };
 use crate::security::Security;
 use crate::tls::tests::pki::Authority;
+use crate::tls::tests::scene::until;
 use crate::tls::tests::scene::{BOTH, their_client};
 
 #[tokio::test]
@@ -73,13 +77,7 @@ async fn who_proves_nothing_gets_nowhere() {
         assert_ne!(got.kind(), ErrorKind::TimedOut, "{got}");
     }
     // The client may hear of it before it is counted: handshakes have a thread of their own.
-    let counted = async {
-        while scene.closed("handshake") < 3 {
-            tokio::task::yield_now().await;
-        }
-    };
-    let counted = tokio::time::timeout(std::time::Duration::from_secs(20), counted).await;
-    assert!(counted.is_ok(), "{}", scene.closed("handshake"));
+    until("they are counted", || scene.closed("handshake") >= 3).await;
     assert_eq!(scene.seen.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
@@ -135,9 +133,8 @@ async fn a_connection_waits_for_the_first_rules() {
         let mut early = connect(address).await;
         early.send("/", "").await.unwrap();
         // It is accepted before anything is known.
-        while scene.mesh.shared.drain.members_now() < 2 {
-            tokio::task::yield_now().await;
-        }
+        let is_accepted = || scene.mesh.shared.drain.members_now() >= 2;
+        until("it is accepted", is_accepted).await;
         scene.publish(&inbound);
         assert_eq!(early.answer().await.is_ok(), is_served, "{inbound:?}");
         assert_eq!(connect(address).await.ask("/", "").await.is_ok(), is_served);
@@ -169,8 +166,9 @@ async fn security_that_is_required_lets_no_plaintext_in() {
     }
     // Who is inside leaves with the rules.
     let scene = Scene::with(Security::Required);
-    scene.publish(&strict());
     let address = scene.serve().await;
+    let chain = || mtls(in_mesh(), false, &pipeline([]));
+    scene.publish(&rules_of(address.port(), [chain()]));
     let mut page = secured(address, scene.workload(PAGE)).await.unwrap();
     assert!(page.get("/").await.starts_with("http/1.1 200"));
     scene.publish(&open());
@@ -182,6 +180,77 @@ async fn security_that_is_required_lets_no_plaintext_in() {
     let address = scene.serve().await;
     secured(address, scene.workload(PAGE)).await.err().unwrap();
     assert_eq!(scene.closed("no_rules"), 1);
+}
+
+/// Of a port that no listener mentions nobody has said how it is to be served.
+#[tokio::test]
+async fn security_that_is_required_opens_no_port_that_is_not_mentioned() {
+    let chain = || mtls(in_mesh(), false, &pipeline([]));
+    for (security, is_served) in [(Security::Required, false), (Security::AsConfigured, true)] {
+        let scene = Scene::with(security);
+        let address = scene.serve().await;
+        scene.publish(&strict());
+        let page = secured(address, scene.workload(PAGE)).await;
+        assert_eq!(page.is_ok(), is_served, "{security:?}");
+        assert_eq!(scene.closed("no_rules"), u64::from(!is_served));
+        let lacks = scene.mesh.shared.door.lacks();
+        let port = format!("does not mention port {}", address.port());
+        assert_eq!(lacks.is_some_and(|why| why.contains(&port)), !is_served);
+
+        // Once it is mentioned it is served, and no longer than that.
+        scene.publish(&rules_of(address.port(), [chain()]));
+        let mut page = secured(address, scene.workload(PAGE)).await.unwrap();
+        assert!(page.get("/").await.starts_with("http/1.1 200"));
+        assert_eq!(scene.mesh.shared.door.lacks(), None);
+        scene.publish(&strict());
+        let left = page.ask("/", "").await;
+        let is_left = left.is_err() || left.is_ok_and(|left| left.starts_with("http/1.1 503"));
+        assert_eq!(is_left, !is_served, "{security:?}");
+    }
+}
+
+/// Listeners of one mesh that differ by their addresses (gRPC A36).
+#[tokio::test]
+async fn each_address_is_served_by_its_own_rules() {
+    let scene = Scene::waiting();
+    let [one, two] = [scene.serve().await, scene.serve().await];
+    let publish = |states: [Option<Inbound>; 2]| {
+        let mut all = Addresses::default();
+        for (bound, state) in [one, two].into_iter().zip(states) {
+            match state {
+                Some(Inbound::Rules(rules)) => all.serve(bound, rules),
+                Some(_) => all.close(bound, "it is gone".into()),
+                None => all.wait(bound),
+            }
+        }
+        scene.publish(&Inbound::ByAddress(Arc::new(all)));
+    };
+    let plain = |at: SocketAddr| rules_of(at.port(), [plain(&pipeline([]))]);
+    let mut early = connect(two).await;
+    early.send("/", "").await.unwrap();
+    publish([Some(plain(one)), None]);
+    let mut first = connect(one).await;
+    assert!(first.get("/").await.contains("plaintext"));
+    assert!(
+        scene
+            .mesh
+            .shared
+            .door
+            .lacks()
+            .is_some_and(|it| it.contains(&two.to_string()))
+    );
+    // It has waited for its own.
+    publish([Some(plain(one)), Some(plain(two))]);
+    assert!(early.answer().await.unwrap().contains("plaintext"));
+    assert_eq!(scene.mesh.shared.door.lacks(), None);
+    publish([Some(open()), Some(plain(two))]);
+    first.ask("/", "").await.unwrap_err();
+    connect(one).await.ask("/", "").await.unwrap_err();
+    assert_eq!(scene.closed("no_rules"), 1);
+    assert!(
+        early.get("/").await.contains("plaintext"),
+        "the other one stays"
+    );
 }
 
 #[tokio::test]
@@ -203,9 +272,8 @@ async fn connections_that_ended_are_forgotten() {
     client.get("/").await;
     assert_eq!(scene.mesh.shared.door.inside_now(), 1);
     drop(client);
-    while scene.mesh.shared.door.inside_now() > 0 {
-        tokio::task::yield_now().await;
-    }
+    let is_empty = || scene.mesh.shared.door.inside_now() == 0;
+    until("nobody is inside", is_empty).await;
 }
 
 /// Over HTTP/2, with Istio's name for it.

@@ -7,6 +7,7 @@ use mesh_core::matcher::StringMatcher;
 use mesh_core::server::Step;
 
 use super::scene::{PAGE, RATINGS, Scene, connect, deny_all, permissive, rbac, secured};
+use crate::tls::tests::scene::until;
 
 fn exact(text: &str) -> StringMatcher {
     StringMatcher::Exact(text.as_bytes().into())
@@ -97,9 +98,9 @@ async fn metrics_tell_whom_a_certificate_has_proven() {
         lines.next().is_none().then_some(value)
     };
     // A call is counted when its answer has left.
-    while (count("mutual_tls", PAGE), count("none", "unknown")) != (Some(2), Some(1)) {
-        tokio::task::yield_now().await;
-    }
+    let are_counted =
+        || count("mutual_tls", PAGE) == Some(2) && count("none", "unknown") == Some(1);
+    until("all three are counted", are_counted).await;
     assert_eq!(count("mutual_tls", RATINGS), None::<u32>);
 }
 

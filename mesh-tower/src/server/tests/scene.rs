@@ -10,7 +10,7 @@ use axum::extract::Request;
 use mesh_core::authz::{Action, Permission, Policy, Principal, Rbac, RuleSet};
 use mesh_core::identity::PeerRule;
 use mesh_core::request::PathNormalization;
-use mesh_core::server::{Chain, Demand, Inbound, Pipeline, Port, Rules, Step, Xfcc};
+use mesh_core::server::{Chain, Demand, Inbound, Pipeline, Port, Remote, Rules, Step, Xfcc};
 use mesh_core::tls::{ClientAuth, RootName};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -129,6 +129,8 @@ pub(super) fn pipeline(steps: impl Into<Box<[Step]>>) -> Arc<Pipeline> {
         name: "listener virtualInbound".into(),
         paths: PathNormalization::MergeSlashes,
         xfcc: Xfcc::AppendForward,
+        remote: Remote::default(),
+        gateway: None,
         steps: steps.into(),
     })
 }
@@ -180,6 +182,13 @@ pub(super) fn plain(pipeline: &Arc<Pipeline>) -> Chain {
 
 pub(super) fn rules(chains: impl Into<Box<[Chain]>>) -> Inbound {
     let rules = Rules::new("1".into(), BTreeMap::new(), Port::new(chains));
+    Inbound::Rules(Arc::new(rules))
+}
+
+/// The same that mention this port.
+pub(super) fn rules_of(port: u16, chains: impl Into<Box<[Chain]>>) -> Inbound {
+    let ports = [(port, Port::new(chains))].into();
+    let rules = Rules::new("1".into(), ports, Port::new([]));
     Inbound::Rules(Arc::new(rules))
 }
 

@@ -4,7 +4,8 @@ use mesh_core::identity::SpiffeId;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use zeroize::Zeroize;
 
-use crate::tls::keys::{Identity, InvalidPem, Material, PrivateKey, Roots};
+use crate::tls::keys::{Identity, InvalidPem, Material, PrivateKey};
+use crate::tls::roots::Roots;
 
 /// A new key and whose certificate it asks for.
 pub(super) struct Request {

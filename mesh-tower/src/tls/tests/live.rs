@@ -13,12 +13,12 @@ use tokio_rustls::TlsAcceptor;
 use super::pki::{Authority, Leaf, REVIEWS, changed, crypto};
 use super::scene::{
     BOTH, Clock, client, hello, is_reviews, server, server_terms, sockets, store,
-    their_anonymous_server, their_client,
+    their_anonymous_server, their_client, until,
 };
 use crate::tls::Settings;
 use crate::tls::client::Client;
 use crate::tls::provider::{CertificateProvider, Certificates, Feeding};
-use crate::tls::registry::{GRACE, Kept, Side};
+use crate::tls::registry::{GRACE, Kept, Revocation, Side};
 use crate::tls::server::Server;
 use crate::tls::store::Store;
 
@@ -46,8 +46,12 @@ async fn of(server: &Arc<Server>, leaf: Option<&Leaf>, store: &Arc<Store>) -> Ke
 }
 
 fn at(clock: &Arc<Clock>, root: &Authority) -> Arc<Store> {
+    at_with(clock, root, Settings::default())
+}
+
+fn at_with(clock: &Arc<Clock>, root: &Authority, settings: Settings) -> Arc<Store> {
     let clock = Arc::clone(clock) as _;
-    let store = Arc::new(Store::new(Ok(crypto()), clock, Settings::default()));
+    let store = Arc::new(Store::new(Ok(crypto()), clock, settings));
     store
         .offer(&root.workload(REVIEWS).material(&[root]))
         .unwrap();
@@ -88,6 +92,46 @@ async fn a_connection_ends_with_a_certificate_of_its_peer() {
     assert_eq!(store.connections(), 7);
     drop((ending, staying));
     assert_eq!(store.connections(), 0);
+}
+
+/// Each row is the control of the other: the time is what was asked for, and not more than it by default.
+#[tokio::test]
+async fn an_expired_peer_is_gone_within_the_time_that_was_asked_for() {
+    let default = Settings::default().revocation;
+    assert_eq!(default, Revocation::within(Duration::from_secs(60)));
+    let shortest = Revocation::within(Duration::ZERO);
+    assert_eq!(shortest, Revocation::within(Duration::from_secs(2)));
+    let root = Authority::new("the mesh");
+    let short = root.issue(&changed(|params| {
+        params.not_after = date_time_ymd(2030, 1, 1)
+    }));
+    for (within, at_least, revocation) in [
+        (60, 30, default),
+        (8, 2, Revocation::within(Duration::from_secs(8))),
+    ] {
+        let clock = Clock::at(NOW);
+        let mut settings = Settings::default();
+        settings.revocation = revocation;
+        let store = at_with(&clock, &root, settings);
+        store.looks_by_itself();
+        let server = Arc::new(server(&store, is_reviews()));
+        let kept = of(&server, Some(&short), &store).await;
+        tokio::time::pause();
+        let looking = tokio::spawn(store.looking());
+        // The first look finds it well.
+        tokio::time::sleep(Duration::from_millis(1000 * within + 100)).await;
+        assert!(!kept.is_withdrawn());
+        clock.set(NOW + 3601);
+        let from = Instant::now();
+        kept.over().await;
+        let took = Instant::now() - from;
+        assert!(
+            took <= Duration::from_secs(within) && took >= Duration::from_secs(at_least),
+            "{took:?} of {within} s"
+        );
+        looking.abort();
+        tokio::time::resume();
+    }
 }
 
 #[tokio::test]
@@ -138,6 +182,23 @@ async fn a_certificate_is_late_in_the_last_quarter_of_its_life() {
     assert!(own.is_late(end - quarter + 10 * 24 * 3600) && own.is_late(end + 1));
 }
 
+#[test]
+fn the_life_of_our_certificate_is_counted_down() {
+    let root = Authority::new("the mesh");
+    let clock = Clock::at(NOW);
+    let settings = Settings::default();
+    let store = Store::new(Ok(crypto()), Arc::clone(&clock) as _, settings);
+    assert_eq!(store.seconds_left(), None);
+    let until_then = changed(|params| params.not_after = date_time_ymd(2030, 1, 1));
+    store
+        .offer(&root.issue(&until_then).material(&[&root]))
+        .unwrap();
+    for (now, left) in [(NOW, 3600), (NOW + 3599, 1), (NOW + 3660, -60)] {
+        clock.set(now);
+        assert_eq!(store.seconds_left(), Some(left));
+    }
+}
+
 /// What a provider runs ends with the mesh that it feeds.
 #[tokio::test]
 async fn a_provider_goes_with_its_store() {
@@ -155,9 +216,7 @@ async fn a_provider_goes_with_its_store() {
     let store = super::scene::empty_store();
     let (held, mut gone) = tokio::sync::oneshot::channel();
     store.feed(Arc::new(Endless(Some(held).into()))).unwrap();
-    while store.refusal().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until("it has begun", || store.refusal().is_some()).await;
     gone.try_recv().unwrap_err();
     drop(store);
     let gone = timeout(Duration::from_secs(20), gone);

@@ -46,6 +46,14 @@ impl Authority {
         Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
     }
 
+    /// An authority below this one.
+    pub(super) fn below_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = Self::params("between", IsCa::Ca(BasicConstraints::Unconstrained));
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::signed_by(params, key, &self.0).unwrap())
+    }
+
     pub(super) fn der(&self) -> CertificateDer<'static> {
         self.0.der().clone()
     }

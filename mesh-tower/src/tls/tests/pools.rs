@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::pki::{Authority, REVIEWS};
 use super::scene::{
-    client_terms, empty_store, exactly, hello, is_reviews, server, server_terms, store,
+    client_terms, empty_store, exactly, hello, is_reviews, server, server_terms, store, until,
 };
 use crate::body::Body;
 use crate::error::{Error, Place, Sent};
@@ -42,11 +42,7 @@ async fn a_call_that_does_not_end_is_ended() {
         let pool = pools.pool(app.address, protocol, tls(is_reviews()));
         let running = called(&pool, false);
         tokio::pin!(running);
-        let begun = async {
-            while app.asked.load(SeqCst) == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
+        let begun = until("it has begun", || app.asked.load(SeqCst) > 0);
         tokio::select! { biased; _ = &mut running => panic!("it waits"), () = begun => {} }
         ours.offer(&new.workload(REVIEWS).material(&[&new, &old]))
             .unwrap();
@@ -425,11 +421,7 @@ async fn connections_of_a_root_that_is_withdrawn_are_not_used_again() {
         app.answers.forget_permits(app.answers.available_permits());
         let running = called(&pool, false);
         tokio::pin!(running);
-        let begun = async {
-            while app.asked.load(SeqCst) < 3 {
-                tokio::task::yield_now().await;
-            }
-        };
+        let begun = until("it has begun", || app.asked.load(SeqCst) >= 3);
         tokio::select! { biased; _ = &mut running => panic!("it waits"), () = begun => {} }
         ours.offer(&new.workload(REVIEWS).material(&[&new]))
             .unwrap();

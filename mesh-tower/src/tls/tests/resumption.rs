@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use mesh_core::cluster::Protocol::Http1;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
+use rustls::server::ServerSessionMemoryCache;
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -71,31 +73,58 @@ async fn a_session_that_was_resumed_proves_nobody() {
     }
 }
 
+/// Each handshake of ours has a configuration of its own, which has nothing to resume. This is one that is kept: it would not
+/// do so either.
 #[tokio::test]
 async fn our_client_resumes_nothing() {
     let root = Authority::new("the mesh");
+    let leaf = root.workload(REVIEWS);
     let client = client(&store(&root), is_reviews());
     for version in BOTH {
-        // It keeps sessions and gives tickets, as the test above shows.
-        let theirs = Arc::new(their_server(&root.workload(REVIEWS), &root, version));
-        for _ in 0..3 {
-            let met = calls(&client, &theirs, Http1).await.unwrap();
-            assert!(is_full(met.theirs));
+        let ours = client.configured(Http1).await;
+        let mut control = ClientConfig::clone(&ours);
+        control.resumption = Resumption::in_memory_sessions(8);
+        // It keeps sessions and gives tickets.
+        let theirs = Arc::new(their_server(&leaf, &root, version));
+        for (ours, second) in [
+            (Arc::new(control), HandshakeKind::Resumed),
+            (ours, HandshakeKind::Full),
+        ] {
+            assert!(is_full(plain(&ours, &theirs).await.0));
+            assert_eq!(plain(&ours, &theirs).await.0, second, "{version:?}");
         }
+    }
+    let theirs = Arc::new(their_server(&leaf, &root, BOTH[0]));
+    for _ in 0..2 {
+        assert!(is_full(
+            calls(&client, &theirs, Http1).await.unwrap().theirs
+        ));
     }
 }
 
 #[tokio::test]
 async fn our_server_lets_nobody_resume() {
     let root = Authority::new("the mesh");
+    let leaf = root.workload(REVIEWS);
     let server = server(&store(&root), is_reviews());
-    for version in BOTH {
-        // It resumes where it can, as the test above shows.
-        let theirs = Arc::new(their_client(Some(&root.workload(REVIEWS)), version));
-        for _ in 0..3 {
-            let met = is_called(&server, &theirs).await.unwrap();
-            assert!(is_full(met.theirs));
+    let ours = server.configured().await;
+    let mut control = ServerConfig::clone(&ours);
+    control.session_storage = ServerSessionMemoryCache::new(8);
+    control.send_tls13_tickets = 2;
+    for (ours, second) in [
+        (Arc::new(control), HandshakeKind::Resumed),
+        (ours, HandshakeKind::Full),
+    ] {
+        for version in BOTH {
+            // It resumes where it can.
+            let theirs = Arc::new(their_client(Some(&leaf), version));
+            assert!(is_full(plain(&theirs, &ours).await.0));
+            assert_eq!(plain(&theirs, &ours).await.0, second, "{version:?}");
         }
+    }
+    let theirs = Arc::new(their_client(Some(&leaf), BOTH[0]));
+    for _ in 0..2 {
+        assert!(is_full(is_called(&server, &theirs).await.unwrap().theirs));
     }
 }
 

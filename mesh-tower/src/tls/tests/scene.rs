@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mesh_core::cluster::Protocol;
 use mesh_core::identity::{PeerRule, SanMatcher};
 use mesh_core::matcher::StringMatcher;
 use mesh_core::tls::{Alpn, CertName, ClientAuth, ClientTerms, RootName, ServerTerms, TlsVersion};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
@@ -50,10 +51,19 @@ impl Clock {
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = self.0.load(Ordering::SeqCst);
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
-            seconds,
-        )))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
     }
+}
+
+/// Waits for what comes soon, or never.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    assert!(waited.is_ok(), "not in half a minute: {what}");
 }
 
 pub(super) fn empty_store() -> Arc<Store> {
@@ -105,6 +115,7 @@ pub(crate) fn server_terms(client: ClientAuth) -> ServerTerms {
         client,
         alpn: Alpn::accepted(),
         min: TlsVersion::V1_2,
+        max: TlsVersion::V1_3,
     }
 }
 
@@ -261,6 +272,10 @@ pub(super) async fn is_called(
 #[derive(Debug)]
 struct Anybody;
 
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    crypto().provider.signature_verification_algorithms
+}
+
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
         &self,
@@ -279,13 +294,7 @@ impl ServerCertVerifier for Anybody {
         der: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        let provider = crypto().provider;
-        verify_tls12_signature(
-            message,
-            der,
-            signed,
-            &provider.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, der, signed, &algorithms())
     }
 
     fn verify_tls13_signature(
@@ -294,19 +303,10 @@ impl ServerCertVerifier for Anybody {
         der: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        let provider = crypto().provider;
-        verify_tls13_signature(
-            message,
-            der,
-            signed,
-            &provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, der, signed, &algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = crypto().provider;
-        provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        algorithms().supported_schemes()
     }
 }

@@ -153,10 +153,31 @@ fn nothing_of_it_shows_the_key() {
     store.offer(&material).unwrap();
     let shown = format!("{material:?} {store:?} {:?}", store.own());
     assert!(shown.contains("reviews"));
-    // The key as numbers, or the scalar in it.
+    assert!(!shows_key(&shown, &leaf), "{shown}");
+    // The controls: what would be seen.
     let der = leaf.key.serialize_der();
-    for part in der.windows(8) {
-        let numbers = format!("{part:?}");
-        assert!(!shown.contains(numbers.trim_matches(['[', ']'])), "{shown}");
+    let hex: String = der.iter().map(|byte| format!("{byte:02X}")).collect();
+    for shown in [format!("{der:?}"), hex, leaf.key.serialize_pem()] {
+        assert!(shows_key(&shown, &leaf), "{shown}");
     }
+}
+
+/// Whether a text has a part of the key's secret, as numbers, in hexadecimal or in base64. What stands around it, the public
+/// key too, is in each certificate.
+pub(super) fn shows_key(text: &str, leaf: &Leaf) -> bool {
+    let der = leaf.key.serialize_der();
+    // PKCS#8 of P-256: an octet string of 32 bytes.
+    assert_eq!(der[34..36], [0x04, 0x20]);
+    let lower = text.to_lowercase();
+    let in_numbers = der[36..68].windows(8).any(|part| {
+        let numbers = format!("{part:?}");
+        let hex: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.contains(numbers.trim_matches(['[', ']'])) || lower.contains(&hex)
+    });
+    let pem = leaf.key.serialize_pem();
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut parts = (48..80).map(|at| &base64[at..at + 10]);
+    // By the lines of PEM, too.
+    let joined: String = text.split_whitespace().collect();
+    in_numbers || parts.any(|part| joined.contains(part))
 }

@@ -162,6 +162,11 @@ impl Authority {
         &self.trust_domain
     }
 
+    /// How long a certificate is valid where nobody says it.
+    pub(crate) fn usual(&self) -> Duration {
+        DEFAULT_TTL.min(self.longest)
+    }
+
     /// The roots as one PEM text: what peers of its workloads must trust.
     pub fn roots(&self) -> String {
         self.roots.iter().map(pem::encoded).collect()
@@ -180,7 +185,7 @@ impl Authority {
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Vec<String>, SignError> {
-        let mut chain = self.chain(&csr.key, csr.is_rsa, who.id(), ttl, now)?;
+        let mut chain = self.chain(&csr.key, csr.is_rsa, who.id(), &[], ttl, now)?;
         chain.push(self.roots());
         Ok(chain)
     }
@@ -196,8 +201,19 @@ impl Authority {
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Issued, SignError> {
+        self.issue_for(id, &[], ttl, now)
+    }
+
+    /// The same for a server that is called by the names of hosts, too, or by addresses.
+    pub(crate) fn issue_for(
+        &self,
+        id: &SpiffeId,
+        hosts: &[String],
+        ttl: Duration,
+        now: SystemTime,
+    ) -> Result<Issued, SignError> {
         let key = Secret::generate()?;
-        let chain = self.chain(&key, false, id, ttl, now)?;
+        let chain = self.chain(&key, false, id, hosts, ttl, now)?;
         Ok(Issued::new(chain.concat(), key.pem(), self.roots()))
     }
 
@@ -207,10 +223,11 @@ impl Authority {
         key: &impl PublicKeyData,
         is_rsa: bool,
         id: &SpiffeId,
+        hosts: &[String],
         ttl: Duration,
         now: SystemTime,
     ) -> Result<Vec<String>, SignError> {
-        let leaf = self.leaf(key, is_rsa, id, ttl, now)?;
+        let leaf = self.leaf(key, is_rsa, id, hosts, ttl, now)?;
         let all = [&leaf].into_iter().chain(&self.above);
         Ok(all.map(pem::encoded).collect())
     }
@@ -220,6 +237,7 @@ impl Authority {
         key: &impl PublicKeyData,
         is_rsa: bool,
         id: &SpiffeId,
+        hosts: &[String],
         ttl: Duration,
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, SignError> {
@@ -231,7 +249,7 @@ impl Authority {
         }
         let (asked, longest) = (ttl, self.longest);
         let ttl = match asked {
-            Duration::ZERO => DEFAULT_TTL.min(longest),
+            Duration::ZERO => self.usual(),
             asked if asked > longest => return Err(SignError::TooLong { asked, longest }),
             asked => asked,
         };
@@ -239,8 +257,7 @@ impl Authority {
             return Err(SignError::Expired(seconds(self.not_after)?));
         }
         let mut params = template(now, (now + ttl).min(self.not_after))?;
-        let uri = id.as_str().try_into()?;
-        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.subject_alt_names = names(id, hosts)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -261,7 +278,7 @@ impl Authority {
         let id = format!("spiffe://{}/trial", self.trust_domain);
         let id = id.parse().map_err(|error| format!("{error}"))?;
         let key = Secret::generate().map_err(|error| error.to_string())?;
-        let leaf = self.leaf(&key, false, &id, Duration::from_secs(60), now);
+        let leaf = self.leaf(&key, false, &id, &[], Duration::from_secs(60), now);
         let leaf = leaf.map_err(|error| error.to_string())?;
         let verified = || {
             let anchors: Result<Vec<_>, _> =
@@ -308,6 +325,18 @@ fn root(
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params.self_signed(key)?.der().clone())
+}
+
+/// The id, and what a server is called by.
+fn names(id: &SpiffeId, hosts: &[String]) -> Result<Vec<SanType>, SignError> {
+    let mut names = vec![SanType::URI(id.as_str().try_into()?)];
+    for host in hosts {
+        names.push(match host.parse() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) => SanType::DnsName(host.as_str().try_into()?),
+        });
+    }
+    Ok(names)
 }
 
 /// A certificate without any names.

@@ -45,6 +45,11 @@ impl Issued {
         &self.chain
     }
 
+    /// The key: one PEM text.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The roots: one PEM text.
     pub fn roots(&self) -> &str {
         &self.roots

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mesh_core::identity::SpiffeId;
 use mesh_tower::PeerIdentity;
 use tokio::task::spawn_blocking;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::authority::{Authority, SignError};
-use super::caller::{Caller, NotProven};
+use super::caller::{Caller, NotProven, Proof};
 use super::csr::Csr;
 use super::proto::{IstioCertificateRequest, IstioCertificateResponse};
 use super::tokens::Tokens;
@@ -43,7 +44,7 @@ pub(crate) use generated::istio_certificate_service_server::IstioCertificateServ
 pub(crate) struct Signing {
     pub(crate) authority: Arc<Authority>,
     /// The file of tokens, read anew for each call, so that one that is taken out of it counts no more. Without it
-    /// nobody proves anything: certificates do not yet.
+    /// nobody proves anything by one.
     pub(crate) tokens: Option<PathBuf>,
 }
 
@@ -97,23 +98,34 @@ fn sign(
 
 /// By what a caller wants to prove who it is.
 enum Shown {
+    /// The certificate of its connection, which the handshake has verified. What else it sends is not looked at.
+    Certificate(SpiffeId),
     Token(zeroize::Zeroizing<String>),
 }
 
 impl Shown {
     fn by<T>(request: &Request<T>) -> Result<Self, Status> {
         let refused = |why: NotProven| Status::unauthenticated(why.to_string());
-        let token = bearer(request.metadata()).ok_or_else(|| refused(NotProven::Nothing))?;
         let peer = request.extensions().get::<PeerIdentity>();
-        match peer {
-            // What it sent in plaintext over a network, others have by now.
-            Some(peer) if peer.address.ip().to_canonical().is_loopback() => Ok(Self::Token(token)),
-            _ => Err(refused(NotProven::Overheard)),
+        if let Some(id) = peer.and_then(PeerIdentity::spiffe) {
+            return Ok(Self::Certificate(id.clone()));
+        }
+        let token = bearer(request.metadata()).ok_or_else(|| refused(NotProven::Nothing))?;
+        // What it sent in plaintext over a network, others have by now.
+        let is_private = |peer: &PeerIdentity| {
+            peer.is_encrypted() || peer.address.ip().to_canonical().is_loopback()
+        };
+        match peer.is_some_and(is_private) {
+            true => Ok(Self::Token(token)),
+            false => Err(refused(NotProven::Overheard)),
         }
     }
 
     fn caller(&self, tokens: Option<PathBuf>, now: SystemTime) -> Result<Caller, Status> {
-        let Self::Token(token) = self;
+        let token = match self {
+            Self::Certificate(id) => return Ok(Caller::new(id.clone(), Proof::Certificate)),
+            Self::Token(token) => token,
+        };
         let refused = |why: NotProven| Status::unauthenticated(why.to_string());
         let tokens = tokens.ok_or_else(|| refused(NotProven::Unknown))?;
         let tokens = Tokens::read(&tokens).map_err(|error| {

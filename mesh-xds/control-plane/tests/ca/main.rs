@@ -5,5 +5,6 @@ mod files;
 mod kit;
 mod service;
 mod sign;
+mod tls;
 mod tokens;
 mod written;

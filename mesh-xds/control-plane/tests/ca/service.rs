@@ -20,7 +20,7 @@ use x509_parser::prelude::FromDer;
 use crate::kit::{HOUR, REVIEWS, THIEF, certificates, id, leads_to, request, said};
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Asked {
+pub(crate) struct Asked {
     #[prost(string, tag = "1")]
     csr: String,
     #[prost(int64, tag = "3")]
@@ -30,7 +30,7 @@ struct Asked {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Answer {
+pub(crate) struct Answer {
     #[prost(string, repeated, tag = "1")]
     cert_chain: Vec<String>,
 }
@@ -89,6 +89,14 @@ async fn ask(
 ) -> Result<Vec<String>, Status> {
     let uri = format!("http://{}", control_plane.local_addr());
     let channel: Channel = Endpoint::new(uri).unwrap().connect().await.unwrap();
+    call(channel, asked, proofs).await
+}
+
+pub(crate) async fn call(
+    channel: Channel,
+    asked: Asked,
+    proofs: &[String],
+) -> Result<Vec<String>, Status> {
     let mut request = Request::new(asked);
     for proof in proofs {
         let value = proof.parse().unwrap();
@@ -102,7 +110,7 @@ async fn ask(
     Ok(answer.into_inner().cert_chain)
 }
 
-fn asked(name: &str) -> Asked {
+pub(crate) fn asked(name: &str) -> Asked {
     let key = KeyPair::generate().unwrap();
     Asked {
         csr: request(&key, name),

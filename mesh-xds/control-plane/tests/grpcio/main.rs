@@ -1,8 +1,10 @@
 //! gRPC's C core (the Python package `grpcio`) takes listeners, routes, clusters and endpoints from us, and calls as
-//! the YAML says.
+//! the YAML says; and calls us, and is called, by certificate and policy.
 //!
 //! Runs when `MESH_GRPCIO` names a Python that has `grpcio`.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+mod secured;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -147,6 +149,8 @@ impl Echo {
 struct Caller {
     process: Python,
     files: TempDir,
+    /// What it reads while it runs.
+    kept: Option<TempDir>,
 }
 
 impl Caller {
@@ -162,19 +166,32 @@ impl Caller {
                 "metadata": { "GENERATOR": "grpc", "NAMESPACE": "default" },
             },
         });
+        Self::with(python, "client", bootstrap.to_string())
+    }
+
+    fn with(python: &str, how: &str, bootstrap: String) -> Self {
         let files = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(files.path().join("log")).unwrap();
-        let process = Python::run(python, &["client"], |command| {
+        let process = Python::run(python, &[how], |command| {
             command
-                .env("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap.to_string())
+                .env("GRPC_XDS_BOOTSTRAP_CONFIG", bootstrap)
                 .stderr(log);
         });
-        Self { process, files }
+        Self {
+            process,
+            files,
+            kept: None,
+        }
     }
 
     /// Who answered `n` calls: the name of the server, else the code.
     fn seen(&mut self, target: &str, n: u32) -> BTreeMap<String, u32> {
-        writeln!(self.process.input.as_ref().unwrap(), "{target} {n}").unwrap();
+        self.by_method(target, n, "Say")
+    }
+
+    fn by_method(&mut self, target: &str, n: u32, method: &str) -> BTreeMap<String, u32> {
+        let input = self.process.input.as_mut().unwrap();
+        writeln!(input, "{target} {n} {method}").unwrap();
         serde_json::from_str(&self.process.line()).unwrap()
     }
 

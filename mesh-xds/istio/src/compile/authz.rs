@@ -3,7 +3,9 @@
 //! A rule that speaks of HTTP says less where only connections are seen: what it says of requests is left out of policies
 //! that deny or tell, and the whole rule out of those that allow, so that more is denied and less allowed.
 
+mod custom;
 mod from;
+mod grpc;
 mod matcher;
 mod to;
 
@@ -15,14 +17,17 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
+use super::proto;
+
 use crate::decode::Labels;
 use crate::kinds::authorization_policy::{Action, AuthorizationPolicy, Rule};
 use crate::registry::{Named, Registry};
+use custom::Asked;
 
 /// The policies of a workload by action.
 pub(super) struct Policies<'a> {
     of: BTreeMap<Action, Vec<&'a Named<AuthorizationPolicy>>>,
-    trust_domains: &'a [String],
+    registry: &'a Registry,
 }
 
 /// What a filter sees.
@@ -39,61 +44,90 @@ impl<'a> Policies<'a> {
         for policy in registry.policies(namespace, labels) {
             of.entry(policy.spec.action).or_default().push(policy);
         }
-        Self {
-            of,
-            trust_domains: &registry.mesh.trust_domains,
-        }
+        Self { of, registry }
     }
 
-    /// The filters of a chain that speaks HTTP.
+    /// The filters of a chain that speaks HTTP, behind those that read tokens.
     pub(super) fn http(&self) -> Vec<http::HttpFilter> {
+        let own = self
+            .of
+            .iter()
+            .filter(|(action, _)| **action != Action::Custom);
         let filter = |(action, policies): (&Action, &Vec<_>)| {
             let built = self.built(*action, policies, Seen::Requests);
-            let config = HttpRbac {
-                shadow_rules_stat_prefix: built.prefix().to_owned(),
-                rules: built.rules,
-                shadow_rules: built.shadow,
-            };
-            http::HttpFilter {
-                name: "envoy.filters.http.rbac".to_owned(),
-                config_type: Some(http::http_filter::ConfigType::TypedConfig(Any {
-                    type_url: "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
-                        .to_owned(),
-                    value: config.encode_to_vec(),
-                })),
-                ..http::HttpFilter::default()
-            }
+            let prefix = built.prefix();
+            http_filter(http_rbac(built.rules, prefix, built.shadow))
         };
-        self.of.iter().map(filter).collect()
+        own.map(filter).collect()
+    }
+
+    /// Those before them, which ask others.
+    pub(super) fn http_custom(&self) -> Vec<http::HttpFilter> {
+        let ask = |asked: &Asked<'_>| {
+            Some(custom::filter(
+                "envoy.filters.http.ext_authz",
+                &asked.http_filter(),
+            ))
+        };
+        let all = self.custom(Seen::Requests, http_rbac, ask);
+        all.into_iter().map(http_filter).collect()
     }
 
     /// The filters of a chain that sees only connections.
     pub(super) fn tcp(&self) -> Vec<listener::Filter> {
+        let ask = |asked: &Asked<'_>| {
+            let config = asked.network_filter()?;
+            Some(custom::filter("envoy.filters.network.ext_authz", &config))
+        };
+        let custom = self.custom(Seen::Connections, network_rbac, ask);
+        let own = self
+            .of
+            .iter()
+            .filter(|(action, _)| **action != Action::Custom);
         let filter = |(action, policies): (&Action, &Vec<_>)| {
             let built = self.built(*action, policies, Seen::Connections);
-            let config = NetworkRbac {
-                shadow_rules_stat_prefix: built.prefix().to_owned(),
-                rules: built.rules,
-                shadow_rules: built.shadow,
-                stat_prefix: "tcp.".to_owned(),
-            };
-            listener::Filter {
-                name: "envoy.filters.network.rbac".to_owned(),
-                config_type: Some(listener::filter::ConfigType::TypedConfig(Any {
-                    type_url: "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC"
-                        .to_owned(),
-                    value: config.encode_to_vec(),
-                })),
-            }
+            let prefix = built.prefix();
+            network_rbac(built.rules, prefix, built.shadow)
         };
-        self.of.iter().map(filter).collect()
+        let all = custom.into_iter().chain(own.map(filter));
+        all.map(network_filter).collect()
+    }
+
+    /// For each provider the rules that are tried, and who asks. Where that cannot be, and where a workload has several, the
+    /// rules refuse, as in istiod (its flag for several providers is off by default).
+    fn custom(
+        &self,
+        seen: Seen,
+        rbac: impl Fn(Option<Rules>, &str, Option<Rules>) -> custom::Filter,
+        ask: impl Fn(&Asked<'_>) -> Option<custom::Filter>,
+    ) -> Vec<custom::Filter> {
+        let policies = self.of.get(&Action::Custom).into_iter().flatten();
+        let mut by_provider: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for policy in policies {
+            let provider = policy.spec.provider.as_deref().unwrap_or_default();
+            by_provider.entry(provider).or_default().push(*policy);
+        }
+        let is_sole = by_provider.len() == 1;
+        let mut out = Vec::new();
+        for (provider, policies) in by_provider {
+            let rules = self.built(Action::Custom, &policies, seen).rules;
+            match Asked::of(self.registry, provider).filter(|_| is_sole) {
+                None => out.push(rbac(rules.map(custom::refusing), "", None)),
+                Some(asked) => {
+                    if let Some(ask) = ask(&asked) {
+                        out.extend([rbac(None, custom::SHADOW, rules), ask]);
+                    }
+                }
+            }
+        }
+        out
     }
 
     fn built(&self, action: Action, policies: &[&Named<AuthorizationPolicy>], seen: Seen) -> Built {
         let empty = || Rules {
             action: match action {
                 Action::Allow => pb::rbac::Action::Allow.into(),
-                Action::Deny => pb::rbac::Action::Deny.into(),
+                Action::Deny | Action::Custom => pb::rbac::Action::Deny.into(),
                 Action::Audit => pb::rbac::Action::Log.into(),
             },
             policies: BTreeMap::new(),
@@ -110,7 +144,13 @@ impl<'a> Policies<'a> {
                 false => &mut built.rules,
             };
             let into = &mut rules.get_or_insert_with(empty).policies;
-            let name = |at: usize| format!("ns[{namespace}]-policy[{name}]-rule[{at}]");
+            let name = |at: usize| {
+                let name = format!("ns[{namespace}]-policy[{name}]-rule[{at}]");
+                match &spec.provider {
+                    None => name,
+                    Some(provider) => custom::name(provider, &name),
+                }
+            };
             for (at, rule) in spec.rules.iter().enumerate() {
                 into.extend(self.policy(action, rule, seen).map(|rule| (name(at), rule)));
             }
@@ -132,7 +172,7 @@ impl<'a> Policies<'a> {
         }
         let principals = rule.from.iter().map(|terms| {
             let seen = terms.iter().filter(|term| !is_hidden(from::is_http(term)));
-            from::principal(seen, self.trust_domains)
+            from::principal(seen, &self.registry.mesh.trust_domains)
         });
         let permissions = rule.to.iter().map(|terms| {
             let seen = terms.iter().filter(|term| !is_hidden(to::is_http(term)));
@@ -143,6 +183,54 @@ impl<'a> Policies<'a> {
             principals: principals.collect(),
             ..pb::Policy::default()
         })
+    }
+}
+
+fn http_rbac(rules: Option<Rules>, prefix: &str, shadow: Option<Rules>) -> custom::Filter {
+    let config = HttpRbac {
+        rules,
+        shadow_rules: shadow,
+        shadow_rules_stat_prefix: prefix.to_owned(),
+    };
+    (
+        "envoy.filters.http.rbac",
+        "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC".to_owned(),
+        config.encode_to_vec(),
+    )
+}
+
+fn network_rbac(rules: Option<Rules>, prefix: &str, shadow: Option<Rules>) -> custom::Filter {
+    let config = NetworkRbac {
+        rules,
+        shadow_rules: shadow,
+        stat_prefix: "tcp.".to_owned(),
+        shadow_rules_stat_prefix: prefix.to_owned(),
+    };
+    (
+        "envoy.filters.network.rbac",
+        "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC".to_owned(),
+        config.encode_to_vec(),
+    )
+}
+
+fn http_filter((name, type_url, value): custom::Filter) -> http::HttpFilter {
+    http::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http::http_filter::ConfigType::TypedConfig(Any {
+            type_url,
+            value,
+        })),
+        ..http::HttpFilter::default()
+    }
+}
+
+fn network_filter((name, type_url, value): custom::Filter) -> listener::Filter {
+    listener::Filter {
+        name: name.to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(Any {
+            type_url,
+            value,
+        })),
     }
 }
 

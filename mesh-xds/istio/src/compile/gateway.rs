@@ -1,78 +1,64 @@
-//! The route configurations of a router: `http.PORT`, or `http.PORT.BIND`, for the HTTP servers of the `Gateway`s that select it.
+//! What a router serves, by the `Gateway`s that select it: a listener for each port, and its route configurations,
+//! `http.PORT` for the servers of plaintext on it, `https.PORT.NAME.GATEWAY.NAMESPACE` for each that ends TLS.
+
+mod listener;
+mod servers;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use envoy_types::pb::envoy::config::route::v3 as pb;
+use envoy_types::pb::envoy::config::listener::v3::Listener;
+use envoy_types::pb::envoy::config::route::v3::{self as pb, virtual_host::TlsRequirementType};
+use mesh_xds::Node;
 
-use crate::decode::selects;
 use crate::host;
 use crate::kinds::gateway::{Gateway, ServerHost};
 use crate::kinds::virtual_service::Merged;
-use crate::registry::Named;
+use crate::registry::{Named, Registry};
 
 use super::View;
 use super::route::{self, Gateways};
+use servers::{Owned, Place, Servers};
 
-/// What the servers of one port have in common: who owns them, and for which hosts.
-type Servers<'a> = Vec<(&'a Named<Gateway>, &'a [ServerHost])>;
-
-/// The routes of a host, and the rules that they come from by their places in the registry.
+/// What a host has on a port.
 #[derive(Default)]
 struct Routes {
+    /// The rules that the routes come from, by their places in the registry.
     rules: Vec<usize>,
     routes: Vec<pb::Route>,
+    /// Whether plaintext is sent away.
+    redirects: bool,
+}
+
+pub(super) fn listeners(registry: &Registry, node: &Node) -> Vec<Listener> {
+    listener::all(registry, node)
 }
 
 pub(super) fn routes(view: &View<'_>) -> Vec<pb::RouteConfiguration> {
-    let mut ports: BTreeMap<(u32, &str), Servers<'_>> = BTreeMap::new();
-    for gateway in view
-        .registry
-        .gateways
-        .iter()
-        .filter(|g| selects(&g.spec.selector, view.labels))
-    {
-        for server in &gateway.spec.servers {
-            ports
-                .entry((server.port, &server.bind))
-                .or_default()
-                .push((gateway, &server.hosts));
-        }
-    }
-    ports
-        .into_iter()
-        .map(|((port, bind), servers)| of_port(view, port, bind, &servers))
-        .collect()
+    let merged = servers::merged(view.registry, view.labels);
+    let of = |(place, servers): (Place<'_>, Servers<'_>)| match servers {
+        Servers::Plain(all) => vec![table(view, servers::http_table(place), place.port, &all)],
+        Servers::Secured(each) => each
+            .iter()
+            .map(|server| {
+                let name = servers::https_table(server.owned);
+                table(view, name, place.port, &[server.owned])
+            })
+            .collect(),
+    };
+    merged.into_iter().flat_map(of).collect()
 }
 
-fn of_port(
+/// The routes of the servers that have a table in common.
+fn table(
     view: &View<'_>,
+    name: String,
     port: u32,
-    bind: &str,
-    servers: &Servers<'_>,
+    servers: &[Owned<'_>],
 ) -> pb::RouteConfiguration {
     let mut hosts: BTreeMap<String, Routes> = BTreeMap::new();
-    let visible =
-        |rule: &&Named<Merged>| rule.spec.export_to.visible(&rule.namespace, view.namespace);
-    for (gateway, server_hosts) in servers {
-        let name = [format!("{}/{}", gateway.namespace, gateway.name)];
-        let gateways = Gateways(&name);
-        let rules = view.registry.virtual_services.iter().enumerate();
-        for (at, rule) in rules.filter(|(_, rule)| visible(rule)) {
-            if !gateways.wanted(&rule.spec.gateways) {
-                continue;
-            }
-            let domains = domains(rule, gateway, server_hosts);
-            if domains.is_empty() {
-                continue;
-            }
-            let routes = route::routes(view, rule, &gateways, port);
-            for domain in domains {
-                let known = hosts.entry(domain).or_default();
-                known.rules.push(at);
-                known.routes.extend_from_slice(&routes);
-            }
-        }
+    for owned in servers {
+        add(view, port, *owned, &mut hosts);
     }
     let mut virtual_hosts = virtual_hosts(hosts, port);
     if virtual_hosts.is_empty() {
@@ -83,32 +69,70 @@ fn of_port(
             ..pb::VirtualHost::default()
         });
     }
-    let name = match bind {
-        "" => format!("http.{port}"),
-        bind => format!("http.{port}.{bind}"),
-    };
     route::configuration(name, virtual_hosts)
+}
+
+/// Adds what the rules bound to a gateway say of a server's hosts.
+fn add(view: &View<'_>, port: u32, owned: Owned<'_>, hosts: &mut BTreeMap<String, Routes>) {
+    let Owned { gateway, server } = owned;
+    let visible =
+        |rule: &&Named<Merged>| rule.spec.export_to.visible(&rule.namespace, view.namespace);
+    let name = [format!("{}/{}", gateway.namespace, gateway.name)];
+    let gateways = Gateways(&name);
+    let rules = view.registry.virtual_services.iter().enumerate();
+    for (at, rule) in rules.filter(|(_, rule)| visible(rule)) {
+        if !gateways.wanted(&rule.spec.gateways) {
+            continue;
+        }
+        let domains = domains(rule, gateway, &server.hosts);
+        if domains.is_empty() {
+            continue;
+        }
+        let routes = route::routes(view, rule, &gateways, port);
+        for domain in domains {
+            let known = hosts.entry(domain).or_default();
+            known.rules.push(at);
+            known.routes.extend_from_slice(&routes);
+            known.redirects |= server.redirects;
+        }
+    }
+    if server.redirects {
+        // Also of hosts that no rule is for.
+        for ServerHost { host, .. } in &server.hosts {
+            hosts.entry(host.clone()).or_default().redirects = true;
+        }
+    }
 }
 
 /// Hosts with the same routes become one, called after the first of them (istiod's route collapse).
 fn virtual_hosts(hosts: BTreeMap<String, Routes>, port: u32) -> Vec<pb::VirtualHost> {
     let mut hosts: Vec<_> = hosts.into_iter().collect();
-    hosts.retain(|(_, of_host)| !of_host.routes.is_empty());
+    hosts.retain(|(_, of_host)| !of_host.routes.is_empty() || of_host.redirects);
     // Names before wildcards, the longest first.
     hosts.sort_by_key(|(name, _)| (name.starts_with('*'), Reverse(name.len())));
     let mut out: Vec<pb::VirtualHost> = Vec::new();
     // Only what comes from the same rules can be the same.
-    let mut alike: HashMap<Vec<usize>, usize> = HashMap::new();
-    for (domain, Routes { rules, mut routes }) in hosts {
+    let mut alike: HashMap<(Vec<usize>, bool), usize> = HashMap::new();
+    for (domain, of_host) in hosts {
+        let Routes {
+            rules,
+            mut routes,
+            redirects,
+        } = of_host;
+        let key = (rules, redirects);
         // Several rules for one host: what takes everything goes last.
         routes.sort_by_key(route::takes_all);
-        let same = alike.get(&rules).and_then(|at| out.get_mut(*at));
+        let same = alike.get(&key).and_then(|at| out.get_mut(*at));
         match same.filter(|host| host.routes == routes) {
             Some(host) => host.domains.push(domain),
             None => {
-                alike.insert(rules, out.len());
+                alike.insert(key, out.len());
                 let name = format!("{domain}:{port}");
-                out.push(route::virtual_host(name, vec![domain], routes));
+                let mut host = route::virtual_host(name, vec![domain], routes);
+                if redirects {
+                    host.require_tls = TlsRequirementType::All.into();
+                }
+                out.push(host);
             }
         }
     }

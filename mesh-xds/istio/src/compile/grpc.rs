@@ -1,6 +1,8 @@
 //! The dialect of gRPC's own xDS clients (istiod's generator `grpc`): a `Listener` by `host:port` that names a route
 //! configuration, which names clusters, which name their endpoints. Endpoints are those of the sidecar dialect.
 
+pub(super) mod inbound;
+
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener;

@@ -116,7 +116,12 @@ pub(super) fn listener(registry: &Registry, node: &Node) -> pb::Listener {
     let server = Server {
         mesh: &registry.mesh,
         // A policy reads what the token before it said.
-        http: tokens.into_iter().chain(policies.http()).collect(),
+        http: policies
+            .http_custom()
+            .into_iter()
+            .chain(tokens)
+            .chain(policies.http())
+            .collect(),
         tcp: policies.tcp(),
     };
     let mut filter_chains = vec![black_hole()];
@@ -148,7 +153,7 @@ pub(super) fn listener(registry: &Registry, node: &Node) -> pb::Listener {
 }
 
 /// Without certificates there is nothing but plaintext to take.
-fn modes(registry: &Registry, node: &Node, own: &Own) -> Modes {
+pub(super) fn modes(registry: &Registry, node: &Node, own: &Own) -> Modes {
     match registry.options.has_certificates() {
         true => registry.modes(&node.namespace, &own.labels),
         false => Modes {

@@ -36,16 +36,30 @@ struct JwtAuthentication {
 
 /// The filter of these rules; none where there are none.
 pub(super) fn filter<'a>(rules: impl IntoIterator<Item = &'a JwtRule>) -> Option<http::HttpFilter> {
-    let config = config(rules)?;
+    config(rules).map(|config| packed(&config))
+}
+
+/// That of a gateway, where claims may choose the route: it is looked for again when they are known.
+pub(super) fn of_gateway<'a>(
+    rules: impl IntoIterator<Item = &'a JwtRule>,
+) -> Option<http::HttpFilter> {
+    let mut config = config(rules)?;
+    for provider in config.providers.values_mut() {
+        provider.clear_route_cache = true;
+    }
+    Some(packed(&config))
+}
+
+fn packed(config: &JwtAuthentication) -> http::HttpFilter {
     let any = Any {
         type_url: pb::JwtAuthentication::type_url(),
         value: config.encode_to_vec(),
     };
-    Some(http::HttpFilter {
+    http::HttpFilter {
         name: FILTER.to_owned(),
         config_type: Some(http::http_filter::ConfigType::TypedConfig(any)),
         ..http::HttpFilter::default()
-    })
+    }
 }
 
 /// Istiod takes the rules of all objects together, by issuer.
@@ -136,8 +150,9 @@ fn provider(rule: &JwtRule) -> pb::JwtProvider {
     }
 }
 
-/// Istiod fetches the keys itself and sends them inline, unless it is told to have Envoy fetch them; this is then what it
-/// sends.
+/// Servers fetch the keys. Istiod does it for them and sends the keys inline, with a key that nobody has where it could not
+/// fetch any; with `PILOT_JWT_ENABLE_REMOTE_JWKS` it sends this. A compiler of YAML has nothing to fetch with, and what is
+/// compiled must not depend on when an issuer could be reached.
 fn remote(keys: &JwksUri) -> pb::RemoteJwks {
     let cluster = format!("outbound|{}||{}", keys.port, keys.host);
     let uri = core::HttpUri {
@@ -232,24 +247,19 @@ mod tests {
         );
     }
 
+    /// As istiod sent it with `PILOT_JWT_ENABLE_REMOTE_JWKS: envoy`, also for a host that it does not know.
     #[test]
-    fn keys_to_be_fetched_are_told() {
+    fn keys_are_fetched_by_servers() {
         let uri = "jwtRules: [ { issuer: a, jwksUri: 'https://a.example:8443/keys' } ]\n";
-        let (decoded, errors) = read(uri);
-        let [error] = &*errors else {
-            panic!("{errors:?}")
-        };
-        assert!(
-            error.starts_with("spec.jwtRules[0].jwksUri is not served yet"),
-            "{error}"
-        );
-        let rules = decoded.expect("a spec").rules;
+        let sent = sent(uri);
         let Some(JwksSourceSpecifier::RemoteJwks(remote)) =
-            provider(&rules[0]).jwks_source_specifier
+            &sent.providers["origins-0"].jwks_source_specifier
         else {
             panic!("keys to be fetched");
         };
-        let uri = remote.http_uri.expect("a URI");
+        assert_eq!(remote.cache_duration.map(|it| it.seconds), Some(300));
+        assert_eq!(remote.async_fetch, None);
+        let uri = remote.http_uri.clone().expect("a URI");
         assert_eq!(uri.uri, "https://a.example:8443/keys");
         let cluster =
             core::http_uri::HttpUpstreamType::Cluster("outbound|8443||a.example".to_owned());

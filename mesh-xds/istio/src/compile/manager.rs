@@ -1,4 +1,4 @@
-//! The `HttpConnectionManager` of what comes in: how a path is read, what is told of the caller's certificate, and what a
+//! The `HttpConnectionManager` of what comes in, to a server or to a gateway: how a path is read, what is told of the caller's certificate, and what a
 //! request has to pass.
 
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::filters::http::cors::v3::Cors;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3::HttpFault;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as pb;
 use pb::http_connection_manager::{
@@ -18,6 +20,7 @@ use crate::kinds::service_entry::Protocol;
 use crate::registry::OwnPort;
 
 use super::proto;
+use super::route::CORS;
 
 /// How often a request that was not read yet is passed on again.
 const RETRIES: u32 = 2;
@@ -38,15 +41,10 @@ pub(super) fn filter(
     passed: &[pb::HttpFilter],
 ) -> listener::Filter {
     let http2 = to.port.is_some_and(|port| port.protocol == Protocol::Http2);
-    let (normalize, merge, slashes) = normalization(mesh.normalization);
-    let router = http_filter("envoy.filters.http.router", proto::any(&Router::default()));
-    let manager = pb::HttpConnectionManager {
+    packed(&pb::HttpConnectionManager {
         stat_prefix: to.prefix.clone(),
-        http_filters: passed.iter().cloned().chain([router]).collect(),
         route_specifier: Some(RouteSpecifier::RouteConfig(routes(to.port, &to.cluster))),
         http2_protocol_options: http2.then(core::Http2ProtocolOptions::default),
-        server_name: "istio-envoy".to_owned(),
-        stream_idle_timeout: Some(proto::duration(Duration::ZERO)),
         use_remote_address: Some(proto::bool_value(false)),
         forward_client_cert_details: ForwardClientCertDetails::AppendForward.into(),
         set_current_client_cert_details: Some(SetCurrentClientCertDetails {
@@ -55,6 +53,63 @@ pub(super) fn filter(
             uri: true,
             ..Default::default()
         }),
+        ..of_both(mesh, passed)
+    })
+}
+
+/// That of a gateway, which routes by a table of this name. Whoever calls is outside of the mesh: what it says of its own
+/// certificate is not passed on.
+pub(super) fn of_gateway(
+    mesh: &MeshConfig,
+    table: String,
+    prefix: String,
+    passed: &[pb::HttpFilter],
+) -> listener::Filter {
+    let rds = pb::Rds {
+        config_source: Some(core::ConfigSource {
+            initial_fetch_timeout: Some(proto::duration(Duration::ZERO)),
+            resource_api_version: core::ApiVersion::V3.into(),
+            config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+                core::AggregatedConfigSource::default(),
+            )),
+            ..Default::default()
+        }),
+        route_config_name: table,
+    };
+    // They say nothing, and are there for routes that say something.
+    let of_routes = [
+        http_filter(
+            "envoy.filters.http.fault",
+            proto::any(&HttpFault::default()),
+        ),
+        http_filter(CORS, proto::any(&Cors::default())),
+    ];
+    let passed: Vec<_> = passed.iter().cloned().chain(of_routes).collect();
+    packed(&pb::HttpConnectionManager {
+        stat_prefix: prefix,
+        route_specifier: Some(RouteSpecifier::Rds(rds)),
+        http_protocol_options: Some(core::Http1ProtocolOptions::default()),
+        use_remote_address: Some(proto::bool_value(true)),
+        forward_client_cert_details: ForwardClientCertDetails::SanitizeSet.into(),
+        set_current_client_cert_details: Some(SetCurrentClientCertDetails {
+            subject: Some(proto::bool_value(true)),
+            cert: true,
+            dns: true,
+            uri: true,
+            ..Default::default()
+        }),
+        ..of_both(mesh, &passed)
+    })
+}
+
+/// What servers and gateways have in common.
+fn of_both(mesh: &MeshConfig, passed: &[pb::HttpFilter]) -> pb::HttpConnectionManager {
+    let (normalize, merge, slashes) = normalization(mesh.normalization);
+    let router = http_filter("envoy.filters.http.router", proto::any(&Router::default()));
+    pb::HttpConnectionManager {
+        http_filters: passed.iter().cloned().chain([router]).collect(),
+        server_name: "istio-envoy".to_owned(),
+        stream_idle_timeout: Some(proto::duration(Duration::ZERO)),
         proxy_100_continue: true,
         upgrade_configs: vec![UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
@@ -64,11 +119,14 @@ pub(super) fn filter(
         merge_slashes: merge,
         path_with_escaped_slashes_action: slashes.into(),
         ..Default::default()
-    };
+    }
+}
+
+fn packed(manager: &pb::HttpConnectionManager) -> listener::Filter {
     listener::Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(proto::any(
-            &manager,
+            manager,
         ))),
     }
 }

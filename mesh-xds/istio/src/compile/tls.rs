@@ -13,6 +13,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{StringMatcher, string_matcher:
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 
 use crate::kinds::peer_authentication::Mode;
+use crate::kinds::server_tls::{Clients, ServerFiles, ServerTls, Version};
 use crate::kinds::tls_settings::{ClientTls, Files, Names};
 use crate::kinds::traffic_policy::Effective;
 use crate::registry::{ISTIO, Instance, Registry, Service, ServicePort};
@@ -177,6 +178,61 @@ pub(super) fn downstream(domains: &[String], alpn: &[&str]) -> core::TransportSo
     socket("envoy.transport_sockets.tls", &context)
 }
 
+/// What a server of a gateway shows, and what it demands of its clients.
+pub(super) fn of_gateway(tls: &ServerTls) -> core::TransportSocket {
+    let (shown, clients, params) = match tls {
+        ServerTls::Istio { sans } => (
+            own_secret("default"),
+            Some((own_secret("ROOTCA"), sans)),
+            None,
+        ),
+        ServerTls::Files(files) => {
+            let ServerFiles {
+                chain,
+                key,
+                clients,
+                min,
+                max,
+            } = &**files;
+            let of = |clients: &'_ Clients| secret(&format!("file-root:{}", clients.roots), None);
+            (
+                secret(&format!("file-cert:{chain}~{key}"), None),
+                clients.as_ref().map(|clients| (of(clients), &clients.sans)),
+                (min.is_some() || max.is_some()).then(|| pb::TlsParameters {
+                    tls_minimum_protocol_version: protocol(*min).into(),
+                    tls_maximum_protocol_version: protocol(*max).into(),
+                    ..Default::default()
+                }),
+            )
+        }
+    };
+    let context = pb::DownstreamTlsContext {
+        require_client_certificate: Some(proto::bool_value(clients.is_some())),
+        common_tls_context: Some(pb::CommonTlsContext {
+            tls_params: params,
+            tls_certificate_sds_secret_configs: vec![shown],
+            alpn_protocols: [HTTP2, "http/1.1"].map(str::to_owned).into(),
+            validation_context_type: clients.map(|(roots, sans)| {
+                validation(sans.iter().map(|san| exact(san)).collect(), roots)
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    socket("envoy.transport_sockets.tls", &context)
+}
+
+fn protocol(version: Option<Version>) -> pb::tls_parameters::TlsProtocol {
+    use pb::tls_parameters::TlsProtocol;
+    match version {
+        None => TlsProtocol::TlsAuto,
+        Some(Version::V1_0) => TlsProtocol::TlSv10,
+        Some(Version::V1_1) => TlsProtocol::TlSv11,
+        Some(Version::V1_2) => TlsProtocol::TlSv12,
+        Some(Version::V1_3) => TlsProtocol::TlSv13,
+    }
+}
+
 /// The socket of a context.
 pub(super) fn upstream(context: &pb::UpstreamTlsContext) -> core::TransportSocket {
     socket("envoy.transport_sockets.tls", context)
@@ -208,9 +264,26 @@ pub(super) fn by_metadata(context: &pb::UpstreamTlsContext) -> Vec<TransportSock
 /// The socket of a cluster that a rule wants called over mutual TLS, in gRPC's dialect: certificates by the names of the
 /// client's own providers (gRFC A29), in the field that it reads and in the one before it. istiod names nobody whom the
 /// server may be.
+pub(super) fn by_providers() -> core::TransportSocket {
+    upstream(&pb::UpstreamTlsContext {
+        common_tls_context: Some(of_providers()),
+        ..Default::default()
+    })
+}
+
+/// The same of a server, that takes whom its authorities have given a certificate.
+pub(super) fn downstream_by_providers() -> core::TransportSocket {
+    let context = pb::DownstreamTlsContext {
+        common_tls_context: Some(of_providers()),
+        require_client_certificate: Some(proto::bool_value(true)),
+        ..Default::default()
+    };
+    socket("envoy.transport_sockets.tls", &context)
+}
+
 // The older fields are deprecated, and what istiod sends.
 #[allow(deprecated)]
-pub(super) fn by_providers() -> core::TransportSocket {
+fn of_providers() -> pb::CommonTlsContext {
     use pb::common_tls_context as common;
     let older = |name: &str| common::CertificateProviderInstance {
         instance_name: "default".to_owned(),
@@ -229,18 +302,14 @@ pub(super) fn by_providers() -> core::TransportSocket {
         validation_context_certificate_provider_instance: Some(older("ROOTCA")),
         ..Default::default()
     };
-    let context = pb::UpstreamTlsContext {
-        common_tls_context: Some(pb::CommonTlsContext {
-            tls_certificate_provider_instance: Some(newer("default")),
-            tls_certificate_certificate_provider_instance: Some(older("default")),
-            validation_context_type: Some(
-                common::ValidationContextType::CombinedValidationContext(validation),
-            ),
-            ..Default::default()
-        }),
+    pb::CommonTlsContext {
+        tls_certificate_provider_instance: Some(newer("default")),
+        tls_certificate_certificate_provider_instance: Some(older("default")),
+        validation_context_type: Some(common::ValidationContextType::CombinedValidationContext(
+            validation,
+        )),
         ..Default::default()
-    };
-    upstream(&context)
+    }
 }
 
 fn socket(name: &str, context: &impl prost::Name) -> core::TransportSocket {

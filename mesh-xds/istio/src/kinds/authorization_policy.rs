@@ -1,6 +1,7 @@
 //! `AuthorizationPolicy`: who may call what.
 
 mod condition;
+mod custom;
 mod source;
 mod values;
 
@@ -17,6 +18,8 @@ pub(crate) struct AuthorizationPolicy {
     /// The workloads that it is for; empty for all of its namespace, or of the mesh in the root namespace.
     pub(crate) selector: Labels,
     pub(crate) action: Action,
+    /// `provider.name`: who is asked, of those with the action CUSTOM.
+    pub(crate) provider: Option<String>,
     /// Whether it is told what it would do, and does nothing (`istio.io/dry-run`).
     pub(crate) dry_run: bool,
     /// Without a rule it matches nothing.
@@ -26,6 +29,8 @@ pub(crate) struct AuthorizationPolicy {
 /// What becomes of a request that a policy matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Action {
+    /// Somebody else is asked.
+    Custom,
     /// It is told of.
     Audit,
     /// It is refused.
@@ -110,12 +115,13 @@ pub(crate) fn decode(
         return Some(AuthorizationPolicy {
             selector: Labels::new(),
             action: Action::Allow,
+            provider: None,
             dry_run,
             rules: Vec::new(),
         });
     };
     let fields = Fields::open(spec, "spec", SPEC, sink)?;
-    for key in ["targetRef", "targetRefs", "provider"] {
+    for key in ["targetRef", "targetRefs"] {
         if fields.get(key).is_some() {
             let message =
                 format!("spec.{key} is not served: the policy would hold for others than it says");
@@ -123,10 +129,18 @@ pub(crate) fn decode(
         }
     }
     let action = action(&fields, sink);
-    if dry_run && action == Some(Action::Audit) {
-        let message = "spec.action AUDIT does nothing to try: the annotation istio.io/dry-run goes with ALLOW and DENY";
+    if let (true, Some(other @ (Action::Audit | Action::Custom))) = (dry_run, action) {
+        let message = match other {
+            Action::Audit => {
+                "spec.action AUDIT does nothing to try: the annotation istio.io/dry-run goes with ALLOW and DENY"
+            }
+            _ => {
+                "spec.action CUSTOM is not tried: the annotation istio.io/dry-run goes with ALLOW and DENY"
+            }
+        };
         sink.error(fields.place("action"), message);
     }
+    let provider = custom::provider(&fields, action, sink);
     let items = fields.list("rules", sink);
     if action == Some(Action::Deny) && fields.get("rules").is_none() {
         let message = "spec.rules is missing: a DENY without rules refuses nothing; write {} as a rule to refuse everything";
@@ -134,11 +148,17 @@ pub(crate) fn decode(
     }
     let mut rules = Vec::new();
     for (i, item) in items.iter().enumerate() {
-        rules.extend(rule(header, item, &format!("spec.rules[{i}]"), sink));
+        let path = format!("spec.rules[{i}]");
+        let rule = rule(header, item, &path, sink);
+        if action == Some(Action::Custom) {
+            custom::check(rule.as_ref(), item.at, &path, sink);
+        }
+        rules.extend(rule);
     }
     Some(AuthorizationPolicy {
         selector: selector(&fields, sink),
         action: action?,
+        provider,
         dry_run,
         rules,
     })
@@ -152,11 +172,7 @@ fn action(fields: &Fields<'_>, sink: &mut Sink) -> Option<Action> {
         "ALLOW" => Some(Action::Allow),
         "DENY" => Some(Action::Deny),
         "AUDIT" => Some(Action::Audit),
-        _ => {
-            let message = "spec.action CUSTOM is not served: nobody is asked; use ALLOW or DENY";
-            sink.error(fields.place("action"), message);
-            None
-        }
+        _ => Some(Action::Custom),
     }
 }
 

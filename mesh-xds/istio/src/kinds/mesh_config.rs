@@ -12,6 +12,7 @@ use crate::yaml::{Data, Value};
 
 use super::ExportTo;
 use super::connection_pool::{self, H2Upgrade, Keepalive};
+use super::extension_provider::{self, Authorizers};
 use super::http_route::{self, Retries};
 use super::load_balancer::LoadBalancer;
 use super::locality::{self, LocalityLb};
@@ -38,6 +39,8 @@ pub(crate) struct MeshConfig {
     /// What routes do that say nothing of retries; istiod's own where this says nothing.
     pub(crate) retries: Option<Retries>,
     pub(crate) export: Exports,
+    /// `extensionProviders`: the services that policies with the action CUSTOM name.
+    pub(crate) authorizers: Authorizers,
     locality: LocalityLb,
 }
 
@@ -63,6 +66,7 @@ impl Default for MeshConfig {
             h2_upgrade: H2Upgrade::Default,
             retries: None,
             export: Exports::default(),
+            authorizers: Authorizers::new(),
             locality: LocalityLb::default(),
         }
     }
@@ -112,6 +116,7 @@ const SPEC: Schema = Schema {
         "defaultVirtualServiceExportTo",
         "dnsRefreshRate",
         "enableAutoMtls",
+        "extensionProviders",
         "h2UpgradePolicy",
         "localityLbSetting",
         "outboundTrafficPolicy",
@@ -137,7 +142,6 @@ const SPEC: Schema = Schema {
         "enableEnvoyAccessLogService",
         "enablePrometheusMerge",
         "enableTracing",
-        "extensionProviders",
         "hboneIdleTimeout",
         "inboundClusterStatName",
         "inboundTrafficPolicy",
@@ -212,6 +216,7 @@ pub(crate) fn decode(spec: &Value, path: &str, sink: &mut Sink) -> Option<MeshCo
                 sink,
             ),
         },
+        authorizers: extension_provider::decode(&fields, sink),
         locality: locality::decode(&fields, sink).unwrap_or_default(),
     })
 }

@@ -42,7 +42,7 @@ pub(crate) struct JwtRule {
 pub(crate) enum Keys {
     /// `jwks`
     Inline(String),
-    /// `jwksUri`, which is told as an error as long as nobody fetches it.
+    /// `jwksUri`, from where servers fetch them.
     At(JwksUri),
 }
 
@@ -254,19 +254,12 @@ fn at(
     sink: &mut Sink,
 ) -> Option<Keys> {
     match split(&uri) {
-        Some((host, port)) => {
-            let message = format!(
-                "{} is not served yet: keys are not fetched, and every token would be refused; write them into jwks",
-                fields.path_of(key)
-            );
-            sink.error(fields.place(key), message);
-            Some(Keys::At(JwksUri {
-                host,
-                port,
-                timeout,
-                uri,
-            }))
-        }
+        Some((host, port)) => Some(Keys::At(JwksUri {
+            host,
+            port,
+            timeout,
+            uri,
+        })),
         None => {
             let message = format!(
                 "{}: {uri:?} is no http(s) URI with a host",

@@ -112,13 +112,13 @@ fn refuse(fields: &Fields<'_>, sink: &mut Sink) {
     }
 }
 
-fn texts(fields: &Fields<'_>, key: &str, sink: &mut Sink) -> Vec<String> {
+pub(super) fn texts(fields: &Fields<'_>, key: &str, sink: &mut Sink) -> Vec<String> {
     let texts = fields.strings(key, sink).into_iter();
     texts.map(|(text, _)| text).collect()
 }
 
 /// The name of a file. istiod writes two of them into one name with `~` between.
-fn file(fields: &Fields<'_>, key: &str, sink: &mut Sink) -> Option<String> {
+pub(super) fn file(fields: &Fields<'_>, key: &str, sink: &mut Sink) -> Option<String> {
     let name = fields.string(key, sink).filter(|name| !name.is_empty())?;
     if name.contains('~') {
         let message = format!("{} must not hold '~'", fields.path_of(key));

@@ -109,7 +109,7 @@ fn path_of_account(identity: &str) -> Option<&str> {
 
 /// The value of the label by which a workload says that it speaks Istio's mutual TLS.
 pub(crate) const ISTIO: &str = "istio";
-const TLS_MODE: &str = "security.istio.io/tlsMode";
+pub(crate) const TLS_MODE: &str = "security.istio.io/tlsMode";
 const DISABLED: &str = "disabled";
 
 impl Workload {

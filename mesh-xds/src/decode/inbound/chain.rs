@@ -5,15 +5,16 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::config::core::v3::{TransportSocket, transport_socket};
 use envoy_types::pb::envoy::config::listener::v3::{self as pb, filter::ConfigType};
 use mesh_core::server::{Demand, Pipeline};
+use mesh_core::snapshot::TableKey;
 use mesh_core::tls::ServerTls;
 use prost::Message;
 
 use super::demand::{self, Match, Transport};
-use super::pipeline;
+use super::{Side, pipeline};
 use crate::decode::http_filter::{self, type_of};
 use crate::decode::ignored::Ignored;
 use crate::decode::listener::MANAGER;
-use crate::decode::tls::{self, Unfit};
+use crate::decode::tls::{self, Clients, Unfit};
 use crate::decode::{Invalid, message};
 
 const TCP: &str = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
@@ -35,6 +36,16 @@ pub(super) struct Chain {
     pub(super) is_narrow: bool,
     pub(super) security: Security,
     pub(super) serves: Serves,
+}
+
+impl Chain {
+    /// Where its requests go on to.
+    pub(super) fn routes(&self) -> Option<&TableKey> {
+        match &self.serves {
+            Serves::Http(pipeline) => pipeline.gateway.as_ref().map(|gateway| &gateway.routes),
+            Serves::Tcp | Serves::Refused(_) => None,
+        }
+    }
 }
 
 /// Its transport socket.
@@ -66,6 +77,7 @@ struct Outline {
 pub(super) fn decode(
     bytes: &[u8],
     listener: &Arc<str>,
+    side: Side,
     ignored: &mut Ignored,
 ) -> Result<Chain, Invalid> {
     let wire: pb::FilterChain = message(bytes)?;
@@ -81,7 +93,7 @@ pub(super) fn decode(
         name => name.into(),
     };
     let who = format!("filter chain {name:?} of {listener}");
-    let security = security(wire.transport_socket.as_ref(), &who)?;
+    let security = security(wire.transport_socket.as_ref(), &who, side)?;
     #[allow(deprecated, reason = "Envoy still serves it")]
     let proxied = wire.use_proxy_proto.is_some_and(|flag| flag.value);
     let serves = match (unasked, proxied) {
@@ -89,7 +101,7 @@ pub(super) fn decode(
             Serves::Refused(format!("filter_chain_match.{field} is not asked here"))
         }
         (None, true) => Serves::Refused("the PROXY protocol is not spoken".to_owned()),
-        (None, false) => serves(&wire.filters, listener, ignored)?,
+        (None, false) => serves(&wire.filters, listener, side, ignored)?,
     };
     Ok(Chain {
         name,
@@ -113,7 +125,7 @@ fn matching(bytes: &[u8], wire: Option<&pb::FilterChainMatch>) -> Result<Match, 
     Ok(decoded)
 }
 
-fn security(socket: Option<&TransportSocket>, who: &str) -> Result<Security, Invalid> {
+fn security(socket: Option<&TransportSocket>, who: &str, side: Side) -> Result<Security, Invalid> {
     let Some(socket) = socket else {
         return Ok(Security::None);
     };
@@ -125,7 +137,7 @@ fn security(socket: Option<&TransportSocket>, who: &str) -> Result<Security, Inv
     };
     match type_of(&any.type_url) {
         RAW_BUFFER => Ok(Security::None),
-        tls::DOWNSTREAM => match tls::downstream(&any.value, who) {
+        tls::DOWNSTREAM => match tls::downstream(&any.value, who, clients(side)) {
             Ok(terms) => Ok(Security::Tls(terms.into())),
             Err(Unfit::NotServed(what)) => {
                 Ok(Security::Refused(format!("transport_socket: {what}")))
@@ -138,9 +150,17 @@ fn security(socket: Option<&TransportSocket>, who: &str) -> Result<Security, Inv
     }
 }
 
+const fn clients(side: Side) -> Clients {
+    match side {
+        Side::Workload => Clients::OfTheMesh,
+        Side::Gateway => Clients::Outside,
+    }
+}
+
 fn serves(
     filters: &[pb::Filter],
     listener: &Arc<str>,
+    side: Side,
     ignored: &mut Ignored,
 ) -> Result<Serves, Invalid> {
     let mut refused = None;
@@ -154,7 +174,7 @@ fn serves(
         let decoded = http_filter::typed(config).map_err(within)?;
         match (&*decoded.kind, decoded.message) {
             (MANAGER, Some(bytes)) => {
-                let pipeline = pipeline::decode(bytes, listener, ignored)
+                let pipeline = pipeline::decode(bytes, listener, side, ignored)
                     .map_err(|e| within(e.within("typed_config")))?;
                 return Ok(match refused {
                     None => Serves::Http(pipeline.into()),

@@ -11,17 +11,22 @@ use http::http_connection_manager::{
     ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier,
 };
 use mesh_core::request::PathNormalization;
-use mesh_core::server::{Pipeline, Step, Xfcc};
+use mesh_core::server::{Pipeline, Remote, Step, Xfcc};
 use route::route_action::ClusterSpecifier;
 
+use super::{Side, gateway};
+use crate::decode::ext_authz::ext_authz;
 use crate::decode::http_filter::{ROUTER, kind};
 use crate::decode::ignored::Ignored;
 use crate::decode::jwt_authn::jwt_authn;
 use crate::decode::rbac::rbac;
 use crate::decode::{Faults, Invalid, message};
 
-const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
+pub(super) const RBAC: &str = "envoy.extensions.filters.http.rbac.v3.RBAC";
 const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+/// Istio's filter by which a proxy offers its own names to servers of the mesh.
+const ALPN: &str = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig";
+const ASK: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 /// Filters that tell of requests and decide nothing.
 const TELEMETRY: [&str; 3] = [
     "io.istio.http.peer_metadata.Config",
@@ -37,6 +42,7 @@ const BY_ROUTE: [&str; 2] = [
 pub(super) fn decode(
     bytes: &[u8],
     listener: &Arc<str>,
+    side: Side,
     ignored: &mut Ignored,
 ) -> Result<Pipeline, Invalid> {
     let wire: http::HttpConnectionManager = message(bytes)?;
@@ -49,19 +55,18 @@ pub(super) fn decode(
             PathNormalization::Base
         })
     });
-    let others = [
-        strange(&wire),
-        unlike_catch_all(wire.route_specifier.as_ref()),
-    ];
-    steps.extend(
-        others
-            .into_iter()
-            .flatten()
-            .map(|why| Step::Deny(why.into())),
-    );
+    let (gateway, unlike) = match side {
+        Side::Workload => (None, unlike_catch_all(wire.route_specifier.as_ref())),
+        Side::Gateway => match gateway::decode(&wire, ignored) {
+            Ok(gateway) => (Some(gateway), None),
+            Err(why) => (None, Some(why)),
+        },
+    };
+    let others = [strange(&wire, side), unlike].into_iter().flatten();
+    steps.extend(others.map(|why| Step::Deny(why.into())));
     steps.extend(
         faults
-            .take(filters(&wire.http_filters, ignored))
+            .take(filters(&wire.http_filters, side, ignored))
             .into_iter()
             .flatten(),
     );
@@ -70,6 +75,11 @@ pub(super) fn decode(
         name: Arc::clone(listener),
         paths,
         xfcc,
+        remote: match wire.use_remote_address.is_some_and(|flag| flag.value) {
+            true => Remote::Direct,
+            false => Remote::LastForwarded,
+        },
+        gateway,
         steps: steps.into(),
     });
     faults.or(decoded)
@@ -105,11 +115,13 @@ fn paths(wire: &http::HttpConnectionManager) -> Result<Result<PathNormalization,
 }
 
 /// What would make a request look otherwise to policies than it does here.
-fn strange(wire: &http::HttpConnectionManager) -> Option<String> {
+fn strange(wire: &http::HttpConnectionManager, side: Side) -> Option<String> {
+    let common = wire.common_http_protocol_options.as_ref();
+    let rejects_underscores = common.is_some_and(|it| it.headers_with_underscores_action != 0);
     let fields = [
         (
             "use_remote_address",
-            wire.use_remote_address.is_some_and(|flag| flag.value),
+            side == Side::Workload && wire.use_remote_address.is_some_and(|flag| flag.value),
         ),
         ("xff_num_trusted_hops", wire.xff_num_trusted_hops != 0),
         (
@@ -123,6 +135,10 @@ fn strange(wire: &http::HttpConnectionManager) -> Option<String> {
         ("strip_matching_host_port", wire.strip_matching_host_port),
         ("strip_port_mode", wire.strip_port_mode.is_some()),
         ("strip_trailing_host_dot", wire.strip_trailing_host_dot),
+        (
+            "common_http_protocol_options.headers_with_underscores_action",
+            rejects_underscores,
+        ),
     ];
     let found = fields.into_iter().find(|(_, is_set)| *is_set);
     found.map(|(field, _)| format!("{field} of the HTTP connection manager is not served"))
@@ -138,6 +154,13 @@ fn xfcc(wire: &http::HttpConnectionManager, ignored: &mut Ignored) -> Result<Xfc
     let other = match (details, &wire.forward_client_cert_matcher) {
         (Details::Sanitize, None) => return Ok(Xfcc::Sanitize),
         (Details::AppendForward, None) => return Ok(Xfcc::AppendForward),
+        (Details::SanitizeSet, None) => {
+            let set = wire.set_current_client_cert_details.as_ref();
+            if set.is_some_and(|set| set.cert || set.chain) {
+                ignored.add("set_current_client_cert_details: x-forwarded-client-cert has the names and the digest of a certificate, and not itself");
+            }
+            return Ok(Xfcc::SanitizeSet);
+        }
         (_, Some(_)) => "forward_client_cert_matcher".to_owned(),
         (other, None) => format!("forward_client_cert_details {}", other.as_str_name()),
     };
@@ -148,7 +171,11 @@ fn xfcc(wire: &http::HttpConnectionManager, ignored: &mut Ignored) -> Result<Xfc
 }
 
 /// Filters of one name are several: Istio's RBAC filters all have the same.
-fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<Vec<Step>, Invalid> {
+fn filters(
+    filters: &[http::HttpFilter],
+    side: Side,
+    ignored: &mut Ignored,
+) -> Result<Vec<Step>, Invalid> {
     let mut faults = Faults::default();
     let mut steps = Vec::new();
     let mut is_routed = false;
@@ -158,7 +185,7 @@ fn filters(filters: &[http::HttpFilter], ignored: &mut Ignored) -> Result<Vec<St
             let reason = "is behind the router, which must be the last filter";
             faults.add(within(Invalid::new("", reason)));
         }
-        match one(filter, ignored) {
+        match one(filter, side, ignored) {
             Ok(Role::Router) => is_routed = true,
             Ok(Role::Nothing) => {}
             Ok(Role::Step(step)) => steps.push(step),
@@ -178,7 +205,7 @@ enum Role {
     Step(Step),
 }
 
-fn one(filter: &http::HttpFilter, ignored: &mut Ignored) -> Result<Role, Invalid> {
+fn one(filter: &http::HttpFilter, side: Side, ignored: &mut Ignored) -> Result<Role, Invalid> {
     let decoded = kind(filter)?;
     let (name, kind) = (&filter.name, &*decoded.kind);
     // A route would have to turn it on, and routes are not asked.
@@ -195,7 +222,13 @@ fn one(filter: &http::HttpFilter, ignored: &mut Ignored) -> Result<Role, Invalid
             Ok(rules) => Ok(Role::Step(Step::Jwt(rules))),
             Err(error) => Err(error.within("typed_config")),
         },
+        (ASK, Some(bytes)) => match ext_authz(bytes) {
+            Ok(ask) => Ok(Role::Step(Step::Ask(ask.into()))),
+            Err(error) => Err(error.within("typed_config")),
+        },
         _ if TELEMETRY.contains(&kind) => Ok(Role::Nothing),
+        // It is about the connections behind, whose clusters say the same.
+        (ALPN, _) if side == Side::Gateway => Ok(Role::Nothing),
         _ if BY_ROUTE.contains(&kind) && decoded.is_empty => Ok(Role::Nothing),
         _ if filter.is_optional => {
             ignored.add(format!("the optional HTTP filter {name:?} ({kind:?})"));

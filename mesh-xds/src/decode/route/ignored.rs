@@ -30,8 +30,8 @@ impl Ignored {
         self.each(&[
             ("matcher", host.matcher.is_some()),
             (
-                "require_tls",
-                host.require_tls != i32::from(TlsRequirementType::None),
+                "require_tls EXTERNAL_ONLY, which is taken for ALL,",
+                host.require_tls == i32::from(TlsRequirementType::ExternalOnly),
             ),
             ("rate_limits", !host.rate_limits.is_empty()),
             ("cors", host.cors.is_some()),

@@ -36,6 +36,7 @@ pub(super) fn decode(
         port: Some(redirect.port_redirect).filter(|port| *port != 0),
         path,
         strip_query: redirect.strip_query,
+        keeps_port: false,
     })
 }
 

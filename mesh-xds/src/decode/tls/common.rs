@@ -19,6 +19,7 @@ pub(super) struct Common {
     pub(super) peer: Option<PeerRule>,
     pub(super) alpn: Vec<String>,
     pub(super) min: TlsVersion,
+    pub(super) max: TlsVersion,
 }
 
 pub(super) fn decode(wire: pb::CommonTlsContext) -> Result<Common, Unfit> {
@@ -43,7 +44,8 @@ pub(super) fn decode(wire: pb::CommonTlsContext) -> Result<Common, Unfit> {
         let reason = "holds a name that has not 1 to 255 bytes";
         return Err(Invalid::new("alpn_protocols", reason).into());
     }
-    let min = versions(wire.tls_params.as_ref()).map_err(|unfit| unfit.within("tls_params"))?;
+    let (min, max) =
+        versions(wire.tls_params.as_ref()).map_err(|unfit| unfit.within("tls_params"))?;
     let identity = identity(&wire)?;
     let (roots, peer) = validation(wire.validation_context_type)?;
     Ok(Common {
@@ -52,6 +54,7 @@ pub(super) fn decode(wire: pb::CommonTlsContext) -> Result<Common, Unfit> {
         peer,
         alpn: wire.alpn_protocols,
         min,
+        max,
     })
 }
 
@@ -64,9 +67,9 @@ fn refuse(fields: &[(&str, bool)]) -> Result<(), Unfit> {
 }
 
 /// `tls_params`. Ciphers, curves and signatures are those of the TLS library, all of them without known weakness.
-fn versions(wire: Option<&pb::TlsParameters>) -> Result<TlsVersion, Unfit> {
+fn versions(wire: Option<&pb::TlsParameters>) -> Result<(TlsVersion, TlsVersion), Unfit> {
     let Some(wire) = wire else {
-        return Ok(TlsVersion::default());
+        return Ok((TlsVersion::default(), TlsVersion::V1_3));
     };
     refuse(&[("compliance_policies", !wire.compliance_policies.is_empty())])?;
     let version = |field: &str, number: i32| {
@@ -92,8 +95,8 @@ fn versions(wire: Option<&pb::TlsParameters>) -> Result<TlsVersion, Unfit> {
             "tls_maximum_protocol_version: {} is older than what is spoken at least",
             max.as_str_name()
         )),
-        (TlsProtocol::TlsAuto | TlsProtocol::TlSv13, _)
-        | (TlsProtocol::TlSv12, TlsVersion::V1_2) => Ok(min),
+        (TlsProtocol::TlSv12, TlsVersion::V1_2) => Ok((min, TlsVersion::V1_2)),
+        (TlsProtocol::TlsAuto | TlsProtocol::TlSv13, _) => Ok((min, TlsVersion::V1_3)),
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) fn principal<'a>(
     and(ids)
 }
 
+/// The same for who knows no aliases of trust domains.
+pub(super) fn as_written<'a>(terms: impl Iterator<Item = &'a From>) -> Principal {
+    principal(terms, &[])
+}
+
 fn of(identifier: Identifier) -> Principal {
     Principal {
         identifier: Some(identifier),
@@ -119,7 +124,7 @@ fn aliases(name: &str, trust_domains: &[String]) -> Vec<String> {
         return vec![name.to_owned()];
     };
     let is_ours = |own: &String| own == domain || fits(domain, own) || fits(own, domain);
-    let names_one = rest.len() == 4 && *domain != "*";
+    let names_one = rest.len() == 4 && *domain != "*" && !trust_domains.is_empty();
     if !names_one || !(trust_domains.iter().any(is_ours) || *domain == TRUST_DOMAIN) {
         return vec![name.to_owned()];
     }

@@ -1,0 +1,249 @@
+//! A gateway's listener, from the YAML of a `Gateway` and its files to what clients of TLS see.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use mesh_tower::{GatewayChain, Mesh, Node, PeerIdentity, Security};
+use rcgen::{CertificateParams, SanType};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::tls::{Authority, Leaf};
+use crate::support::until;
+
+const A: &str = "a.example";
+const B: &str = "b.example";
+const CLIENT: &str = "client.example";
+static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// A gateway with two servers behind one port, whose files are of these authorities.
+struct Scene {
+    folder: TempDir,
+    servers: Authority,
+    clients: Authority,
+    mesh: Mesh,
+    address: SocketAddr,
+}
+
+fn named(host: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::DnsName(host.try_into().unwrap())];
+    params
+}
+
+impl Scene {
+    /// Of server `b`, what its `tls` says beside its certificate.
+    async fn new(of_b: &str, security: Security) -> Self {
+        let folder = TempDir::new().unwrap();
+        let [servers, clients] = ["servers", "clients"].map(Authority::called);
+        for host in [A, B] {
+            write(&folder, host, &servers.issue(&named(host)));
+        }
+        std::fs::write(folder.path().join("ca.pem"), clients.pem()).unwrap();
+        let config = folder.path().join("config");
+        std::fs::create_dir(&config).unwrap();
+        let files = folder.path().display();
+        let pair = |host: &str| {
+            format!("serverCertificate: '{files}/{host}.pem', privateKey: '{files}/{host}.key'")
+        };
+        let of_b = of_b.replace("CA", &format!("caCertificates: '{files}/ca.pem'"));
+        let yaml = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{ name: g, namespace: default }}\nspec:\n  \
+             selector: {{ istio: gw }}\n  servers:\n  \
+             - {{ port: {{ number: 8443, name: a, protocol: HTTPS }}, hosts: [{A}], tls: {{ mode: SIMPLE, {} }} }}\n  \
+             - {{ port: {{ number: 8443, name: b, protocol: HTTPS }}, hosts: [{B}], tls: {{ {of_b}, {} }} }}\n  \
+             - {{ port: {{ number: 8080, name: c, protocol: HTTP }}, hosts: ['*'] }}\n",
+            pair(A),
+            pair(B),
+        );
+        std::fs::write(config.join("gateway.yaml"), yaml).unwrap();
+        let mesh = Mesh::builder()
+            .yaml(&config)
+            .node(Node::router("gw", "default", [("istio", "gw")]))
+            .security(security)
+            .build()
+            .unwrap();
+        let address = serve(&mesh, 8443).await;
+        Self {
+            folder,
+            servers,
+            clients,
+            mesh,
+            address,
+        }
+    }
+
+    /// What the application says to a client that means this server.
+    async fn told(&self, host: &str, client: Option<&Leaf>) -> std::io::Result<String> {
+        let config = self.config(client, &BOTH);
+        ask(connect(self.address, host, config).await?).await
+    }
+
+    fn config(
+        &self,
+        client: Option<&Leaf>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.servers.der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        match client.map(Leaf::der) {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+        }
+    }
+}
+
+fn write(folder: &TempDir, host: &str, leaf: &Leaf) {
+    let file = |end: &str| folder.path().join(format!("{host}.{end}"));
+    std::fs::write(file("pem"), leaf.certificate.pem()).unwrap();
+    std::fs::write(file("key"), leaf.key.serialize_pem()).unwrap();
+}
+
+/// Serves a port of the gateway by an application that tells which chain let a request in, and who asks.
+async fn serve(mesh: &Mesh, port: u16) -> SocketAddr {
+    let app = Router::new().fallback(async |request: Request| {
+        let chain = request.extensions().get::<GatewayChain>().unwrap();
+        let peer = request.extensions().get::<PeerIdentity>().unwrap();
+        let who = peer.certificate().map(|it| it.sans.dns.join(","));
+        format!("{} {who:?}", chain.route_config_name())
+    });
+    let listener = mesh.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr();
+    assert_ne!(address.port(), port);
+    tokio::spawn(listener.as_gateway_port(port).serve(app));
+    address
+}
+
+async fn connect(
+    address: SocketAddr,
+    host: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+}
+
+async fn ask(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+) -> std::io::Result<String> {
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok(body.to_owned())
+}
+
+#[tokio::test]
+async fn sni_chooses_the_certificate() {
+    let scene = Scene::new("mode: SIMPLE", Security::AsConfigured).await;
+    // Each is verified by the name that was asked for.
+    for (host, name) in [(A, "https.8443.a.g.default"), (B, "https.8443.b.g.default")] {
+        let told = scene.told(host, None).await.unwrap();
+        assert_eq!(told, format!("{name} None"));
+    }
+    let stranger = scene.told("c.example", None).await.unwrap_err();
+    assert!(stranger.to_string().contains("AccessDenied"), "{stranger}");
+}
+
+#[tokio::test]
+async fn a_renewed_file_is_served() {
+    let scene = Scene::new("mode: SIMPLE", Security::AsConfigured).await;
+    let shown = async || {
+        let config = scene.config(None, &BOTH);
+        let stream = connect(scene.address, A, config).await.unwrap();
+        let chain = stream.get_ref().1.peer_certificates().unwrap();
+        chain[0].clone()
+    };
+    let first = shown().await;
+    assert_eq!(shown().await, first, "it stays while nothing is renewed");
+    let renewed = scene.servers.issue(&named(A));
+    write(&scene.folder, A, &renewed);
+    until("the renewed certificate", async || {
+        shown().await == *renewed.certificate.der()
+    })
+    .await;
+    // Half of a pair is not taken: the last good one stays.
+    std::fs::write(scene.folder.path().join("a.example.key"), "no PEM").unwrap();
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(3)).await;
+    tokio::time::resume();
+    assert_eq!(shown().await, *renewed.certificate.der());
+}
+
+#[tokio::test]
+async fn a_mutual_gateway_asks_for_a_certificate() {
+    let scene = Scene::new("mode: MUTUAL, CA", Security::AsConfigured).await;
+    let of_clients = scene.clients.issue(&named(CLIENT));
+    let told = scene.told(B, Some(&of_clients)).await.unwrap();
+    assert_eq!(told, format!("https.8443.b.g.default Some({CLIENT:?})"));
+    let alert = async |leaf: Option<&Leaf>| scene.told(B, leaf).await.unwrap_err().to_string();
+    assert!(alert(None).await.contains("CertificateRequired"));
+    let stranger = scene.servers.issue(&named(CLIENT));
+    let refused = alert(Some(&stranger)).await;
+    assert!(refused.contains("UnknownCA"), "{refused}");
+    // The control: the server beside it asks nobody, and is shown none.
+    for client in [None, Some(&of_clients), Some(&stranger)] {
+        let told = scene.told(A, client).await.unwrap();
+        assert_eq!(told, "https.8443.a.g.default None");
+    }
+}
+
+#[tokio::test]
+async fn names_of_a_mutual_gateway_are_asked_for() {
+    let of_b = format!("mode: MUTUAL, CA, subjectAltNames: [{CLIENT}]");
+    let scene = Scene::new(&of_b, Security::AsConfigured).await;
+    let one = scene.clients.issue(&named(CLIENT));
+    assert!(scene.told(B, Some(&one)).await.is_ok());
+    let other = scene.clients.issue(&named("other.example"));
+    scene.told(B, Some(&other)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn versions_are_those_of_the_server() {
+    let of_b = "mode: SIMPLE, maxProtocolVersion: TLSV1_2";
+    let scene = Scene::new(of_b, Security::AsConfigured).await;
+    for (version, is_met) in [(&BOTH[..1], false), (&BOTH[1..], true)] {
+        let met = connect(scene.address, B, scene.config(None, version)).await;
+        assert_eq!(met.is_ok(), is_met, "{version:?}: {met:?}");
+        connect(scene.address, A, scene.config(None, version))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_plaintext_is_closed_where_tls_is_required() {
+    for (security, is_open) in [(Security::AsConfigured, true), (Security::Required, false)] {
+        let scene = Scene::new("mode: SIMPLE", security).await;
+        let address = serve(&scene.mesh, 8080).await;
+        let told = ask(TcpStream::connect(address).await.unwrap()).await;
+        let served = told.is_ok_and(|told| told == "http.8080 None");
+        assert_eq!(served, is_open, "{security:?}");
+        assert!(scene.told(A, None).await.is_ok());
+        // By another port of the gateway, and by one that it does not have.
+        for port in [8443, 9999] {
+            let address = serve(&scene.mesh, port).await;
+            let told = ask(TcpStream::connect(address).await.unwrap()).await;
+            assert!(
+                told.is_err() || told.is_ok_and(|told| told.is_empty()),
+                "{port}"
+            );
+        }
+    }
+}
