@@ -11,6 +11,7 @@ mod lease;
 mod secured;
 mod stream;
 mod tether;
+mod way;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -32,11 +33,12 @@ use crate::security::Permits;
 use crate::telemetry::{Cells, Edge};
 use crate::weak_map::WeakMap;
 pub(crate) use connect::{ConnectError, Open, Peer};
-pub(crate) use http1::{Pool as Http1Pool, name_host};
-pub(crate) use http2::{Pool as Http2Pool, Received};
+pub(crate) use http1::name_host;
+pub(crate) use http2::Received;
 use lease::Connection;
 pub(crate) use lease::{Counted, Lease};
 pub(crate) use tether::Tied;
+pub(crate) use way::{Way, by_http1, by_http2};
 
 /// The connections to one endpoint of one cluster, and what is counted of it.
 #[derive(Debug)]
@@ -51,11 +53,11 @@ pub(crate) struct EndpointPool {
 #[derive(Debug)]
 enum Connections {
     Http1 {
-        http: Arc<http1::Pool>,
+        http: Arc<dyn Way>,
         /// gRPC is HTTP/2, whatever the port is called. Made when the first such request comes.
-        grpc: OnceLock<Arc<http2::Pool>>,
+        grpc: OnceLock<Arc<dyn Way>>,
     },
-    Http2(Arc<http2::Pool>),
+    Http2(Arc<dyn Way>),
     /// There may be none, and why.
     Refused(Arc<str>),
 }
@@ -65,8 +67,8 @@ enum Connections {
 #[derive(Debug)]
 pub(crate) struct Pools {
     permits: Permits,
-    http1: WeakMap<Alike, http1::Pool>,
-    http2: WeakMap<Alike, http2::Pool>,
+    http1: WeakMap<Alike, dyn Way>,
+    http2: WeakMap<Alike, dyn Way>,
 }
 
 impl Pools {
@@ -137,11 +139,11 @@ impl EndpointPool {
         let connections = match (cluster.protocol, via) {
             (_, Err(reason)) => Connections::Refused(reason),
             (Protocol::Http1, Ok(via)) => Connections::Http1 {
-                http: pools.http1.shared(&alike, || http1::Pool::new(peer(via))),
+                http: pools.http1.shared(&alike, || by_http1(peer(via))),
                 grpc: OnceLock::new(),
             },
             (Protocol::Http2, Ok(via)) => {
-                let new = || http2::Pool::new(peer(via));
+                let new = || by_http2(peer(via));
                 Connections::Http2(pools.http2.shared(&alike, new))
             }
         };
@@ -194,7 +196,7 @@ impl EndpointPool {
                 refused(Error::new(Kind::TlsDemanded, place, &**reason))
             }
             Connections::Http1 { http, grpc } if is_grpc(request.headers()) => {
-                let new = || Arc::new(http2::Pool::new(http.peer().clone()));
+                let new = || by_http2(http.peer().clone());
                 grpc.get_or_init(new).send(request, counted, place)
             }
             Connections::Http1 { http, .. } => http.send(request, counted, place),

@@ -7,13 +7,13 @@ use std::sync::{Arc, Weak};
 
 /// Finds what is in use and forgets what nobody uses any more.
 #[derive(Debug)]
-pub(crate) struct WeakMap<K, V> {
+pub(crate) struct WeakMap<K, V: ?Sized> {
     entries: HashMap<K, Weak<V>>,
     /// How many there were after the last look at all of them.
     after_sweep: usize,
 }
 
-impl<K, V> Default for WeakMap<K, V> {
+impl<K, V: ?Sized> Default for WeakMap<K, V> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -22,7 +22,7 @@ impl<K, V> Default for WeakMap<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V> WeakMap<K, V> {
+impl<K: Eq + Hash, V: ?Sized> WeakMap<K, V> {
     pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Arc<V>>
     where
         K: Borrow<Q>,
@@ -31,12 +31,12 @@ impl<K: Eq + Hash, V> WeakMap<K, V> {
     }
 
     /// What there is, or else what is made now.
-    pub(crate) fn shared(&mut self, key: &K, make: impl FnOnce() -> V) -> Arc<V>
+    pub(crate) fn shared(&mut self, key: &K, make: impl FnOnce() -> Arc<V>) -> Arc<V>
     where
         K: Clone,
     {
         self.get(key).unwrap_or_else(|| {
-            let made = Arc::new(make());
+            let made = make();
             self.insert(key.clone(), &made);
             made
         })

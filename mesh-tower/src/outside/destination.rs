@@ -13,7 +13,7 @@ use super::{Means, Name};
 use crate::body::Body;
 use crate::error::Place;
 use crate::pool::{
-    ConnectError, Counted, Failed, Http1Pool, Http2Pool, Peer, Sending, connect_failed,
+    ConnectError, Counted, Failed, Peer, Sending, Way, by_http1, by_http2, connect_failed,
 };
 use crate::telemetry::Cells;
 
@@ -24,8 +24,8 @@ pub(crate) struct Destination {
     port: u16,
     secure: bool,
     dial: Arc<Dial>,
-    http1: Arc<Http1Pool>,
-    http2: Arc<Http2Pool>,
+    http1: Arc<dyn Way>,
+    http2: Arc<dyn Way>,
     /// Held by the first call, which finds out what the other side speaks.
     settling: Mutex<()>,
     pub(crate) cells: Arc<Cells>,
@@ -46,8 +46,8 @@ impl Destination {
             host: name.host.into(),
             port: name.port,
             secure: name.secure,
-            http1: Arc::new(Http1Pool::new(peer())),
-            http2: Arc::new(Http2Pool::new(peer())),
+            http1: by_http1(peer()),
+            http2: by_http2(peer()),
             dial,
             settling: Mutex::default(),
             cells: Arc::new(Cells::of_endpoint(means.edges.outside(name.host))),
@@ -65,6 +65,7 @@ impl Destination {
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
         self.http1.sweep();
+        self.http2.sweep();
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -56,6 +56,10 @@ impl Pool {
         }
     }
 
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// Takes an open connection over.
     pub(crate) async fn adopt(&self, open: Open) -> Result<(), ConnectError> {
         let shared = introduced(open, &self.peer, &self.queue).await?;

@@ -264,11 +264,15 @@ impl Store {
 
     pub(super) fn root_file(&self, path: &Arc<str>) -> Arc<Held<Trust>> {
         let name = RootName::File(Arc::clone(path));
-        self.named(|named| named.roots.shared(&name, || Held::root_file(path)))
+        self.named(|named| {
+            named
+                .roots
+                .shared(&name, || Arc::new(Held::root_file(path)))
+        })
     }
 
     pub(super) fn platform(&self) -> Arc<Held<Trust>> {
-        let made = || Held::platform(&self.settings);
+        let made = || Arc::new(Held::platform(&self.settings));
         self.named(|named| named.roots.shared(&RootName::System, made))
     }
 
@@ -277,7 +281,11 @@ impl Store {
             chain: Arc::clone(chain),
             key: Arc::clone(key),
         };
-        self.named(|named| named.pairs.shared(&name, || Held::pair(chain, key)))
+        self.named(|named| {
+            named
+                .pairs
+                .shared(&name, || Arc::new(Held::pair(chain, key)))
+        })
     }
 
     fn named<T>(&self, find: impl FnOnce(&mut Named) -> T) -> T {
