@@ -36,6 +36,14 @@ pub enum Security {
 #[derive(Debug, Clone)]
 pub(crate) struct Plaintext(());
 
+/// What a client with connections of its own speaks to a host outside of the mesh.
+#[derive(Debug, Clone)]
+pub(crate) enum Beyond {
+    /// The caller's own TLS, by `https`.
+    Tls,
+    Plaintext(Plaintext),
+}
+
 /// How an endpoint is reached.
 #[derive(Debug, Clone)]
 pub(crate) enum Via {
@@ -56,6 +64,14 @@ impl Security {
     /// For a connection that comes in; `who` says that it may be plaintext.
     pub(crate) fn inbound(self, who: &str) -> Result<Plaintext, Arc<str>> {
         self.permit(format_args!("the {who} lets plaintext in"))
+    }
+
+    /// For a call of a client that finds hosts outside of the mesh itself; `secure` where it is by `https`.
+    pub(crate) fn crosses(self, secure: bool) -> Result<Beyond, Arc<str>> {
+        match secure {
+            true => Ok(Beyond::Tls),
+            false => self.beyond().map(Beyond::Plaintext),
+        }
     }
 
     /// For a call to a host outside of the mesh.

@@ -71,7 +71,7 @@ impl Dispatch {
                 to.send(attempt.request, protocol, counted, place)
             }
             // Decided for foreign clients only.
-            Goal::Beyond(_) => refused(Error::new(Kind::Unsupported, place, "no host is known")),
+            Goal::Beyond(..) => refused(Error::new(Kind::Unsupported, place, "no host is known")),
             Goal::Answer(route) => answered(answer(&route, &attempt.request, place)),
             Goal::Abort(fault) => answered(Ok(aborted(&fault, &attempt.request))),
         }

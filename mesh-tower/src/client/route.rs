@@ -118,9 +118,13 @@ where
         let layer = &self.layer;
         let shared = &layer.shared;
         if layer.carrier == Carrier::Foreign && shared.is_direct {
-            let (routed, ending) = untouched(shared, request, begun, layer.call_info);
-            let call = self.inner.call(routed);
-            return State::Calling { call, ending }.into();
+            return match untouched(shared, request, begun, layer.call_info) {
+                Ok((routed, ending)) => {
+                    let call = self.inner.call(routed);
+                    State::Calling { call, ending }.into()
+                }
+                Err(error) => refused(shared, begun, error),
+            };
         }
         let read = Asked::of(
             &mut request,

@@ -16,6 +16,7 @@ use crate::live::LiveCluster;
 #[cfg(feature = "otel")]
 use crate::mesh::Shared;
 use crate::outside;
+use crate::security::Beyond;
 use crate::telemetry::Edge;
 #[cfg(feature = "otel")]
 use crate::telemetry::Tried;
@@ -76,7 +77,7 @@ impl Destination {
         match &self.goal {
             Goal::Cluster(cluster) => cluster.model.balancer.eligible() == 1,
             // It has tried all addresses itself.
-            Goal::Outside(..) | Goal::Beyond(_) => true,
+            Goal::Outside(..) | Goal::Beyond(..) => true,
             Goal::Answer(_) | Goal::Abort(_) => false,
         }
     }
@@ -87,8 +88,8 @@ pub(crate) enum Goal {
     Cluster(Arc<LiveCluster>),
     /// The host that the caller asked for, counted on this cluster.
     Outside(Arc<LiveCluster>, Arc<outside::Destination>),
-    /// The same, where a foreign client finds the host itself.
-    Beyond(Arc<LiveCluster>),
+    /// The same, where a foreign client finds the host itself, by what it may speak.
+    Beyond(Arc<LiveCluster>, Beyond),
     Answer(Arc<mesh_core::route::Route>),
     /// A fault's answer.
     Abort(Arc<Abort>),

@@ -4,7 +4,7 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::route::v3::route_action::HostRewriteSpecifier;
 use http::{Request, StatusCode};
-use mesh_tower::{CallInfo, Mesh, Outbound};
+use mesh_tower::{CallInfo, Mesh, Outbound, Security};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -111,6 +111,35 @@ async fn registry_only_lets_none_out() {
         async move { send(&mut client, ODD).await == StatusCode::OK }
     })
     .await;
+}
+
+/// Its connections are its own: what they carry, the mesh cannot see, and by `http` it is plaintext.
+#[tokio::test]
+async fn where_tls_is_required_a_foreign_client_sends_no_plaintext() {
+    let (_v1, _v2, folder) = two().await;
+    let builder = || [folder.builder(SEED), Mesh::builder().direct()];
+    for (required, builder) in builder()
+        .into_iter()
+        .map(|builder| (false, builder))
+        .chain(builder().map(|it| (true, it.security(Security::Required))))
+    {
+        let mesh = builder.build().unwrap();
+        let notes = Notes::default();
+        let mut client = mesh.outbound().layer(notes.clone());
+        let mut nameless = get("/path");
+        let host = "named.example.com".parse().unwrap();
+        nameless.headers_mut().insert("host", host);
+        for request in [get("http://other.example.com:4711/"), nameless] {
+            let sent = client.call(request).await;
+            let refused = sent.as_ref().is_err_and(|error| {
+                error.is_tls_demanded() && error.to_string().contains("Security::Required")
+            });
+            assert_eq!((sent.is_ok(), refused), (!required, required), "{sent:?}");
+        }
+        let own = client.call(get("https://secure.example.com/x")).await;
+        assert_eq!(own.unwrap().status(), StatusCode::OK);
+        assert_eq!(notes.seen().len(), if required { 1 } else { 3 });
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ use axum::Router;
 use axum::http::Version;
 use axum::routing::any;
 use http::{Request, Response, StatusCode};
-use mesh_tower::{Body, Mesh, MeshClient, Node};
+use mesh_tower::{Body, Builder, Mesh, MeshClient, Node};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -144,14 +144,16 @@ impl Folder {
     }
 
     pub(crate) fn mesh(&self, seed: u64) -> Mesh {
+        self.builder(seed).build().unwrap()
+    }
+
+    pub(crate) fn builder(&self, seed: u64) -> Builder {
         Mesh::builder()
             .yaml(self.path())
             .node(node())
             .seed(seed)
             // No test asks the resolver of the machine that it runs on.
             .resolver(outside::Names::default())
-            .build()
-            .unwrap()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::client::seam::{Answered, Attempt, Destination, Goal};
 use crate::error::{BoxError, Error, Kind, Place};
 use crate::mesh::Shared;
 use crate::pool::{Counted, EndpointPool, Failed, Lease, Sending, name_host, refused};
+use crate::security::Beyond;
 
 /// Hands attempts to a foreign client.
 #[derive(Debug, Clone)]
@@ -89,13 +90,17 @@ impl<S> Carry<S> {
                     Err(error) => return refused(error),
                 }
             }
-            // The client finds the host itself, also where a decision for our own connections has found it.
-            Goal::Outside(cluster, _) | Goal::Beyond(cluster) => {
+            // The client finds the host itself.
+            Goal::Beyond(cluster, Beyond::Tls | Beyond::Plaintext(_)) => {
                 if let Some(was) = attempt.was {
                     *request.uri_mut() = *was;
                 }
                 let counted = Counted::start(Arc::clone(&cluster.cells), None, attempt.trail);
                 (counted, place)
+            }
+            Goal::Outside(..) => {
+                let reason = "the host is one for connections of the mesh's own";
+                return refused(Error::new(Kind::Unsupported, place, reason));
             }
             Goal::Answer(route) => return answered(answer(&route, &request, place)),
             Goal::Abort(fault) => return answered(Ok(aborted(&fault, &request))),

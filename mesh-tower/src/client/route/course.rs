@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
 use mesh_core::route::Limits;
 use tokio::time::Instant;
@@ -76,17 +76,29 @@ where
     ending.of(result)
 }
 
-/// A request of a mesh that is off, which goes on to a foreign client as if there were no layer. It is counted.
+/// A request of a mesh that is off, which goes on to a foreign client as if there were no layer. It is counted. Plaintext
+/// that the mesh permits nowhere goes nowhere here.
 pub(super) fn untouched<B>(
     shared: &Shared,
     mut request: Request<B>,
     begun: Begun,
     call_info: bool,
-) -> (Routed<B>, Ending) {
+) -> Result<(Routed<B>, Ending), Error> {
     let authority = request.uri().authority().cloned();
+    let own = shared.outside.own();
+    let permit = shared
+        .security
+        .crosses(request.uri().scheme() == Some(&Scheme::HTTPS));
+    let permit = permit.map_err(|reason| {
+        let place = Place {
+            authority: authority.as_ref().map(|it| it.as_str().into()),
+            ..Place::default()
+        };
+        Error::new(Kind::TlsDemanded, place, &*reason).toward(&own.edge)
+    })?;
     let options = CallOptions::take(request.extensions_mut());
     let destination = Destination {
-        goal: Goal::Beyond(Arc::clone(shared.outside.own())),
+        goal: Goal::Beyond(Arc::clone(own), permit),
         place: Place::default(),
     };
     let ending = Ending {
@@ -105,7 +117,7 @@ pub(super) fn untouched<B>(
         retries: options.retries,
         was: None,
     };
-    (routed, ending)
+    Ok((routed, ending))
 }
 
 /// Makes a request ready to go, and what is to be done when its response comes.
@@ -146,7 +158,7 @@ pub(super) fn begin<B: 'static>(
         let mirrors = std::mem::take(&mut extra.mirrors);
         mirror::send(shared, mirrors, &mut request, limits);
     }
-    if let Goal::Beyond(_) = destination.goal
+    if let Goal::Beyond(..) = destination.goal
         && rewrites
         && let Err(reason) = change::keep_destination(&mut request, authority.as_ref())
     {
@@ -179,7 +191,7 @@ pub(super) fn begin<B: 'static>(
 fn toward(goal: &Goal, edge: Option<Arc<Edge>>) -> Toward {
     match (goal, edge) {
         (_, Some(edge)) => Toward::Edge(edge),
-        (Goal::Cluster(cluster) | Goal::Beyond(cluster), None) => {
+        (Goal::Cluster(cluster) | Goal::Beyond(cluster, _), None) => {
             Toward::Cluster(Arc::clone(cluster))
         }
         (Goal::Outside(cluster, to), None) => {

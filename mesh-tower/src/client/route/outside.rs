@@ -109,7 +109,7 @@ pub(super) fn secure(
         }
     };
     match &chosen.destination.goal {
-        Goal::Outside(..) | Goal::Beyond(_) => Decision::To(chosen),
+        Goal::Outside(..) | Goal::Beyond(..) => Decision::To(chosen),
         Goal::Answer(_) | Goal::Abort(_) if snapshot.registry.has(asked.host(head), asked.port) => {
             by_ourselves(shared, asked, head, place)
         }
@@ -173,17 +173,15 @@ pub(super) fn goal(
         );
         return Err((Kind::TlsDemanded, reason));
     }
-    if !asked.secure {
-        let permit = shared.security.beyond();
-        permit.map_err(|reason| (Kind::TlsDemanded, reason.to_string()))?;
-    }
+    let permit = shared.security.crosses(asked.secure);
+    let permit = permit.map_err(|reason| (Kind::TlsDemanded, reason.to_string()))?;
     let host = asked.host(head);
     if host.is_empty() || (host.contains(':') && !host.ends_with(']')) {
         let reason = format!("{:?} is no host and port", head.authority());
         return Err((Kind::InvalidRequest, reason));
     }
     if asked.carrier == Carrier::Foreign {
-        return Ok(Goal::Beyond(Arc::clone(cluster)));
+        return Ok(Goal::Beyond(Arc::clone(cluster), permit));
     }
     let name = Name {
         host,
