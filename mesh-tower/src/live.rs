@@ -1,7 +1,9 @@
 //! A snapshot with what changes per call attached to it: pools and counters, carried from one
 //! generation to the next by (cluster, address).
 
-use std::collections::{BTreeMap, HashMap};
+mod callees;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -20,6 +22,7 @@ use crate::security::Permits;
 use crate::server::Door;
 use crate::telemetry::{Cells, Edge, Edges, Errors, service_of};
 use crate::weak_map::WeakMap;
+use callees::Callees;
 
 /// What requests read: one load, then no lock and no look-up by name.
 pub(crate) type LiveSnapshot = Snapshot<Arc<LiveTarget>>;
@@ -134,8 +137,7 @@ impl LiveCluster {
 pub(crate) struct Live {
     current: ArcSwap<LiveSnapshot>,
     generation: watch::Sender<u64>,
-    /// Those that servers ask about requests, by their names; one that is not there has not arrived.
-    authorizers: ArcSwap<BTreeMap<Arc<str>, Option<Arc<LiveCluster>>>>,
+    callees: Callees,
     used: Mutex<Used>,
     errors: Arc<Errors>,
     edges: Arc<Edges>,
@@ -155,7 +157,7 @@ impl Live {
             edges,
             door,
             current: ArcSwap::default(),
-            authorizers: ArcSwap::default(),
+            callees: Callees::default(),
             generation: watch::Sender::new(0),
             used: Mutex::new(Used {
                 clusters: WeakMap::default(),
@@ -174,9 +176,22 @@ impl Live {
         self.generation.subscribe()
     }
 
-    /// The cluster of an authorizer: nothing before it has arrived, and `Some(None)` where there is none.
-    pub(crate) fn authorizer(&self, name: &str) -> Option<Option<Arc<LiveCluster>>> {
-        self.authorizers.load().get(name).cloned()
+    /// A cluster that a server calls by its name, once it has arrived; none where the control plane has none.
+    pub(crate) async fn callee(&self, name: &str) -> Option<Arc<LiveCluster>> {
+        let mut generations = self.generation.subscribe();
+        loop {
+            generations.borrow_and_update();
+            if let Some(known) = self.callees.find(name) {
+                return known;
+            }
+            // The sender is ours.
+            let _ = generations.changed().await;
+        }
+    }
+
+    /// Rules that held until now may be gone.
+    pub(crate) fn forget_callees(&self) {
+        self.callees.forget_unused();
     }
 
     /// Every cluster that the configuration reaches.
@@ -190,15 +205,17 @@ impl Live {
     /// Makes a generation visible to every request that begins from now on. Costs what has changed.
     pub(crate) fn publish(&self, assembled: &Assembled, rng: &mut SplitMix) {
         // Before the rules that name them.
-        if let Some(authorizers) = &assembled.authorizers {
-            let live = authorizers.iter().map(|(name, model)| {
+        let callees = assembled.callees.as_ref().map(|callees| {
+            let live = callees.iter().map(|(name, model)| {
                 let cluster = model.as_ref().map(|model| self.live_cluster(model, rng));
                 (Arc::clone(name), cluster)
             });
-            self.authorizers.store(Arc::new(live.collect()));
-        }
+            live.collect()
+        });
+        self.callees.publish(callees, assembled.inbound.as_deref());
         if let Some(inbound) = &assembled.inbound {
             self.door.publish(inbound);
+            self.callees.forget_unused();
         }
         let mut next = LiveSnapshot::clone(&self.current.load());
         next.generation = assembled.snapshot.generation;

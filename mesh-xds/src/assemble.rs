@@ -4,7 +4,7 @@
 //! A host whose new version names a cluster that has not arrived keeps its old version with the old
 //! clusters, while every other host moves. Only what changed is looked at again.
 
-mod authorizers;
+mod callees;
 mod clusters;
 mod entries;
 mod hosts;
@@ -30,7 +30,7 @@ use crate::dialect::Dialect;
 use crate::dns::{Answer, Lookup};
 use crate::listener_name::Wanted;
 use crate::resource::ResourceType;
-use authorizers::Asked;
+use callees::Called;
 use clusters::{Assignment, Clusters};
 pub(crate) use entries::{Entry, Held};
 use hosts::{Hosts, TableState};
@@ -58,12 +58,12 @@ pub struct Assembled {
     pub tables: Vec<TableKey>,
     /// What servers have to know, where it differs from the previous generation.
     pub inbound: Option<Arc<Inbound>>,
-    /// The clusters of the authorizers that servers ask, where they differ from the previous generation.
-    pub authorizers: Option<Arc<Authorizers>>,
+    /// The clusters that servers call by name, where they differ from the previous generation.
+    pub callees: Option<Arc<Callees>>,
 }
 
-/// Clusters by their names. `None` is one that the control plane does not have; one that is not there has not arrived.
-pub type Authorizers = BTreeMap<Arc<str>, Option<Arc<Cluster>>>;
+/// Those of authorizers, and those that keys of tokens are fetched from, by their names. `None` is one that the control plane does not have; one that is not there has not arrived.
+pub type Callees = BTreeMap<Arc<str>, Option<Arc<Cluster>>>;
 
 /// One host of one table, before and after.
 #[derive(Debug, Clone)]
@@ -102,8 +102,8 @@ pub(crate) struct Assembler {
     inbound: Option<Inbounds>,
     /// Whose listeners they are.
     side: Side,
-    /// The clusters that these servers ask about requests.
-    authorizers: Asked,
+    /// The clusters that these servers call by name.
+    callees: Called,
     /// In gRPC's dialect, what servers asked for.
     servers: Servers,
     /// Whom errors call the other side.
@@ -395,10 +395,10 @@ impl Assembler {
         let tables = self.hosts.take_changed_tables();
         // Before the first table nobody asks for the registry.
         let registry = self.registry.is_some() && self.snapshot.generation > 0;
-        let authorizers = self.take_authorizers();
+        let callees = self.take_callees();
         let inbound = self.take_inbound();
         let is_outbound = !changes.is_empty() || !tables.is_empty() || registry;
-        if !is_outbound && inbound.is_none() && authorizers.is_none() {
+        if !is_outbound && inbound.is_none() && callees.is_none() {
             return None;
         }
         if let Some(registry) = self.registry.take() {
@@ -411,7 +411,7 @@ impl Assembler {
             changes,
             tables,
             inbound,
-            authorizers,
+            callees,
         })
     }
 

@@ -35,7 +35,7 @@ pub mod node;
 pub mod resource;
 mod server_listener;
 
-pub use assemble::{Assembled, Authorizers, Change, DOES_NOT_EXIST_AFTER, MISSING_CLUSTER_GRACE};
+pub use assemble::{Assembled, Callees, Change, DOES_NOT_EXIST_AFTER, MISSING_CLUSTER_GRACE};
 pub use bootstrap::{Bootstrap, BootstrapError, CertificateFiles};
 pub use decode::{Invalid, Rejected};
 pub use dialect::Dialect;

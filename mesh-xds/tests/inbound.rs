@@ -297,18 +297,18 @@ fn whom_istiod_would_have_asked_is_known_with_its_cluster() {
         vec![wire::endpoints(AUTHORIZER, 1)],
     );
     let assembled = rig.assemble().expect("a generation");
-    let authorizers = assembled.authorizers.expect("its cluster");
-    let found = authorizers.get(AUTHORIZER).and_then(Option::as_ref);
+    let callees = assembled.callees.expect("its cluster");
+    let found = callees.get(AUTHORIZER).and_then(Option::as_ref);
     assert_eq!(found.expect("a cluster").endpoints.len(), 1);
-    assert_eq!(authorizers.len(), 1);
+    assert_eq!(callees.len(), 1);
 
     // It goes, and so does the policy.
     rig.receive(CDS, "2", vec![cluster("another")]);
-    let authorizers = rig.assemble().and_then(|it| it.authorizers);
-    assert!(authorizers.expect("a change")[AUTHORIZER].is_none());
+    let callees = rig.assemble().and_then(|it| it.callees);
+    assert!(callees.expect("a change")[AUTHORIZER].is_none());
     rig.receive(LDS, "2", vec![outbound("0.0.0.0_9080")]);
-    let authorizers = rig.assemble().and_then(|it| it.authorizers);
-    assert!(authorizers.expect("a change").is_empty());
+    let callees = rig.assemble().and_then(|it| it.callees);
+    assert!(callees.expect("a change").is_empty());
 }
 
 #[test]

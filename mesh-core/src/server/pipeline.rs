@@ -79,8 +79,9 @@ pub enum Step {
 }
 
 impl Pipeline {
-    /// The clusters of the services that requests are asked about, and of those that keys of tokens are fetched from.
-    pub fn authorizers(&self) -> impl Iterator<Item = &Arc<str>> {
+    /// The clusters that are called because of it: those of the authorizers that requests are asked about, and those that
+    /// keys of tokens are fetched from.
+    pub fn callees(&self) -> impl Iterator<Item = &Arc<str>> {
         let asked = self.steps.iter().filter_map(|step| match step {
             Step::Ask(ask) => Some(&ask.cluster),
             Step::Jwt(_) | Step::Authorize(_) | Step::Deny(_) => None,

@@ -70,6 +70,23 @@ pub enum Why {
     Shut,
 }
 
+impl Inbound {
+    /// What requests have to pass, by all ways in of all addresses.
+    pub fn pipelines(&self) -> impl Iterator<Item = &Arc<Pipeline>> {
+        let placed = match self {
+            Self::ByAddress(all) => Some(all.iter().map(|(_, state)| state)),
+            Self::Waiting | Self::Open(_) | Self::Closed(_) | Self::Rules(_) => None,
+        };
+        let states = std::iter::once(self).chain(placed.into_iter().flatten());
+        let rules = states.filter_map(|state| match state {
+            Self::Rules(rules) => Some(rules),
+            Self::Waiting | Self::Open(_) | Self::Closed(_) | Self::ByAddress(_) => None,
+        });
+        let chains = rules.flat_map(|rules| rules.chains());
+        chains.map(|chain| &chain.pipeline)
+    }
+}
+
 impl Rules {
     /// Rules by port, and those for every other port.
     pub fn new(version: Arc<str>, ports: BTreeMap<u16, Port>, otherwise: Port) -> Self {
@@ -96,9 +113,9 @@ impl Rules {
         self.ports.get(&port).unwrap_or(&self.otherwise)
     }
 
-    /// The clusters of all services that requests are asked about or keys fetched from, in order, each once.
-    pub fn authorizers(&self) -> BTreeSet<Arc<str>> {
-        let names = self.chains().flat_map(|chain| chain.pipeline.authorizers());
+    /// The clusters that are called by all of them, in order, each once.
+    pub fn callees(&self) -> BTreeSet<Arc<str>> {
+        let names = self.chains().flat_map(|chain| chain.pipeline.callees());
         names.cloned().collect()
     }
 }

@@ -157,6 +157,9 @@ impl Door {
         let mut warming = self.warming();
         if let Some(inbound) = warming.take_if(|inbound| self.keys.are_tried(inbound)) {
             self.enforce(&inbound);
+            if let Some(mesh) = self.mesh() {
+                mesh.live.forget_callees();
+            }
         }
     }
 

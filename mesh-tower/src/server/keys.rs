@@ -100,17 +100,9 @@ impl Keys {
 
 /// What rules would have fetched.
 fn named(inbound: &Inbound) -> impl Iterator<Item = &Arc<RemoteJwks>> {
-    let placed = match inbound {
-        Inbound::ByAddress(all) => Some(all.iter().map(|(_, state)| state)),
-        Inbound::Waiting | Inbound::Open(_) | Inbound::Closed(_) | Inbound::Rules(_) => None,
-    };
-    let states = std::iter::once(inbound).chain(placed.into_iter().flatten());
-    let rules = states.filter_map(|state| match state {
-        Inbound::Rules(rules) => Some(rules),
-        _ => None,
-    });
-    let chains = rules.flat_map(|rules| rules.chains());
-    chains.flat_map(|chain| chain.pipeline.remote_jwks())
+    inbound
+        .pipelines()
+        .flat_map(|pipeline| pipeline.remote_jwks())
 }
 
 impl Sources {

@@ -36,7 +36,7 @@ type Answers = Arc<dyn Fn(&AttributeContext) -> CheckResponse + Send + Sync>;
 
 /// An authorizer of gRPC.
 #[derive(Clone)]
-struct Grpc {
+pub(crate) struct Grpc {
     asked: Arc<Mutex<Vec<AttributeContext>>>,
     answers: Answers,
 }
@@ -66,7 +66,7 @@ fn http(
 }
 
 impl Grpc {
-    async fn start(
+    pub(crate) async fn start(
         answers: impl Fn(&AttributeContext) -> CheckResponse + Send + Sync + 'static,
     ) -> (Self, SocketAddr) {
         let this = Self {
@@ -128,7 +128,7 @@ spec:
 const GRPC: &str = "envoyExtAuthzGrpc: { service: ext.default.svc.cluster.local, port: 9000, timeout: 5s OPTIONS }";
 const HTTP: &str = "envoyExtAuthzHttp: { service: ext.default.svc.cluster.local, port: 8000, timeout: 5s OPTIONS }";
 
-fn node() -> Node {
+pub(crate) fn node() -> Node {
     Node::sidecar("asking", "default").with_labels([("app", "asking")])
 }
 
@@ -209,7 +209,7 @@ impl Scene {
 }
 
 /// What the application sees of a request.
-async fn told(request: Request) -> String {
+pub(crate) async fn told(request: Request) -> String {
     let (head, body) = request.into_parts();
     let mut told = head.uri.to_string();
     let mut lines: Vec<String> = head
@@ -225,7 +225,7 @@ async fn told(request: Request) -> String {
     told
 }
 
-fn header(name: &str, value: &str) -> HeaderValueOption {
+pub(crate) fn header(name: &str, value: &str) -> HeaderValueOption {
     HeaderValueOption {
         header: Some(HeaderValue {
             key: name.to_owned(),
@@ -244,7 +244,7 @@ fn appended(name: &str, value: &str) -> HeaderValueOption {
     }
 }
 
-fn ok(response: OkHttpResponse) -> CheckResponse {
+pub(crate) fn ok(response: OkHttpResponse) -> CheckResponse {
     CheckResponse {
         status: Some(RpcStatus::default()),
         http_response: Some(HttpResponse::OkResponse(response)),

@@ -39,7 +39,7 @@ const NOT_FETCHED: &str = "Jwks remote fetch is failed";
 
 /// How keys are answered.
 #[derive(Clone)]
-enum Way {
+pub(crate) enum Way {
     Keys(String),
     Status(StatusCode),
     /// To keys that are good.
@@ -50,7 +50,7 @@ enum Way {
 
 /// A server of keys.
 #[derive(Clone)]
-struct Desk {
+pub(crate) struct Desk {
     way: Arc<Mutex<Way>>,
     gate: Arc<Semaphore>,
     asked: Arc<AtomicUsize>,
@@ -58,7 +58,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(way: Way) -> Self {
+    pub(crate) fn new(way: Way) -> Self {
         Self {
             way: Arc::new(Mutex::new(way)),
             gate: Arc::new(Semaphore::new(0)),
@@ -71,7 +71,12 @@ impl Desk {
         *self.way.lock().unwrap() = way;
     }
 
-    fn asked(&self) -> usize {
+    /// One who waits is answered.
+    pub(crate) fn open(&self) {
+        self.gate.add_permits(1);
+    }
+
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
@@ -87,7 +92,7 @@ impl Desk {
             .with_state(self.clone())
     }
 
-    async fn serve(&self, good: &Issuer) -> SocketAddr {
+    pub(crate) async fn serve(&self, good: &Issuer) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, app) = (listener.local_addr().unwrap(), self.app(good));
         let mesh = Mesh::builder().build().unwrap();
@@ -113,7 +118,7 @@ async fn answer(State(desk): State<Desk>) -> Response {
 }
 
 /// Rules that have keys fetched from here.
-fn rules(uri: &str) -> String {
+pub(crate) fn rules(uri: &str) -> String {
     format!(
         "apiVersion: security.istio.io/v1
 kind: RequestAuthentication
@@ -125,7 +130,7 @@ spec:
 }
 
 /// The service that has the keys.
-fn service(address: SocketAddr) -> String {
+pub(crate) fn service(address: SocketAddr) -> String {
     format!(
         "apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -246,7 +251,7 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-const URI: &str = "http://issuer.example:8000/keys";
+pub(crate) const URI: &str = "http://issuer.example:8000/keys";
 
 #[tokio::test]
 async fn jwks_rotation_needs_no_restart() {
@@ -328,7 +333,7 @@ async fn new_rules_wait_for_the_first_fetch() {
     until("the fetch", async || desk.asked() > 0).await;
     // Those of before hold: nobody is refused for keys that are on their way.
     assert_eq!(scene.status(&foreign).await, 200);
-    desk.gate.add_permits(1);
+    desk.open();
     until("the rules", async || scene.status(&foreign).await == 401).await;
     assert_eq!(scene.status(&issuer.token(300)).await, 200);
 }

@@ -33,6 +33,8 @@ mod link;
 #[cfg(feature = "tls")]
 mod mtls;
 mod one_call;
+#[cfg(feature = "tls")]
+mod other_authorizer;
 mod places;
 mod repeat;
 mod same_snapshot;

@@ -81,11 +81,11 @@ impl Inbounds {
         }
     }
 
-    /// The clusters of the authorizers that the present rules ask.
-    pub(super) fn authorizers(&self) -> BTreeSet<Arc<str>> {
+    /// The clusters that servers call by the present rules.
+    pub(super) fn callees(&self) -> BTreeSet<Arc<str>> {
         let all = self.good.iter();
         let rules = rules(all.map(|(name, good)| (name, &good.listener)));
-        rules.map(|rules| rules.authorizers()).unwrap_or_default()
+        rules.map(|rules| rules.callees()).unwrap_or_default()
     }
 
     /// The names of those that can be used.
@@ -197,7 +197,7 @@ impl Assembler {
             }
             all.set(name, listener, bytes);
         }
-        self.link_authorizers();
+        self.link_callees();
         Ok(())
     }
 

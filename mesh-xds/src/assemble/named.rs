@@ -167,7 +167,7 @@ impl Assembler {
     pub(crate) fn only_listeners(&mut self, is_told: impl Fn(&Arc<str>) -> bool) {
         if let (None, Some(inbound)) = (&self.listeners, &mut self.inbound) {
             inbound.retain(is_told);
-            return self.link_authorizers();
+            return self.link_callees();
         }
         let had = self.cached_by_name(ResourceType::Listener);
         let gone = had.into_iter().flatten().filter(|name| !is_told(name));
@@ -178,7 +178,7 @@ impl Assembler {
     pub(crate) fn listener_gone(&mut self, name: &Arc<str>) {
         let Some(listeners) = &mut self.listeners else {
             self.inbound.iter_mut().for_each(|all| all.remove(name));
-            return self.link_authorizers();
+            return self.link_callees();
         };
         if self.servers.knows(name) {
             let what = match self.servers.has(name) {

@@ -47,8 +47,9 @@ pub(super) async fn exchange(
     let asked = async {
         let shared = connection.door().mesh();
         let shared = shared.ok_or_else(|| away("the mesh has been shut down"))?;
-        let cluster = tokio::time::timeout(PATIENCE, cluster(&shared, &ask.cluster)).await;
-        let cluster = cluster.map_err(|_| away("its cluster has not arrived"))??;
+        let cluster = tokio::time::timeout(PATIENCE, shared.live.callee(&ask.cluster)).await;
+        let cluster = cluster.map_err(|_| away("its cluster has not arrived"))?;
+        let cluster = cluster.ok_or_else(|| away("the control plane does not have its cluster"))?;
         match &ask.authorizer {
             Authorizer::Grpc(authority) => {
                 let check = check(head, peer.address, connection, shown);
@@ -68,21 +69,6 @@ pub(super) async fn exchange(
 
 fn away(why: &str) -> Trouble {
     Trouble::Away(why.to_owned())
-}
-
-/// The cluster, once it has arrived.
-async fn cluster(shared: &Shared, name: &str) -> Result<Arc<LiveCluster>, Trouble> {
-    let mut generations = shared.live.subscribe();
-    loop {
-        generations.borrow_and_update();
-        match shared.live.authorizer(name) {
-            Some(Some(cluster)) => return Ok(cluster),
-            Some(None) => return Err(away("the control plane does not have its cluster")),
-            None => {}
-        }
-        let changed = generations.changed().await;
-        changed.map_err(|_| away("no configuration any more"))?;
-    }
 }
 
 fn check<'a>(

@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use crate::body::Body;
 use crate::client::{self, MeshClient, Scope};
 use crate::error::{BoxError, Error};
-use crate::live::LiveCluster;
 use crate::mesh::Shared;
 
 /// The largest answer that is read, in bytes.
@@ -57,22 +56,10 @@ pub(super) async fn fetch(shared: &Arc<Shared>, from: &RemoteJwks) -> Result<Jwk
     fetched.unwrap_or(Err(FetchError::Late(limit)))
 }
 
-/// The cluster of the URI, once it is known whether there is one.
-async fn cluster(shared: &Shared, from: &RemoteJwks) -> Option<Arc<LiveCluster>> {
-    let mut generations = shared.live.subscribe();
-    loop {
-        generations.borrow_and_update();
-        if let Some(known) = shared.live.authorizer(&from.cluster) {
-            return known;
-        }
-        generations.changed().await.ok()?;
-    }
-}
-
 async fn answered(shared: &Arc<Shared>, from: &RemoteJwks) -> Result<Response<Body>, FetchError> {
     // In gRPC's dialect clusters have no names of their own.
     let is_of_mesh = shared.dialect == Dialect::Sidecar && !from.uri.starts_with("https:");
-    if is_of_mesh && let Some(cluster) = cluster(shared, from).await {
+    if is_of_mesh && let Some(cluster) = shared.live.callee(&from.cluster).await {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = from.uri.parse().map_err(FetchError::Uri)?;
         let shared = Arc::clone(shared);

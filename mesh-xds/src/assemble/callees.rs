@@ -1,20 +1,20 @@
-//! The clusters of the authorizers that the rules of servers name: resolved as those that routes name.
+//! The clusters that the rules of servers name, of authorizers and of keys of tokens: resolved as those that routes name.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::clusters::{Clusters, Resolution};
 use super::inbound::Inbounds;
-use super::{Assembler, Authorizers};
+use super::{Assembler, Callees};
 
 /// Those that the present rules name.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Called {
     names: BTreeSet<Arc<str>>,
-    published: Arc<Authorizers>,
+    published: Arc<Callees>,
 }
 
-impl Asked {
+impl Called {
     /// Refers to these clusters, and to no others.
     fn set(&mut self, names: BTreeSet<Arc<str>>, clusters: &mut Clusters) {
         for name in names.difference(&self.names) {
@@ -27,7 +27,7 @@ impl Asked {
     }
 
     /// What is there now, if it is not what was published. One whose new version waits for something keeps the former.
-    fn take_changed(&mut self, clusters: &Clusters) -> Option<Arc<Authorizers>> {
+    fn take_changed(&mut self, clusters: &Clusters) -> Option<Arc<Callees>> {
         let former = &self.published;
         let of = |name: &Arc<str>| match clusters.resolution(name) {
             Resolution::Ready(cluster) => Some(Some(cluster)),
@@ -36,7 +36,7 @@ impl Asked {
         };
         let names = self.names.iter();
         let now = names.filter_map(|name| Some((Arc::clone(name), of(name)?)));
-        let now: Authorizers = now.collect();
+        let now: Callees = now.collect();
         let same = |(a, b): (&Option<Arc<_>>, &Option<Arc<_>>)| match (a, b) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (a, b) => a.is_none() && b.is_none(),
@@ -50,14 +50,14 @@ impl Asked {
 }
 
 impl Assembler {
-    /// The rules of servers may name other authorizers now.
-    pub(super) fn link_authorizers(&mut self) {
-        let names = self.inbound.as_ref().map(Inbounds::authorizers);
-        self.authorizers
+    /// The rules of servers may name other clusters now.
+    pub(super) fn link_callees(&mut self) {
+        let names = self.inbound.as_ref().map(Inbounds::callees);
+        self.callees
             .set(names.unwrap_or_default(), &mut self.clusters);
     }
 
-    pub(super) fn take_authorizers(&mut self) -> Option<Arc<Authorizers>> {
-        self.authorizers.take_changed(&self.clusters)
+    pub(super) fn take_callees(&mut self) -> Option<Arc<Callees>> {
+        self.callees.take_changed(&self.clusters)
     }
 }
