@@ -497,17 +497,67 @@ fn what_grpc_refuses_and_what_is_not_served_is_refused_by_name() {
     unknown.value.extend([0x80, 0x7d, 1]);
     let error = server(Variant::Delta).answer(unknown).expect("a NACK");
     assert!(error.contains("this version does not know"), "{error}");
-    // An optional filter that nobody knows is passed over.
-    let mut rig = server(Variant::Delta);
-    let optional = edited(|it| {
-        managed(it, |it| {
-            let mut filter = typed("x", "no.Such");
-            filter.is_optional = true;
-            it.http_filters.insert(0, filter);
-        });
-    });
-    assert_eq!(rig.answer(optional), None);
-    assert!(rig.is_plaintext());
+}
+
+/// Filters that no gRPC server knows, whoever else does: with and without something to be done.
+fn unknown() -> [(&'static str, http::HttpFilter); 6] {
+    use envoy_types::pb::envoy::config::core::v3::{
+        GrpcService, grpc_service::EnvoyGrpc, grpc_service::TargetSpecifier,
+    };
+    use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3 as ext_authz;
+    const ASK: &str = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+    const JWT: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
+    let authorizer = EnvoyGrpc {
+        cluster_name: "authorizer".to_owned(),
+        ..EnvoyGrpc::default()
+    };
+    let asks = ext_authz::ExtAuthz {
+        services: Some(ext_authz::ext_authz::Services::GrpcService(GrpcService {
+            target_specifier: Some(TargetSpecifier::EnvoyGrpc(authorizer)),
+            ..GrpcService::default()
+        })),
+        transport_api_version: 2,
+        ..ext_authz::ExtAuthz::default()
+    };
+    let asking = http::HttpFilter {
+        name: "asks".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(packed(ASK, &asks))),
+        ..http::HttpFilter::default()
+    };
+    let stats = "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig";
+    let fault = "envoy.extensions.filters.http.fault.v3.HTTPFault";
+    [
+        ("no.Such", typed("x", "no.Such")),
+        (ASK, asking),
+        (ASK, typed("empty", ASK)),
+        (JWT, typed("jwt", JWT)),
+        (stats, typed("stats", stats)),
+        (fault, typed("fault", fault)),
+    ]
+}
+
+#[test]
+fn an_optional_filter_that_grpc_does_not_know_is_passed_over() {
+    for (kind, mut filter) in unknown() {
+        let name = filter.name.clone();
+        let with = |filter: &http::HttpFilter| {
+            let filters = vec![filter.clone(), denial("rbac"), router()];
+            edited(|it| managed(it, |it| it.http_filters = filters))
+        };
+        let mut rig = server(Variant::Delta);
+        let error = rig.answer(with(&filter)).expect("refused");
+        let reason = format!("{name:?} is of type {kind:?}, which no gRPC server knows");
+        assert!(error.contains(&reason), "{error}");
+
+        filter.is_optional = true;
+        assert_eq!(rig.answer(with(&filter)), None, "{name}");
+        let Chosen::Plaintext(pipeline) = rig.chosen(&Opening::Plaintext) else {
+            panic!("{name}: {:?}", rig.chosen(&Opening::Plaintext));
+        };
+        assert!(matches!(&*pipeline.steps, [Step::Authorize(_)]), "{name}");
+        let told = format!("listener {NAME:?}: the optional HTTP filter {name:?} ({kind:?})");
+        assert_eq!(rig.machine.status().ignored[..], [told.into()]);
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use prost::Message;
 use super::Side;
 use super::chain::{self, Chain, Security, Serves};
 use super::demand::{Transport, differ};
-use super::pipeline::RBAC;
+use super::pipeline::{RBAC, optional};
 use super::ports;
 use crate::decode::http_filter::{ROUTER, kind, type_of};
 use crate::decode::ignored::Ignored;
@@ -114,7 +114,8 @@ fn at(wire: Option<&Address>) -> Result<SocketAddr, Invalid> {
 
 fn one(wire: &FilterChain, label: &Arc<str>, ignored: &mut Ignored) -> Result<Chain, Invalid> {
     let mut faults = Faults::default();
-    faults.take(filters(wire));
+    let mut wire = wire.clone();
+    faults.take(filters(&mut wire, ignored));
     let decoded = chain::decode(&wire.encode_to_vec(), label, Side::Workload, ignored);
     let Some(chain) = faults.take(decoded) else {
         return faults.or(None);
@@ -129,8 +130,8 @@ fn one(wire: &FilterChain, label: &Arc<str>, ignored: &mut Ignored) -> Result<Ch
 }
 
 /// The HTTP connection manager and nothing else, with the HTTP filters of A39.
-fn filters(wire: &FilterChain) -> Result<(), Invalid> {
-    let [filter] = &*wire.filters else {
+fn filters(wire: &mut FilterChain, ignored: &mut Ignored) -> Result<(), Invalid> {
+    let [filter] = &mut *wire.filters else {
         let reason = format_args!(
             "are {}; a gRPC server has the HTTP connection manager and no other",
             wire.filters.len()
@@ -138,9 +139,10 @@ fn filters(wire: &FilterChain) -> Result<(), Invalid> {
         return Err(Invalid::new("filters", reason));
     };
     let within = |error: Invalid| error.within("filters[0].typed_config");
-    match &filter.config_type {
+    match &mut filter.config_type {
         Some(ConfigType::TypedConfig(any)) if type_of(&any.type_url) == MANAGER => {
-            manager(&any.value).map_err(within)
+            any.value = manager(&any.value, ignored).map_err(within)?;
+            Ok(())
         }
         _ => Err(within(Invalid::new(
             "",
@@ -149,8 +151,9 @@ fn filters(wire: &FilterChain) -> Result<(), Invalid> {
     }
 }
 
-fn manager(bytes: &[u8]) -> Result<(), Invalid> {
-    let wire: http::HttpConnectionManager = message(bytes)?;
+/// The same with the filters switched off that gRPC passes over: they are not asked, whoever else knows them.
+fn manager(bytes: &[u8], ignored: &mut Ignored) -> Result<Vec<u8>, Invalid> {
+    let mut wire: http::HttpConnectionManager = message(bytes)?;
     let mut faults = Faults::default();
     // gRPC A41: nobody's word is believed for where a request came from.
     if wire.xff_num_trusted_hops != 0 {
@@ -163,18 +166,26 @@ fn manager(bytes: &[u8]) -> Result<(), Invalid> {
         ));
     }
     let mut names = BTreeSet::new();
-    for (at, filter) in wire.http_filters.iter().enumerate() {
-        let checked = named_once(&filter.name, &mut names).and_then(|()| known(filter));
-        faults.take(checked.map_err(|error| error.within(format_args!("http_filters[{at}]"))));
+    for (at, filter) in wire.http_filters.iter_mut().enumerate() {
+        let within = |error: Invalid| error.within(format_args!("http_filters[{at}]"));
+        faults.take(named_once(&filter.name, &mut names).map_err(within));
+        if let Some(what) = faults.take(passed_over(filter).map_err(within)).flatten() {
+            ignored.add(what);
+            filter.disabled = true;
+        }
     }
-    faults.or(Some(()))
+    faults.or(Some(wire.encode_to_vec()))
 }
 
-/// What a gRPC server has a filter for (A41); that the router is the last one is looked at with the others.
-fn known(filter: &http::HttpFilter) -> Result<(), Invalid> {
+/// A filter that no gRPC server has (A41), in words; it may only be there if requests may go without it (A39). That the
+/// router is the last one is looked at with the others.
+fn passed_over(filter: &http::HttpFilter) -> Result<Option<String>, Invalid> {
     let kind = kind(filter)?.kind;
-    if filter.is_optional || [ROUTER, RBAC].contains(&&*kind) {
-        return Ok(());
+    if [ROUTER, RBAC].contains(&&*kind) {
+        return Ok(None);
+    }
+    if filter.is_optional {
+        return Ok(Some(optional(filter, &kind)));
     }
     let reason = format_args!(
         "{:?} is of type {kind:?}, which no gRPC server knows; set is_optional if requests may go without it",

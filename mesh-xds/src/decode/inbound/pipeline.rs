@@ -207,7 +207,7 @@ enum Role {
 
 fn one(filter: &http::HttpFilter, side: Side, ignored: &mut Ignored) -> Result<Role, Invalid> {
     let decoded = kind(filter)?;
-    let (name, kind) = (&filter.name, &*decoded.kind);
+    let kind = &*decoded.kind;
     // A route would have to turn it on, and routes are not asked.
     if filter.disabled {
         return Ok(Role::Nothing);
@@ -231,14 +231,19 @@ fn one(filter: &http::HttpFilter, side: Side, ignored: &mut Ignored) -> Result<R
         (ALPN, _) if side == Side::Gateway => Ok(Role::Nothing),
         _ if BY_ROUTE.contains(&kind) && decoded.is_empty => Ok(Role::Nothing),
         _ if filter.is_optional => {
-            ignored.add(format!("the optional HTTP filter {name:?} ({kind:?})"));
+            ignored.add(optional(filter, kind));
             Ok(Role::Nothing)
         }
         _ => {
-            let why = format!("HTTP filter {name:?} ({kind:?}) is not served");
+            let why = format!("HTTP filter {:?} ({kind:?}) is not served", filter.name);
             Ok(Role::Step(Step::Deny(why.into())))
         }
     }
+}
+
+/// A filter that is passed over, in words.
+pub(super) fn optional(filter: &http::HttpFilter, kind: &str) -> String {
+    format!("the optional HTTP filter {:?} ({kind:?})", filter.name)
 }
 
 /// Why a server's routes are not the one that istiod sends, which leads every request to the application.
