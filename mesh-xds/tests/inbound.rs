@@ -238,6 +238,33 @@ fn what_istiod_sends_has_its_modes_by_port() {
 }
 
 #[test]
+fn plaintext_is_not_told_apart_by_the_version_of_http() {
+    let cases: [(&[&str], bool); 7] = [
+        (&[], true),
+        // What istiod lists, without and with `PILOT_HTTP10`.
+        (&["http/1.1", "h2c"], true),
+        (&["http/1.0", "http/1.1", "h2c"], true),
+        (&["http/1.0"], false),
+        (&["http/1.0", "http/1.1"], false),
+        (&["http/1.1"], false),
+        (&["h2c"], false),
+    ];
+    for (listed, is_served) in cases {
+        let rules = rules_of(edited(|listener| {
+            let listed = listed.iter().map(|name| (*name).to_owned());
+            matching(&mut listener.filter_chains[PLAIN]).application_protocols = listed.collect();
+        }));
+        match is_served {
+            true => drop(Arc::clone(plain(rules.port(9080)))),
+            false => {
+                let chosen = rules.port(9080).choose(&Opening::Plaintext);
+                assert_eq!(closed(chosen), Why::Shut, "{listed:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn filters_that_are_not_served_refuse_requests_by_name() {
     let with = edited(|listener| {
         manager(&mut listener.filter_chains[TLS], |manager| {

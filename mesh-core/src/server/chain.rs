@@ -56,7 +56,9 @@ pub struct Shut {
 }
 
 /// What Envoy's `http_inspector` finds in plaintext.
-const HTTP: [&[u8]; 3] = [b"http/1.0", b"http/1.1", b"h2c"];
+const HTTP: [&[u8]; 3] = [HTTP_1_0, b"http/1.1", b"h2c"];
+/// istiod lists it only when it is told to (`PILOT_HTTP10`).
+const HTTP_1_0: &[u8] = b"http/1.0";
 
 impl Demand {
     /// How well it names a server: by how many bytes, and exactly before by a wildcard. `None` when it names others alone.
@@ -73,6 +75,14 @@ impl Demand {
     /// Whether plaintext HTTP is asked for by its name.
     pub(super) fn is_http(&self) -> bool {
         self.alpn.iter().any(|name| HTTP.contains(&&**name))
+    }
+
+    /// Whether it tells plaintext apart by the version of HTTP, which nobody here looks at before a way is chosen. HTTP/1.0
+    /// may be left out.
+    pub fn asks_version(&self) -> bool {
+        let lists = |name: &[u8]| self.alpn.iter().any(|listed| **listed == *name);
+        let mut all = HTTP.into_iter().filter(|name| *name != HTTP_1_0);
+        !self.alpn.is_empty() && !all.all(lists)
     }
 }
 

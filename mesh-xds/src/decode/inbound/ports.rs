@@ -8,9 +8,6 @@ use mesh_core::server::{self, Demand, Pipeline, Port, Shut};
 use super::chain::{Chain, Security, Serves};
 use super::demand::Transport;
 
-/// What Envoy finds in plaintext that is HTTP; which of them a connection speaks is not asked here.
-const HTTP: [&[u8]; 2] = [b"http/1.1", b"h2c"];
-
 /// The ports that chains name, and every other one. Envoy looks at the port first and does not come back: a port that is
 /// named has its own chains alone.
 pub(super) fn by_port(chains: Vec<Chain>) -> (BTreeMap<u16, Port>, Port) {
@@ -94,7 +91,7 @@ fn way<'a>(chain: &'a Chain, all: &[Chain]) -> Result<Option<server::Chain>, NoW
     };
     let pipeline = match &chain.serves {
         Serves::Refused(why) => return Err((for_tls, why)),
-        Serves::Http(_) if tls.is_none() && asks_version(&chain.demand) => {
+        Serves::Http(_) if tls.is_none() && chain.demand.asks_version() => {
             return Err((for_tls, "it is for one version of HTTP in plaintext alone"));
         }
         Serves::Http(pipeline) => pipeline,
@@ -113,12 +110,6 @@ fn way<'a>(chain: &'a Chain, all: &[Chain]) -> Result<Option<server::Chain>, NoW
     }))
 }
 
-/// Whether plaintext is told apart by the version of HTTP.
-fn asks_version(demand: &Demand) -> bool {
-    let lists = |name: &[u8]| demand.alpn.iter().any(|listed| **listed == *name);
-    !demand.alpn.is_empty() && !HTTP.iter().all(|name| lists(name))
-}
-
 /// What requests have to pass that come by the same port to the same names, with TLS or without.
 fn http<'a>(chain: &Chain, is_tls: bool, all: &'a [Chain]) -> Option<&'a Arc<Pipeline>> {
     let same = all.iter().filter(|other| {
@@ -130,7 +121,7 @@ fn http<'a>(chain: &Chain, is_tls: bool, all: &'a [Chain]) -> Option<&'a Arc<Pip
         other_tls == is_tls && other.demand.server_names == chain.demand.server_names
     });
     same.filter_map(|other| match &other.serves {
-        Serves::Http(pipeline) if is_tls || !asks_version(&other.demand) => Some(pipeline),
+        Serves::Http(pipeline) if is_tls || !other.demand.asks_version() => Some(pipeline),
         Serves::Http(_) | Serves::Tcp | Serves::Refused(_) => None,
     })
     .next()
