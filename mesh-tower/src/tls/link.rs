@@ -62,7 +62,10 @@ impl Link {
                 (roots, identity)
             }
         };
-        let client = |identity| Client::new(&client_terms(terms, &roots, identity).into(), store);
+        let client = |identity| {
+            let terms = client_terms("the control plane", terms, &roots, identity);
+            Client::new(&terms.into(), store)
+        };
         let as_workload = match &terms.credentials {
             Credentials::Workload => Some(client(Some(CertName::Workload))?),
             Credentials::Files(_) => None,
@@ -70,7 +73,7 @@ impl Link {
         Ok(Self::of(terms, client(identity)?, as_workload, store))
     }
 
-    /// To a server that is judged by the file of its terms, or else the platform, showing this.
+    /// To a certificate authority that is judged by the file of its terms, or else the platform, showing this.
     #[cfg(feature = "csr")]
     pub(super) fn showing(
         terms: &Terms,
@@ -81,7 +84,8 @@ impl Link {
             Credentials::Workload => RootName::System,
             Credentials::Files(files) => roots_of(files),
         };
-        let client = Client::new(&client_terms(terms, &roots, identity).into(), store)?;
+        let shown = client_terms("the certificate authority", terms, &roots, identity);
+        let client = Client::new(&shown.into(), store)?;
         Ok(Self::of(terms, client, None, store))
     }
 
@@ -109,11 +113,17 @@ fn roots_of(files: &CredentialFiles) -> RootName {
     }
 }
 
-fn client_terms(terms: &Terms, roots: &RootName, identity: Option<CertName>) -> ClientTerms {
+/// `what` is what errors call the server.
+fn client_terms(
+    what: &str,
+    terms: &Terms,
+    roots: &RootName,
+    identity: Option<CertName>,
+) -> ClientTerms {
     let name = &terms.server_name;
     let is_address = name.parse::<std::net::IpAddr>().is_ok();
     ClientTerms {
-        who: format!("the control plane {}", terms.uri).into(),
+        who: format!("{what} {}", terms.uri).into(),
         identity,
         roots: roots.clone(),
         peer: PeerRule::Host(Arc::clone(name)),

@@ -335,6 +335,10 @@ async fn an_authority_that_is_not_who_it_should_be_gets_neither_token_nor_reques
     let mesh = scene.mesh();
     let reason = "its chain leads to none of them";
     until(reason, || async { told(&mesh).contains(reason) }).await;
+    let whom = format!("https://{}: we refused the peer", scene.plane.address);
+    let [authority, plane] = ["certificate authority", "control plane"]
+        .map(|what| told(&mesh).contains(&format!("the {what} {whom}")));
+    assert!(authority && !plane, "{}", told(&mesh));
     assert!(scene.plane.seen().tokens.is_empty());
     assert!(scene.ca.asked.lock().unwrap().is_empty());
     // The control.
