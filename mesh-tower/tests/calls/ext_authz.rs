@@ -22,7 +22,7 @@ use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use http::{HeaderMap, StatusCode};
 use mesh_istio::Options;
-use mesh_tower::{AccessLog, Mesh};
+use mesh_tower::{AccessLog, Builder, Mesh};
 use mesh_xds::{Node, Resources};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -69,26 +69,36 @@ impl Grpc {
     pub(crate) async fn start(
         answers: impl Fn(&AttributeContext) -> CheckResponse + Send + Sync + 'static,
     ) -> (Self, SocketAddr) {
-        let this = Self {
-            asked: Arc::default(),
-            answers: Arc::new(answers),
-        };
+        let this = Self::new(answers);
         let mesh = Mesh::builder().build().unwrap();
         let listener = mesh.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr();
-        let server = AuthorizationServer::new(this.clone());
-        tokio::spawn(listener.serve(tonic::service::Routes::new(server).prepare()));
+        tokio::spawn(listener.serve(this.routes().prepare()));
         (this, address)
     }
 
-    fn paths(&self) -> Vec<String> {
+    /// One that is served nowhere yet.
+    pub(crate) fn new(
+        answers: impl Fn(&AttributeContext) -> CheckResponse + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            asked: Arc::default(),
+            answers: Arc::new(answers),
+        }
+    }
+
+    pub(crate) fn routes(&self) -> tonic::service::Routes {
+        tonic::service::Routes::new(AuthorizationServer::new(self.clone()))
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         asked.iter().map(|told| http(told).path.clone()).collect()
     }
 }
 
 /// A mesh's own services, of whom `app` is asked about by the provider `ext`.
-const SERVICES: &str = "\
+pub(crate) const SERVICES: &str = "\
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: { name: ext, namespace: default }
@@ -125,7 +135,7 @@ spec:
     PROVIDER
 ";
 
-const GRPC: &str = "envoyExtAuthzGrpc: { service: ext.default.svc.cluster.local, port: 9000, timeout: 5s OPTIONS }";
+pub(crate) const GRPC: &str = "envoyExtAuthzGrpc: { service: ext.default.svc.cluster.local, port: 9000, timeout: 5s OPTIONS }";
 const HTTP: &str = "envoyExtAuthzHttp: { service: ext.default.svc.cluster.local, port: 8000, timeout: 5s OPTIONS }";
 
 pub(crate) fn node() -> Node {
@@ -134,7 +144,16 @@ pub(crate) fn node() -> Node {
 
 /// What istiod sends to the servers of the test's node.
 fn resources(provider: &str, options: &str, authorizer: SocketAddr) -> Resources {
-    let rules = SERVICES
+    resources_of(SERVICES, provider, options, authorizer)
+}
+
+pub(crate) fn resources_of(
+    services: &str,
+    provider: &str,
+    options: &str,
+    authorizer: SocketAddr,
+) -> Resources {
+    let rules = services
         .replace("PORT", &authorizer.port().to_string())
         .replace("PROVIDER", &provider.replace("OPTIONS", options));
     let loaded = Options::default()
@@ -143,24 +162,26 @@ fn resources(provider: &str, options: &str, authorizer: SocketAddr) -> Resources
     loaded.unwrap().config.resources(&node())
 }
 
-struct Scene {
+pub(crate) struct Scene {
     _server: Scripted,
     address: SocketAddr,
     log: Written,
-    _mesh: Mesh,
+    pub(crate) mesh: Mesh,
 }
 
 impl Scene {
     async fn start(provider: &str, options: &str, authorizer: SocketAddr) -> Self {
-        let resources = resources(provider, options, authorizer);
+        Self::of(resources(provider, options, authorizer), |it| it).await
+    }
+
+    pub(crate) async fn of(resources: Resources, more: impl FnOnce(Builder) -> Builder) -> Self {
         let (server, address) = Scripted::start(resources).await;
         let log = Written::default();
-        let mesh = Mesh::builder()
+        let builder = Mesh::builder()
             .xds(address.to_string())
             .node(node())
-            .access_log(AccessLog::to(log.clone()))
-            .build()
-            .unwrap();
+            .access_log(AccessLog::to(log.clone()));
+        let mesh = more(builder).build().unwrap();
         let listener = mesh.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr();
         tokio::spawn(listener.serve(Router::new().fallback(told)));
@@ -169,14 +190,14 @@ impl Scene {
             _server: server,
             address,
             log,
-            _mesh: mesh,
+            mesh,
         };
         assert_eq!(this.get("/open", &[]).await.0, 200, "rules have come");
         assert_eq!(*nacks.lock().unwrap(), Vec::<String>::new());
         this
     }
 
-    async fn get(&self, target: &str, headers: &[&str]) -> (u16, String, String) {
+    pub(crate) async fn get(&self, target: &str, headers: &[&str]) -> (u16, String, String) {
         self.send("GET", target, headers, "").await
     }
 
@@ -264,7 +285,7 @@ fn denied(response: DeniedHttpResponse) -> CheckResponse {
 }
 
 /// Allows all, and `/no` not.
-fn simple(told: &AttributeContext) -> CheckResponse {
+pub(crate) fn simple(told: &AttributeContext) -> CheckResponse {
     match &*http(told).path {
         "/no" => denied(DeniedHttpResponse {
             status: Some(HttpStatus { code: 401 }),

@@ -35,7 +35,7 @@ use crate::support::{node, until};
 
 const HOST: &str = "issuer.example";
 /// How a request is refused whose keys are not there.
-const NOT_FETCHED: &str = "Jwks remote fetch is failed";
+pub(crate) const NOT_FETCHED: &str = "Jwks remote fetch is failed";
 
 /// How keys are answered.
 #[derive(Clone)]
@@ -232,19 +232,23 @@ impl Scene {
 
     /// Status and text of an answer to whoever shows this token.
     async fn ask(&self, token: &str) -> (u16, String) {
-        let request = http::Request::get(format!("http://{}/", self.address));
-        let (name, value) = bearer(token).split_once(": ").map(owned).unwrap();
-        let request = request.header(name, value).body(()).unwrap();
-        let client = Mesh::builder().direct().build().unwrap().client();
-        let answer = client.send(request.map(|()| mesh_tower::Body::empty()));
-        let answer = answer.await.unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.into_body().text().await.unwrap())
+        ask(self.address, token).await
     }
 
     async fn status(&self, token: &str) -> u16 {
         self.ask(token).await.0
     }
+}
+
+pub(crate) async fn ask(address: SocketAddr, token: &str) -> (u16, String) {
+    let request = http::Request::get(format!("http://{address}/"));
+    let (name, value) = bearer(token).split_once(": ").map(owned).unwrap();
+    let request = request.header(name, value).body(()).unwrap();
+    let client = Mesh::builder().direct().build().unwrap().client();
+    let answer = client.send(request.map(|()| mesh_tower::Body::empty()));
+    let answer = answer.await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.into_body().text().await.unwrap())
 }
 
 fn owned((name, value): (&str, &str)) -> (String, String) {
@@ -311,7 +315,7 @@ async fn denied(what: &str, good: &Issuer, way: Way) {
 }
 
 /// A control plane of our own, which tells what may be called outside of the mesh.
-async fn control_plane(rules: &str) -> (TempDir, ControlPlane) {
+pub(crate) async fn control_plane(rules: &str) -> (TempDir, ControlPlane) {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
     let options = mesh_control_plane::Options::default().certificates(true);

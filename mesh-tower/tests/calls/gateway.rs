@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use mesh_tower::{GatewayChain, Mesh, Node, PeerIdentity, Security};
+use mesh_tower::{Builder, GatewayChain, Mesh, Node, PeerIdentity, Security};
 use rcgen::{CertificateParams, SanType};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -15,6 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::fetched_keys::{self, Desk, NOT_FETCHED, URI, Way, control_plane};
+use super::tokens::Issuer;
 use crate::support::tls::{Authority, Leaf};
 use crate::support::until;
 
@@ -32,6 +35,10 @@ struct Scene {
     address: SocketAddr,
 }
 
+fn node() -> Node {
+    Node::router("gw", "default", [("istio", "gw")])
+}
+
 fn named(host: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::DnsName(host.try_into().unwrap())];
@@ -41,6 +48,10 @@ fn named(host: &str) -> CertificateParams {
 impl Scene {
     /// Of server `b`, what its `tls` says beside its certificate.
     async fn new(of_b: &str, security: Security) -> Self {
+        Self::with(of_b, |builder| builder.security(security)).await
+    }
+
+    async fn with(of_b: &str, more: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = TempDir::new().unwrap();
         let [servers, clients] = ["servers", "clients"].map(Authority::called);
         for host in [A, B] {
@@ -64,12 +75,8 @@ impl Scene {
             pair(B),
         );
         std::fs::write(config.join("gateway.yaml"), yaml).unwrap();
-        let mesh = Mesh::builder()
-            .yaml(&config)
-            .node(Node::router("gw", "default", [("istio", "gw")]))
-            .security(security)
-            .build()
-            .unwrap();
+        let builder = Mesh::builder().yaml(&config).node(node());
+        let mesh = more(builder).build().unwrap();
         let address = serve(&mesh, 8443).await;
         Self {
             folder,
@@ -246,4 +253,87 @@ async fn a_port_in_plaintext_is_closed_where_tls_is_required() {
             );
         }
     }
+}
+
+/// A connection that stays open, after its first answer.
+async fn kept(scene: &Scene, client: &Leaf) -> TlsStream<TcpStream> {
+    let config = scene.config(Some(client), &BOTH);
+    let mut stream = connect(scene.address, B, config).await.unwrap();
+    assert!(is_served(&mut stream).await);
+    stream
+}
+
+async fn is_served(stream: &mut TlsStream<TcpStream>) -> bool {
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut answer = [0; 1024];
+    if stream.write_all(request).await.is_err() {
+        return false;
+    }
+    let read = stream.read(&mut answer).await.unwrap_or_default();
+    answer[..read].starts_with(b"HTTP/1.1 200 ")
+}
+
+/// Waits for its end, without an answer.
+async fn ended(stream: &mut TlsStream<TcpStream>) {
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+    drop(end.await.expect("the connection stays"));
+    assert_eq!(rest, b"");
+}
+
+#[tokio::test]
+async fn a_client_of_a_root_that_is_withdrawn_is_gone_within_the_time_that_was_asked_for() {
+    let soon = |builder: Builder| builder.revocation_within(Duration::from_secs(2));
+    let of_b = "mode: MUTUAL, CA";
+    let (soon, late) = tokio::join!(Scene::with(of_b, soon), Scene::with(of_b, |it| it));
+    let [of_soon, of_late] = [&soon, &late].map(|scene| scene.clients.issue(&named(CLIENT)));
+    let mut soon_over = kept(&soon, &of_soon).await;
+    let mut stays = kept(&late, &of_late).await;
+    for scene in [&soon, &late] {
+        let other = Authority::called("others").pem();
+        std::fs::write(scene.folder.path().join("ca.pem"), other).unwrap();
+    }
+    ended(&mut soon_over).await;
+    // The control: by default half a minute passes before anybody looks, if nobody new comes.
+    assert!(is_served(&mut stays).await);
+    until("the other root", async || {
+        late.told(B, Some(&of_late)).await.is_err()
+    })
+    .await;
+    ended(&mut stays).await;
+}
+
+/// Tokens at a gateway, whose keys are fetched from here; with or without the service that has them.
+async fn at_gateway(uri: &str, service: Option<&str>) -> (SocketAddr, Mesh, impl Sized) {
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: g, namespace: default }\nspec:\n  \
+         selector: { istio: gw }\n  servers: [ { port: { number: 8080, name: c, protocol: HTTP }, hosts: ['*'] } ]\n";
+    let tokens = fetched_keys::rules(uri);
+    let rules: Vec<&str> = [gateway, &tokens].into_iter().chain(service).collect();
+    let rules = rules.join("---\n");
+    let (folder, plane) = control_plane(&rules).await;
+    let builder = Mesh::builder().xds(plane.local_addr().to_string());
+    let mesh = builder.node(node()).build().unwrap();
+    (serve(&mesh, 8080).await, mesh, (folder, plane))
+}
+
+#[tokio::test]
+async fn a_gateway_fetches_keys_from_a_service_of_the_mesh() {
+    let issuer = Issuer::new();
+    let desk = Desk::new(Way::Keys(issuer.keys()));
+    let service = fetched_keys::service(desk.serve(&issuer).await);
+    let (address, _mesh, _held) = at_gateway(URI, Some(&service)).await;
+    let answer = fetched_keys::ask(address, &issuer.token(300)).await;
+    assert_eq!(answer, (200, "http.8080 None".to_owned()));
+    assert_eq!(desk.asked(), 1);
+    let foreign = fetched_keys::ask(address, &Issuer::new().token(300)).await;
+    assert_eq!(foreign, (401, "Jwt verification fails".to_owned()));
+
+    // The controls: nobody has the keys, and a way that a gateway does not go.
+    let https = "https://issuer.example:8000/keys";
+    for (uri, service) in [(URI, None), (https, Some(&*service))] {
+        let (address, _mesh, _held) = at_gateway(uri, service).await;
+        let answer = fetched_keys::ask(address, &issuer.token(300)).await;
+        assert_eq!(answer, (401, NOT_FETCHED.to_owned()), "{uri}");
+    }
+    assert_eq!(desk.asked(), 1);
 }

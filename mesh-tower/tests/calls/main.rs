@@ -7,6 +7,8 @@
 
 mod access_log;
 mod admin;
+#[cfg(feature = "tls")]
+mod aliases;
 mod alone;
 mod answers;
 mod broken_off;
@@ -39,6 +41,8 @@ mod places;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+#[cfg(feature = "tls")]
+mod secured_authorizer;
 #[cfg(all(feature = "tls", feature = "tonic-server"))]
 mod served;
 #[cfg(feature = "otel")]

@@ -25,7 +25,7 @@ use crate::support::tls::{Authority, workload};
 use crate::support::{Backend, Folder, URL, node, until};
 
 const V1: &str = "outbound|9080|v1|reviews.default.svc.cluster.local";
-const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews";
+pub(crate) const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews";
 const PRODUCTPAGE: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
 
 fn secret(name: &str) -> pb::SdsSecretConfig {
@@ -37,7 +37,7 @@ fn secret(name: &str) -> pb::SdsSecretConfig {
 
 /// What istiod says of a cluster under auto mTLS, for the one workload that it leads to.
 #[allow(deprecated, reason = "istiod sends the older form")]
-fn mutual(id: &str) -> TransportSocket {
+pub(crate) fn mutual(id: &str) -> TransportSocket {
     let names = pb::CertificateValidationContext {
         match_subject_alt_names: vec![StringMatcher {
             match_pattern: Some(MatchPattern::Exact(id.to_owned())),
@@ -74,7 +74,10 @@ fn mutual(id: &str) -> TransportSocket {
 }
 
 /// Rules by which reviews are called in this way.
-fn resources(address: std::net::SocketAddr, socket: Option<TransportSocket>) -> Resources {
+pub(crate) fn resources(
+    address: std::net::SocketAddr,
+    socket: Option<TransportSocket>,
+) -> Resources {
     let folder = Folder::reviews("HTTP", &[("v1", address)]);
     folder.split(&[("v1", 1)]);
     let config = Config::load(folder.path()).unwrap().config;
@@ -119,6 +122,12 @@ fn metric(mesh: &Mesh, name: &str) -> Option<i64> {
 
 const REFUSED: &str = "mesh_certificate_refused ";
 const LEFT: &str = "istio_agent_cert_expiry_seconds{resource_name=\"default\"} ";
+
+/// Waits for its certificate.
+pub(crate) async fn certified(mesh: &Mesh) {
+    let left = async || metric(mesh, LEFT).is_some_and(|seconds| seconds > 0);
+    until("the certificate", left).await;
+}
 
 async fn fails_by_tls(client: &MeshClient, parts: &[&str]) {
     let error = client.get(URL).await.unwrap_err();
