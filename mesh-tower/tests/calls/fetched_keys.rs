@@ -30,10 +30,10 @@ use super::tokens::{ISSUER, Issuer, POLICY, bearer};
 use crate::support::ads::Scripted;
 use crate::support::outside::{Leads, Names};
 use crate::support::plane::{Plane, shows};
-use crate::support::tls::Authority;
+use crate::support::tls::{Authority, Leaf};
 use crate::support::{node, until};
 
-const HOST: &str = "issuer.example";
+pub(crate) const HOST: &str = "issuer.example";
 /// How a request is refused whose keys are not there.
 pub(crate) const NOT_FETCHED: &str = "Jwks remote fetch is failed";
 
@@ -90,6 +90,13 @@ impl Desk {
             .route("/keys", get(answer))
             .route("/elsewhere", get(elsewhere))
             .with_state(self.clone())
+    }
+
+    /// The same by `https`.
+    pub(crate) async fn serve_tls(&self, good: &Issuer, leaf: &Leaf) -> Plane {
+        let mut shown = (*shows(leaf, None)).clone();
+        shown.alpn_protocols.push(b"http/1.1".to_vec());
+        Plane::start(Arc::new(shown), self.app(good)).await
     }
 
     pub(crate) async fn serve(&self, good: &Issuer) -> SocketAddr {
@@ -353,9 +360,7 @@ async fn https_is_verified_by_the_name_of_the_issuer() {
     let scene = async |leads: fn(SocketAddr) -> Leads, name: &str| {
         let desk = Desk::new(Way::Keys(issuer.keys()));
         let leaf = authority.issue(&CertificateParams::new([name.to_owned()]).unwrap());
-        let mut shown = (*shows(&leaf, None)).clone();
-        shown.alpn_protocols.push(b"http/1.1".to_vec());
-        let plane = Plane::start(Arc::new(shown), desk.app(&issuer)).await;
+        let plane = desk.serve_tls(&issuer, &leaf).await;
         let names = Names::of(HOST, leads(plane.address));
         let more = |builder: Builder| {
             let builder = builder.outside_roots(authority.pem()).unwrap();

@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::fetched_keys::{self, Desk, NOT_FETCHED, URI, Way, control_plane};
+use super::fetched_keys::{self, Desk, HOST, NOT_FETCHED, URI, Way, control_plane};
 use super::tokens::Issuer;
+use crate::support::outside::{Leads, Names};
 use crate::support::tls::{Authority, Leaf};
 use crate::support::until;
 
@@ -303,17 +304,20 @@ async fn a_client_of_a_root_that_is_withdrawn_is_gone_within_the_time_that_was_a
     ended(&mut stays).await;
 }
 
-/// Tokens at a gateway, whose keys are fetched from here; with or without the service that has them.
-async fn at_gateway(uri: &str, service: Option<&str>) -> (SocketAddr, Mesh, impl Sized) {
+/// A gateway with rules about tokens, whose keys are fetched from here.
+async fn at_gateway(
+    uri: &str,
+    service: Option<&str>,
+    more: impl FnOnce(Builder) -> Builder,
+) -> (SocketAddr, impl Sized) {
     let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: g, namespace: default }\nspec:\n  \
          selector: { istio: gw }\n  servers: [ { port: { number: 8080, name: c, protocol: HTTP }, hosts: ['*'] } ]\n";
-    let tokens = fetched_keys::rules(uri);
+    let tokens = fetched_keys::rules(uri).replace("500ms", "5s");
     let rules: Vec<&str> = [gateway, &tokens].into_iter().chain(service).collect();
-    let rules = rules.join("---\n");
-    let (folder, plane) = control_plane(&rules).await;
+    let (folder, plane) = control_plane(&rules.join("---\n")).await;
     let builder = Mesh::builder().xds(plane.local_addr().to_string());
-    let mesh = builder.node(node()).build().unwrap();
-    (serve(&mesh, 8080).await, mesh, (folder, plane))
+    let mesh = more(builder.node(node())).build().unwrap();
+    (serve(&mesh, 8080).await, (mesh, folder, plane))
 }
 
 #[tokio::test]
@@ -321,19 +325,40 @@ async fn a_gateway_fetches_keys_from_a_service_of_the_mesh() {
     let issuer = Issuer::new();
     let desk = Desk::new(Way::Keys(issuer.keys()));
     let service = fetched_keys::service(desk.serve(&issuer).await);
-    let (address, _mesh, _held) = at_gateway(URI, Some(&service)).await;
+    let nowhere = |builder: Builder| builder.resolver(Names::of(HOST, Leads::Nowhere));
+    let (address, _held) = at_gateway(URI, Some(&service), nowhere).await;
     let answer = fetched_keys::ask(address, &issuer.token(300)).await;
     assert_eq!(answer, (200, "http.8080 None".to_owned()));
     assert_eq!(desk.asked(), 1);
     let foreign = fetched_keys::ask(address, &Issuer::new().token(300)).await;
     assert_eq!(foreign, (401, "Jwt verification fails".to_owned()));
 
-    // The controls: nobody has the keys, and a way that a gateway does not go.
-    let https = "https://issuer.example:8000/keys";
-    for (uri, service) in [(URI, None), (https, Some(&*service))] {
-        let (address, _mesh, _held) = at_gateway(uri, service).await;
-        let answer = fetched_keys::ask(address, &issuer.token(300)).await;
-        assert_eq!(answer, (401, NOT_FETCHED.to_owned()), "{uri}");
-    }
+    // The control: no service has them.
+    let (address, _held) = at_gateway(URI, None, nowhere).await;
+    let answer = fetched_keys::ask(address, &issuer.token(300)).await;
+    assert_eq!(answer, (401, NOT_FETCHED.to_owned()));
     assert_eq!(desk.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_gateway_fetches_keys_from_outside() {
+    let issuer = Issuer::new();
+    let authority = Authority::new();
+    for (name, expected) in [
+        (HOST, (200, "http.8080 None")),
+        ("other.example", (401, NOT_FETCHED)),
+    ] {
+        let desk = Desk::new(Way::Keys(issuer.keys()));
+        let plane = desk
+            .serve_tls(&issuer, &authority.issue(&named(name)))
+            .await;
+        let more = |builder: Builder| {
+            let builder = builder.outside_roots(authority.pem()).unwrap();
+            builder.resolver(Names::of(HOST, Leads::To(vec![plane.address])))
+        };
+        let (address, _held) = at_gateway("https://issuer.example/keys", None, more).await;
+        let (status, text) = fetched_keys::ask(address, &issuer.token(300)).await;
+        assert_eq!((status, &*text), expected, "{name}");
+        assert!(plane.seen().opened > 0);
+    }
 }

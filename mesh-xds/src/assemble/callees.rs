@@ -50,7 +50,7 @@ impl Called {
 }
 
 impl Assembler {
-    /// The rules of servers may name other clusters now.
+    /// The rules of servers may name other clusters now. In gRPC's dialect servers have no filter that calls anybody.
     pub(super) fn link_callees(&mut self) {
         let names = self.inbound.as_ref().map(Inbounds::callees);
         self.callees
