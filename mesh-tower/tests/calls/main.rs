@@ -37,6 +37,8 @@ mod places;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+#[cfg(feature = "tls")]
+mod secrets;
 #[cfg(all(feature = "tls", feature = "tonic-server"))]
 mod served;
 #[cfg(feature = "otel")]
