@@ -2,6 +2,8 @@
 
 mod tls;
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +50,36 @@ pub enum OutsideError {
     /// The request cannot be written.
     #[error("the request is not one: {0}")]
     Request(#[from] http::Error),
+}
+
+impl OutsideError {
+    /// Whether the other end took the connection and then closed or reset it without a word of an answer. It is not if
+    /// there was no connection, nothing came in time, or what came was no HTTP.
+    pub fn is_cut_off(&self) -> bool {
+        match self {
+            Self::Connection(error) => !error.is_connect() && is_end(error),
+            Self::Body(_) | Self::Timeout(_) | Self::Request(_) => false,
+        }
+    }
+}
+
+/// Whether an error comes of a connection that has ended.
+fn is_end(error: &(dyn Error + 'static)) -> bool {
+    let ended = |kind| {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(
+            kind,
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        )
+    };
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.any(|cause| {
+        let hyper = cause.downcast_ref::<hyper::Error>();
+        let io = cause.downcast_ref::<io::Error>();
+        // Canceled is what a connection has not begun to send when it ends.
+        hyper.is_some_and(|it| it.is_incomplete_message() || it.is_closed() || it.is_canceled())
+            || io.is_some_and(|it| ended(it.kind()))
+    })
 }
 
 impl Default for Outside {

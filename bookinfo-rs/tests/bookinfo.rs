@@ -13,6 +13,8 @@ mod ingress;
 #[cfg(target_os = "linux")]
 #[path = "bookinfo/launcher.rs"]
 mod launcher;
+#[path = "bookinfo/outside.rs"]
+mod outside;
 #[cfg(target_os = "linux")]
 #[path = "bookinfo/process.rs"]
 mod process;

@@ -11,6 +11,7 @@ use super::judge::{Check, Version};
 use super::load::{CONCURRENCY, times};
 use super::stage::Stage;
 use super::tally::{Outcome, Tally};
+use crate::outside::OutsideError;
 
 /// Requests per check.
 const N: u32 = 50;
@@ -40,12 +41,12 @@ pub(crate) async fn play(stage: &mut Stage) -> Result<Vec<Check>, TourError> {
     ])
 }
 
-/// How often a plaintext call from outside of the mesh is cut off without an answer.
+/// How often a plaintext call from outside of the mesh is cut off without an answer: by the other end, which was there.
 async fn cut_off(stage: &Stage, service: &str) -> Tally {
     direct(stage, service, |answered| match answered {
-        None => Outcome::Effect,
-        Some(StatusCode::OK) => Outcome::Plain,
-        Some(_) => Outcome::Other,
+        Err(error) if error.is_cut_off() => Outcome::Effect,
+        Ok(StatusCode::OK) => Outcome::Plain,
+        Ok(_) | Err(_) => Outcome::Other,
     })
     .await
 }
@@ -54,7 +55,7 @@ async fn cut_off(stage: &Stage, service: &str) -> Tally {
 async fn served(stage: &Stage, service: &str, others: Tally) -> Tally {
     let others = others.fits(1.0);
     direct(stage, service, |answered| {
-        let answered = answered == Some(StatusCode::OK);
+        let answered = matches!(answered, Ok(StatusCode::OK));
         Outcome::of(answered && others, answered && !others)
     })
     .await
@@ -63,7 +64,7 @@ async fn served(stage: &Stage, service: &str, others: Tally) -> Tally {
 async fn direct(
     stage: &Stage,
     service: &str,
-    outcome: impl Fn(Option<StatusCode>) -> Outcome,
+    outcome: impl Fn(Result<StatusCode, OutsideError>) -> Outcome,
 ) -> Tally {
     let urls = stage.plaintext(service);
     let turn = AtomicUsize::new(0);
@@ -73,7 +74,7 @@ async fn direct(
             return Outcome::Other;
         };
         let reply = stage.client().get(url, &HeaderMap::new()).await;
-        outcome(reply.ok().map(|reply| reply.status))
+        outcome(reply.map(|reply| reply.status))
     };
     times(N, CONCURRENCY, one).await
 }

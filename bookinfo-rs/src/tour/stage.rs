@@ -353,7 +353,7 @@ impl Stage {
                         (Some(seen), format!("answered with {status}"))
                     }
                     Err(error) => {
-                        let reset = matches!(told.sees, Sees::Reset);
+                        let reset = matches!(told.sees, Sees::Reset) && error.is_cut_off();
                         (reset.then_some(true), format!("not answered ({error})"))
                     }
                 }

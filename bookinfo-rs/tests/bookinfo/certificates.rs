@@ -127,8 +127,13 @@ async fn from_outside(launcher: &Launcher, workload: &str, path: &str) -> Option
         line.unwrap().trim().to_owned()
     };
     let url = format!("http://{}:{}{path}", value("address:"), value("http:"));
-    let reply = Outside::default().get(&url, &HeaderMap::new()).await;
-    reply.ok().map(|reply| reply.status)
+    match Outside::default().get(&url, &HeaderMap::new()).await {
+        Ok(reply) => Some(reply.status),
+        Err(error) => {
+            assert!(error.is_cut_off(), "{workload}: {error:?}");
+            None
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod cases;
 mod domains;
 mod files;
 mod hostile;
+pub(crate) mod keys;
 mod live;
 pub(super) mod mask;
 mod matrix;

@@ -315,9 +315,16 @@ async fn what_is_not_good_is_not_taken_and_is_asked_for_again() {
         let scene = Scene::new(way).await;
         let mesh = scene.mesh();
         let server = format!("the certificate authority https://{}", scene.plane.address);
+        let file = match way {
+            // What may have expired is found by its name.
+            Way::Refuses => format!("the token of {:?}", scene.path("token")),
+            _ => String::new(),
+        };
         until(reason, || async {
             let told = told(&mesh);
-            told.contains(reason) && told.contains(&server)
+            [reason, &server, &file]
+                .iter()
+                .all(|part| told.contains(part))
         })
         .await;
         assert!(!mesh.status().connected);
@@ -347,6 +354,35 @@ async fn an_authority_that_is_not_who_it_should_be_gets_neither_token_nor_reques
         .plane
         .now_shows(shows(&istiod(authority), Some(authority)));
     until("the stream", || async { mesh.status().connected }).await;
+}
+
+/// What it reads for each call is named where it cannot be read, and quoted nowhere.
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_named() {
+    for (name, reason) in [
+        ("token", "mount the token there"),
+        ("root-cert.pem", "cannot be read"),
+    ] {
+        let scene = Scene::new(Way::Signs(Duration::from_secs(3600))).await;
+        let path = scene.path(name);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mesh = scene.mesh();
+        let file = path.display().to_string();
+        let is_told = |reason: &str| {
+            let told = told(&mesh);
+            told.contains(&file) && told.contains(reason) && !told.contains("second")
+        };
+        until(name, || async { is_told(reason) }).await;
+        std::fs::write(&path, "second\nthird\n").unwrap();
+        until("what is in it", || async {
+            is_told("more than one line") || is_told("holds no CERTIFICATE")
+        })
+        .await;
+        assert!(scene.given().is_empty());
+        std::fs::write(&path, good).unwrap();
+        until("the stream", || async { mesh.status().connected }).await;
+    }
 }
 
 /// By the real istiod, whose tokens are reviewed by a stub (`examples/interop/kube_stub.py`).

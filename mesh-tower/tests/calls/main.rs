@@ -43,6 +43,7 @@ mod same_snapshot;
 mod scripted;
 #[cfg(feature = "tls")]
 mod secured_authorizer;
+mod secrets;
 #[cfg(all(feature = "tls", feature = "tonic-server"))]
 mod served;
 #[cfg(feature = "otel")]

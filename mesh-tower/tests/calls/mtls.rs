@@ -21,12 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::ads::Scripted;
 use crate::support::agent::{Agent, pair, roots};
-use crate::support::tls::{Authority, workload};
+use crate::support::logs::Logs;
+use crate::support::tls::{Authority, Leaf, workload};
 use crate::support::{Backend, Folder, URL, node, until};
 
 const V1: &str = "outbound|9080|v1|reviews.default.svc.cluster.local";
 pub(crate) const REVIEWS: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-reviews";
-const PRODUCTPAGE: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
+pub(crate) const PRODUCTPAGE: &str = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage";
 
 fn secret(name: &str) -> pb::SdsSecretConfig {
     pb::SdsSecretConfig {
@@ -88,7 +89,7 @@ pub(crate) fn resources(
     resources
 }
 
-fn builder(address: std::net::SocketAddr) -> Builder {
+pub(crate) fn builder(address: std::net::SocketAddr) -> Builder {
     Mesh::builder()
         .xds(address.to_string())
         .node(node())
@@ -114,13 +115,13 @@ pub(crate) async fn by_socket(address: std::net::SocketAddr) -> (TempDir, Builde
 }
 
 /// A metric of our certificate.
-fn metric(mesh: &Mesh, name: &str) -> Option<i64> {
+pub(crate) fn metric(mesh: &Mesh, name: &str) -> Option<i64> {
     let text = mesh.prometheus();
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     value.map(|value| value.trim().parse().unwrap())
 }
 
-const REFUSED: &str = "mesh_certificate_refused ";
+pub(crate) const REFUSED: &str = "mesh_certificate_refused ";
 const LEFT: &str = "istio_agent_cert_expiry_seconds{resource_name=\"default\"} ";
 
 /// Waits for its certificate.
@@ -189,6 +190,101 @@ async fn a_call_proves_both_ends_and_follows_what_the_provider_has() {
     .await;
     let says = ["leads to none", REVIEWS, "root-cert.pem", V1];
     fails_by_tls(&client, &says).await;
+}
+
+/// What is wrong with the next pair is told by the names of its files; meanwhile the last good one serves, and its life is
+/// counted down.
+#[tokio::test]
+async fn a_bad_pair_is_told_by_its_files_and_the_last_good_one_counts_down() {
+    let root = Authority::called("the mesh");
+    let backend = root.mutual_server(REVIEWS, &["http/1.1"]).await;
+    let rules = resources(backend.address, Some(mutual(REVIEWS)));
+    let (_server, address) = Scripted::start(rules).await;
+    let files = TempDir::new().unwrap();
+    let file = |name: &str| files.path().join(name);
+    let logs = Logs::of_all();
+    root.write_workload(files.path(), PRODUCTPAGE, &[&root]);
+    let certificates = Files::new(files.path());
+    let mesh = builder(address).certificates(certificates).build().unwrap();
+    let client = mesh.client();
+    until("the certificate", || async {
+        client.get(URL).await.is_ok()
+    })
+    .await;
+    let first = metric(&mesh, LEFT).unwrap();
+    let good = ["cert-chain.pem", "key.pem"].map(|name| std::fs::read(file(name)).unwrap());
+
+    let issued = |not_after| {
+        let mut params = workload(PRODUCTPAGE);
+        params.not_after = not_after;
+        root.issue(&params)
+    };
+    let expired = issued(rcgen::date_time_ymd(2001, 1, 1));
+    // Before the end of what is issued by default.
+    let other = issued(rcgen::date_time_ymd(2090, 1, 1));
+    let whole = |leaf: &Leaf| {
+        std::fs::write(file("key.pem"), leaf.key.serialize_pem()).unwrap();
+        std::fs::write(file("cert-chain.pem"), leaf.certificate.pem()).unwrap();
+    };
+    let unreadable = |name: &str| {
+        std::fs::remove_file(file(name)).unwrap();
+        std::fs::create_dir(file(name)).unwrap();
+    };
+    let folder = files.path().display().to_string();
+    let rows: [(&dyn Fn(), &[&str]); 4] = [
+        (&|| whole(&expired), &["cert-chain.pem", &folder, "expired"]),
+        (
+            &|| {
+                std::fs::write(file("key.pem"), other.key.serialize_pem()).unwrap();
+            },
+            &["key.pem", &folder, "not the key of the certificate"],
+        ),
+        (
+            &|| unreadable("key.pem"),
+            &[&file("key.pem").display().to_string(), "cannot be read"],
+        ),
+        (
+            &|| unreadable("cert-chain.pem"),
+            &[
+                &file("cert-chain.pem").display().to_string(),
+                "cannot be read",
+            ],
+        ),
+    ];
+    for (spoil, parts) in rows {
+        // The control: of a good pair nothing is told.
+        let is_told = |line: &String| parts.iter().all(|part| line.contains(part));
+        let told = || logs.with("is not renewed").iter().any(is_told);
+        assert!(!told(), "{parts:?}");
+        spoil();
+        until(&format!("{parts:?}"), || async { told() }).await;
+        assert_eq!(metric(&mesh, REFUSED), Some(1), "{parts:?}");
+        client.get(URL).await.unwrap();
+        let left = metric(&mesh, LEFT).unwrap();
+        assert!((1..=first).contains(&left), "{left} of {first}, {parts:?}");
+        for (name, bytes) in ["cert-chain.pem", "key.pem"].into_iter().zip(&good) {
+            if file(name).is_dir() {
+                std::fs::remove_dir(file(name)).unwrap();
+            }
+            std::fs::write(file(name), bytes).unwrap();
+        }
+        until("the good pair", || async {
+            metric(&mesh, REFUSED) == Some(0)
+        })
+        .await;
+    }
+    until("a second to be counted", || async {
+        metric(&mesh, LEFT).unwrap() < first
+    })
+    .await;
+    // The control: it is the certificate in force whose life is told.
+    let before = metric(&mesh, LEFT).unwrap();
+    whole(&other);
+    until("the other one's life", || async {
+        metric(&mesh, LEFT).unwrap() < before - 24 * 3600
+    })
+    .await;
+    client.get(URL).await.unwrap();
 }
 
 /// By the socket of Istio's agent.

@@ -19,6 +19,7 @@ use tonic::Code;
 use crate::mtls::by_socket;
 use crate::support::ads::Scripted;
 use crate::support::grpc::{EchoServer, client, note};
+use crate::support::logs::Logs;
 use crate::support::{Folder, node, until};
 
 /// What istiod sends for a server that takes plaintext; a bad one has what no gRPC server knows.
@@ -144,6 +145,7 @@ async fn a_server_serves_while_its_listener_is_there() {
             server.nacks.lock().unwrap().len() > before
         })
         .await;
+        assert!(first_byte(bound).await.is_some(), "nor from who comes anew");
         client(&caller).unary(note("a", 0)).await.unwrap();
 
         push(&server, bound, None);
@@ -176,5 +178,47 @@ async fn security_that_is_required_serves_by_half_of_the_policies_only_when_told
     ] {
         let mesh = taken.build().unwrap();
         mesh.listen("127.0.0.1:0").await.unwrap();
+    }
+}
+
+/// What is not told of in this dialect is said where a port is opened, once for each, and nowhere else.
+#[tokio::test]
+async fn a_port_is_warned_of_that_not_all_policies_reach() {
+    const GAPS: &str = "no ALLOW policy without rules";
+    let (_server, plane) = Scripted::start(Resources::default()).await;
+    let builder = || Mesh::builder().xds(plane.to_string()).node(node());
+    let told = async |builder: mesh_tower::Builder, ports: usize| {
+        let mesh = builder.build().unwrap();
+        let (logs, _guard) = Logs::of_this_thread();
+        for _ in 0..ports {
+            mesh.listen("127.0.0.1:0").await.unwrap();
+        }
+        // The control: whatever is said on this thread is heard.
+        tracing::info!(target: "mesh_tower", "heard");
+        assert_eq!(logs.with("heard").len(), 1);
+        logs.with(GAPS)
+    };
+    for count in [0, 1, 2] {
+        let lines = told(builder().dialect(Dialect::Grpc), count).await;
+        assert_eq!(lines.len(), count, "{lines:?}");
+        for line in lines {
+            assert!(line.starts_with("WARN mesh_tower"), "{line}");
+            for part in [
+                "127.0.0.1:0",
+                "no CUSTOM policy",
+                "RequestAuthentication",
+                "accept_grpc_policy_gaps",
+            ] {
+                assert!(line.contains(part), "{part:?} is not in {line}");
+            }
+        }
+    }
+    for silent in [
+        builder().dialect(Dialect::Sidecar),
+        builder(),
+        Mesh::builder().node(node()),
+        builder().dialect(Dialect::Grpc).accept_grpc_policy_gaps(),
+    ] {
+        assert_eq!(told(silent, 1).await, [""; 0]);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod faults;
 pub(crate) mod frozen;
 #[cfg(feature = "grpc")]
 pub(crate) mod grpc;
+pub(crate) mod logs;
 pub(crate) mod outside;
 #[cfg(feature = "tls")]
 pub(crate) mod plane;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bookinfo_rs::ingress::Limits;
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
@@ -11,7 +13,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_control_plane::{ControlPlane, Options};
 use mesh_tower::{Mesh, Node};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData, SigningKey};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -296,12 +298,11 @@ async fn status(address: SocketAddr, path: &str, headers: &str) -> String {
 #[tokio::test]
 async fn a_policy_that_selects_the_gateway_is_asked() {
     let (backend, seen) = recorder(StatusCode::OK, "hello").await;
-    let selects = "selector: { matchLabels: { istio: ingressgateway } }";
     let deny = object(
         "AuthorizationPolicy",
         "deny",
         &format!(
-            "{{ {selects}, action: DENY, rules: [ {{ to: [ {{ operation: {{ paths: [/secret], ports: ['8080'] }} }} ] }} ] }}"
+            "{{ {SELECTS}, action: DENY, rules: [ {{ to: [ {{ operation: {{ paths: [/secret], ports: ['8080'] }} }} ] }} ] }}"
         ),
     );
     let (address, _held) = with_policy(&deny, backend).await;
@@ -314,22 +315,75 @@ async fn a_policy_that_selects_the_gateway_is_asked() {
     assert_eq!(seen.paths(), ["/open", "/open"]);
 }
 
+/// Who signs tokens, with Ed25519.
+struct Issuer(KeyPair);
+
+impl Issuer {
+    fn new() -> Self {
+        Self(KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap())
+    }
+
+    fn token(&self, claims: &str) -> String {
+        let [header, claims] =
+            [r#"{"alg":"EdDSA"}"#, claims].map(|json| URL_SAFE_NO_PAD.encode(json));
+        let message = format!("{header}.{claims}");
+        let signature = self.0.sign(message.as_bytes()).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// The rule that the gateway believes it.
+    fn rules(&self) -> String {
+        let x = URL_SAFE_NO_PAD.encode(self.0.der_bytes());
+        let key = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}]}}"#);
+        let spec = format!("{{ {SELECTS}, jwtRules: [ {{ issuer: me, jwks: '{key}' }} ] }}");
+        object("RequestAuthentication", "jwt", &spec)
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+const SELECTS: &str = "selector: { matchLabels: { istio: ingressgateway } }";
+
 #[tokio::test]
 async fn tokens_are_verified_at_the_gateway() {
     let (backend, seen) = recorder(StatusCode::OK, "hello").await;
-    let selects = "selector: { matchLabels: { istio: ingressgateway } }";
-    let key = r#"{"keys":[{"kty":"RSA","kid":"k","e":"AQAB","n":"u1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0gunVTLw7onLRnrq0_IzW7yWR7QkrmBL7jTKEn5u-qKhbwKfBstIs-bMY2Zkp18gnTxKLxoS2tFczGkPLPgizskuemMghRniWaoLcyehkd3qqGElvW_VDL5AaWTg0nLVkjRo9z-40RQzuVaE8AkAFmxZzow3x-VJYKdjykkJ0iT9wCS0DRTXu269V264Vf_3jvredZiKRkgwlL9xNAwxXFg0x_XFw005UWVRIKdgcKWTjpBP2dPwVZ4WWC-9aGVd-Gyn1o0CLelf4rEjGoXbAAEgAqeGUxrcIlbjXfbcmw"}]}"#;
-    let tokens = object(
-        "RequestAuthentication",
-        "jwt",
-        &format!("{{ {selects}, jwtRules: [ {{ issuer: me, jwks: '{key}' }} ] }}"),
-    );
-    let (address, _held) = with_policy(&tokens, backend).await;
-    let bad = "Authorization: Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.eyJpc3MiOiJtZSJ9.AAAA\r\n";
-    assert_eq!(status(address, "/", bad).await, "401");
+    let issuer = Issuer::new();
+    let good = issuer.token(r#"{"iss":"me","sub":"ada"}"#);
+    let (head, _) = good.rsplit_once('.').unwrap();
+    let bad = [
+        issuer.token(r#"{"iss":"me","sub":"ada","exp":1000000000}"#),
+        Issuer::new().token(r#"{"iss":"me","sub":"ada"}"#),
+        format!("{head}.{}", URL_SAFE_NO_PAD.encode([1; 64])),
+        head.to_owned(),
+    ];
+
+    let (address, _held) = with_policy(&issuer.rules(), backend).await;
+    for bad in &bad {
+        assert_eq!(status(address, "/bad", &bearer(bad)).await, "401", "{bad}");
+    }
     assert_eq!(seen.paths(), [""; 0]);
+    assert_eq!(status(address, "/good", &bearer(&good)).await, "200");
     // That there must be one is for a policy to say.
-    assert_eq!(status(address, "/", "").await, "200");
+    assert_eq!(status(address, "/none", "").await, "200");
+    assert_eq!(seen.paths(), ["/good", "/none"]);
+
+    let (backend, seen) = recorder(StatusCode::OK, "hello").await;
+    let only = format!(
+        "{{ {SELECTS}, rules: [ {{ from: [ {{ source: {{ requestPrincipals: [me/ada] }} }} ] }} ] }}"
+    );
+    let policy = object("AuthorizationPolicy", "only-ada", &only);
+    let (address, _held) = with_policy(&(issuer.rules() + &policy), backend).await;
+    assert_eq!(status(address, "/none", "").await, "403");
+    let eve = issuer.token(r#"{"iss":"me","sub":"eve"}"#);
+    assert_eq!(status(address, "/eve", &bearer(&eve)).await, "403");
+    for bad in &bad {
+        assert_eq!(status(address, "/bad", &bearer(bad)).await, "401", "{bad}");
+    }
+    assert_eq!(seen.paths(), [""; 0]);
+    assert_eq!(status(address, "/good", &bearer(&good)).await, "200");
+    assert_eq!(seen.paths(), ["/good"]);
 }
 
 #[tokio::test]

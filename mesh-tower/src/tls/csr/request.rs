@@ -80,3 +80,32 @@ impl Request {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::tests::keys::has;
+
+    #[test]
+    fn the_new_key_can_only_sign() {
+        assert!(!has!(Secret, std::fmt::Debug) && !has!(Secret, std::fmt::Display));
+        assert!(!has!(Secret, Clone) && !has!(Secret, PartialEq));
+        assert!(!has!(Request, std::fmt::Debug) && !has!(Request, Clone));
+        assert!(has!(Secret, Drop), "it overwrites itself");
+    }
+
+    #[test]
+    fn a_request_does_not_show_its_key() {
+        let request = Request::new(None).unwrap();
+        let (asked, key) = (request.pem().unwrap(), request.key.0.serialize_pem());
+        let text =
+            |pem: &str| -> String { pem.lines().filter(|it| !it.starts_with('-')).collect() };
+        let shows = |pem: &str| {
+            // PKCS#8 of P-256: the secret is 32 bytes from the 36th on.
+            let key = text(&key);
+            (48..80).any(|at| text(pem).contains(&key[at..at + 10]))
+        };
+        assert!(asked.contains("CERTIFICATE REQUEST") && !shows(&asked));
+        assert!(shows(&key), "it would be seen");
+    }
+}

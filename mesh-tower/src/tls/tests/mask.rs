@@ -90,11 +90,14 @@ impl Check {
                     "UnsupportedCertVersion",
                     "SignatureAlgorithmMismatch",
                 ];
-                return all.iter().any(|said| text.contains(said));
+                let is_told = all.iter().any(|said| text.contains(said));
+                return is_told && !Self::NameList.is_told_by(text);
             }
             Self::Issuer => "leads to none",
             Self::Signature => "a signature of its chain is wrong",
-            Self::Algorithm => "signature_algorithm_id",
+            Self::Algorithm => {
+                return text.contains("signature_algorithm_id") && !Self::Key.is_told_by(text);
+            }
             Self::Ended => "expired",
             Self::Begun => "is valid only in",
             Self::Usage => "extended key usage does not allow",
@@ -107,7 +110,7 @@ impl Check {
             Self::NameConstraints => "NameConstraintViolation",
             Self::Critical => "UnsupportedCriticalExtension",
             Self::ChainLength => "more than 8 certificates",
-            Self::NameList => "cannot be read",
+            Self::NameList => "its alternative names",
             Self::NoUri => "no URI name",
             Self::SeveralUris => "URI names; a workload's has one",
             Self::UnreadableUri => "URI name cannot be read",
