@@ -4,10 +4,12 @@
 mod addresses;
 pub mod ask;
 mod chain;
+mod first;
 mod pipeline;
 mod rules;
 
 pub use addresses::Addresses;
 pub use chain::{Chain, Demand, Opening, Shut};
+pub use first::First;
 pub use pipeline::{Gateway, Pipeline, Remote, Step, Xfcc};
 pub use rules::{Chosen, Inbound, Port, Rules, Why};

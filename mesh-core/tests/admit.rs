@@ -1,8 +1,11 @@
 //! Which heads come in, and in which form policy and application see them. Each row is a trick by which one of the two would
 //! see another request than the other.
 
+use std::sync::Arc;
+
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use mesh_core::jwt;
 use mesh_core::request::{Admitted, BadHead, HeaderKey, PathNormalization, admit};
 use support::{headers, values};
 
@@ -225,6 +228,55 @@ fn crumbs_of_http_2_are_one_cookie() {
     let parts = base(head("GET", "/", lines)).expect("a good head");
     let parts = parts.into_parts();
     assert_eq!(values(&parts.headers, "cookie"), ["a=1", "b=2"]);
+}
+
+/// What a filter in front changes is what policy and application see.
+#[test]
+fn a_change_is_seen_by_both() {
+    const KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let keys = jwt::Jwks::parse(KEY.as_bytes()).expect("keys");
+    let provider = jwt::Provider {
+        name: "p".into(),
+        issuer: None,
+        audiences: None,
+        subjects: None,
+        expiration: jwt::Expiration::Optional,
+        clock_skew: 0,
+        keys: jwt::Keys::Local(Arc::new(keys)),
+        places: jwt::Places::default(),
+        forward: true,
+        payload_header: Some(jwt::PayloadHeader {
+            name: HeaderName::from_static("x-payload"),
+            padded: false,
+        }),
+        claim_to_headers: Box::default(),
+        payload_in_metadata: None,
+        header_in_metadata: None,
+        space_delimited_claims: Box::default(),
+    };
+    let key = HeaderKey::parse("x-payload").expect("a name");
+    let filled = || base(head("GET", "/", &[A, ("x-payload", "forged")])).expect("a good head");
+    // A header that only a good token may fill; the control has no such provider.
+    for (providers, left) in [(vec![Arc::new(provider)], &[][..]), (vec![], &["forged"])] {
+        let rules = jwt::Rules::new(providers, [], false, false);
+        let mut admitted = filled();
+        admitted.apply(&rules, None);
+        let seen: Vec<_> = admitted.seen().header(&key).map(|it| it.to_vec()).collect();
+        assert_eq!(
+            seen,
+            left.iter().map(|it| it.as_bytes()).collect::<Vec<_>>()
+        );
+        assert_eq!(values(&admitted.into_parts().headers, "x-payload"), left);
+    }
+    let mut admitted = filled();
+    let ours = HeaderValue::from_static("ours");
+    admitted.set(HeaderName::from_static("x-payload"), ours);
+    let seen: Vec<_> = admitted.seen().header(&key).map(|it| it.to_vec()).collect();
+    assert_eq!(seen, [b"ours"]);
+    assert_eq!(
+        values(&admitted.into_parts().headers, "x-payload"),
+        ["ours"]
+    );
 }
 
 /// A second pass changes nothing of what a first one made.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::{HeaderValue, Request};
 use mesh_core::authz::{
     Action, CidrRange, ClaimMatcher, Claims, Facts, MetadataSource, NotCidr, NotClaim, NotRules,
-    Operation, Outcome, Permission, Policy, PortRange, Principal, Rbac, Rule, RuleSet, ShadowRules,
-    Source, UriTemplate, ValueMatcher, Verdict,
+    NumberMatcher, Operation, Outcome, Permission, Policy, PortRange, Principal, Rbac, Rule,
+    RuleSet, ShadowRules, Source, UriTemplate, Value, ValueMatcher, Verdict,
 };
 use mesh_core::identity::{Peer, PeerCertificate, Sans};
 use mesh_core::matcher::{FullRegex, HeaderMatcher, HeaderTest, StringMatcher};
@@ -45,6 +45,8 @@ struct Asked {
     lines: Vec<(&'static str, &'static [u8])>,
     peer: Peer,
     sni: Option<&'static str>,
+    /// What its token says.
+    token: Option<Value>,
 }
 
 impl Asked {
@@ -54,6 +56,7 @@ impl Asked {
             lines: vec![("host", b"reviews:9080")],
             peer: Peer::Plaintext,
             sni: None,
+            token: None,
         }
     }
 
@@ -92,7 +95,7 @@ impl Asked {
             direct: client,
             remote: client,
             sni: self.sni,
-            claims: Claims::None,
+            claims: self.token.as_ref().map_or(Claims::None, Claims::Verified),
         })
     }
 
@@ -184,6 +187,7 @@ fn templates_as_envoy_reads_them_and_with_doubt() {
         ("/a.b/(c)+$/*", "/a.b/(c)+$/x", YES),
         ("/a.b/(c)+$/*", "/aXb/(c)+$/x", NO),
         ("/{x=a/*/b}/c", "/a/1/b/c", YES),
+        ("/{a_1}/b", "/x/b", YES),
     ] {
         let made = UriTemplate::new(template).expect(template);
         let met = Asked::plain(path).met(&Rule::Is(Operation::UriTemplate(made)), &Rule::Any);
@@ -202,6 +206,7 @@ fn templates_as_envoy_reads_them_and_with_doubt() {
         "/{a",
         "/{}",
         "/{1}",
+        "/{a-b}",
         "/**/*",
         "/{a=**}/{b}",
         "/{a}/{a}",
@@ -372,6 +377,79 @@ fn what_others_write_is_not_known() {
     assert_eq!(deep.err(), Some(NotClaim::Deep));
 }
 
+/// `envoy.type.matcher.v3.ValueMatcher`: each test is for one type of value, and for nothing where there is none.
+#[test]
+fn claims_are_told_apart_by_type_and_value() {
+    use ValueMatcher::{Bool, Null, Number, OneOf, Or, Present, Text};
+    let text = |text: &str| Value::Text(text.into());
+    let list = |all: &[Value]| Value::List(all.into());
+    let range = || Number(NumberMatcher::Range(1.0, 2.0));
+    let one = || Number(NumberMatcher::Exact(1.0));
+    let of = |inner: ValueMatcher| OneOf(Box::new(inner));
+    let values = [
+        Value::Null,
+        Value::Bool(true),
+        Value::Bool(false),
+        Value::Number(0.5),
+        Value::Number(1.0),
+        Value::Number(1.5),
+        Value::Number(2.0),
+        Value::Number(3.0),
+        text("a"),
+        text("1"),
+        list(&[]),
+        list(&[Value::Bool(true), text("a")]),
+        list(&[Value::Number(1.5)]),
+        Value::Object([("a".into(), text("a"))].into()),
+    ];
+    // By their places in the list.
+    let all = 0..values.len();
+    for (test, expected) in [
+        (Null, vec![0]),
+        (Bool(true), vec![1]),
+        (Bool(false), vec![2]),
+        (range(), vec![4, 5]),
+        (one(), vec![4]),
+        (Text(exact("a")), vec![8]),
+        (Present(true), all.collect()),
+        (Present(false), vec![]),
+        (of(Text(exact("a"))), vec![11]),
+        (of(Bool(true)), vec![11]),
+        (of(range()), vec![12]),
+        (of(Bool(false)), vec![]),
+        (Or([Bool(true), of(range())].into()), vec![1, 12]),
+        (Or([].into()), vec![]),
+    ] {
+        for invert in [false, true] {
+            let path = ["payload", "group"].map(Box::from);
+            let filter = "envoy.filters.http.jwt_authn";
+            let made =
+                ClaimMatcher::new(filter, MetadataSource::Dynamic, path, test.clone(), invert);
+            let permission = Rule::Is(Operation::Metadata(made.expect("a claim")));
+            let ask = |token| {
+                let asked = Asked {
+                    token,
+                    ..Asked::plain("/")
+                };
+                asked.met(&permission, &Rule::Any)
+            };
+            let said = |is_met: bool| if is_met == invert { NO } else { YES };
+            for (at, value) in values.iter().enumerate() {
+                let payload = Value::Object([("group".into(), value.clone())].into());
+                let token = Value::Object([("payload".into(), payload)].into());
+                let met = ask(Some(token));
+                assert_eq!(met, said(expected.contains(&at)), "{test:?} of {value:?}");
+            }
+            // Without a token, without the claim, and with something else on the way to it.
+            let no_claim = Value::Object([("payload".into(), Value::Object([].into()))].into());
+            let no_way = Value::Object([("payload".into(), text("group"))].into());
+            for token in [None, Some(no_claim), Some(no_way)] {
+                assert_eq!(ask(token.clone()), said(false), "{test:?} of {token:?}");
+            }
+        }
+    }
+}
+
 /// The outcome names what was met, or else what may have been.
 #[test]
 fn a_certain_policy_is_named_before_one_in_doubt() {
@@ -415,11 +493,45 @@ fn rules_that_are_tried_decide_nothing() {
         Some(rules(Action::Allow, [("p", Rule::Any, Rule::Any)])),
     ] {
         let rbac = Rbac::new(enforced, Some(shadow()));
+        let prefix = rbac.shadow().map(|tried| &*tried.prefix);
+        assert_eq!(prefix, Some("istio_dry_run_allow_"));
         let (verdict, tried) = Asked::plain("/").decided(|facts| {
             let decision = rbac.decide(facts);
             (decision.verdict, decision.shadow.map(|tried| tried.verdict))
         });
         assert_eq!((verdict, tried), (Verdict::Pass, Some(Verdict::Deny)));
+    }
+}
+
+/// What is shown of a filter is what it was made of.
+#[test]
+fn rules_and_those_that_are_tried_are_shown_apart() {
+    let shadow = ShadowRules {
+        prefix: "tried_".into(),
+        rules: rules(Action::Deny, [("b", Rule::Any, Rule::Any)]),
+    };
+    let enforced = rules(Action::Log, [("a", Rule::Any, Rule::Any)]);
+    let shown = |rules: &RuleSet| (rules.action(), rules.names().collect::<String>());
+    for (rbac, expected, tried) in [
+        (Rbac::new(None, None), None, None),
+        (
+            Rbac::new(Some(enforced.clone()), None),
+            Some((Action::Log, "a".to_owned())),
+            None,
+        ),
+        (
+            Rbac::new(None, Some(shadow.clone())),
+            None,
+            Some((Action::Deny, "b".to_owned())),
+        ),
+        (
+            Rbac::new(Some(enforced), Some(shadow)),
+            Some((Action::Log, "a".to_owned())),
+            Some((Action::Deny, "b".to_owned())),
+        ),
+    ] {
+        assert_eq!(rbac.rules().map(shown), expected);
+        assert_eq!(rbac.shadow().map(|it| shown(&it.rules)), tried);
     }
 }
 

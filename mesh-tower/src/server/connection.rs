@@ -22,7 +22,7 @@ use super::xfcc;
 use crate::security::{Plaintext, Security};
 use crate::telemetry::{Edge, Edges};
 #[cfg(feature = "tls")]
-use crate::tls::{Kept, Proof, Server, Side};
+use crate::tls::{Kept, Offered, Proof, Server, Side};
 
 /// A connection that was let in. Shared by its stream and its requests.
 pub(super) struct Connection {
@@ -49,13 +49,6 @@ pub(super) enum Began {
     Plaintext(Plaintext),
     #[cfg(feature = "tls")]
     Tls(Box<Secured>),
-}
-
-/// What a client offered before its terms were chosen.
-#[cfg(feature = "tls")]
-pub(super) struct Offered {
-    pub(super) alpn: Box<[Box<[u8]>]>,
-    pub(super) sni: Option<Box<str>>,
 }
 
 /// What a handshake has shown.

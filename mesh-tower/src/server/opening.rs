@@ -135,7 +135,7 @@ fn chosen<'a>(
 #[cfg(feature = "tls")]
 mod secured {
     use super::*;
-    use crate::server::connection::{Offered, Secured};
+    use crate::server::connection::Secured;
     use crate::tls::{Arrived, Hello, arrival};
 
     impl Accepted {
@@ -164,8 +164,8 @@ mod secured {
         // The newest, not those that were known when it came.
         let ways = Arc::clone(&door.ways());
         let opening = Opening::Tls {
-            alpn: hello.alpn(),
-            sni: hello.sni(),
+            alpn: &hello.offered().alpn,
+            sni: hello.offered().sni.as_deref(),
         };
         if door.security == Security::Disabled {
             return Err(Closing::NoRules(
@@ -184,10 +184,7 @@ mod secured {
                 ));
             }
         };
-        let offered = Offered {
-            alpn: hello.alpn().into(),
-            sni: hello.sni().map(Into::into),
-        };
+        let offered = hello.offered().clone();
         let server = ways.server(terms, &door.store)?;
         let (stream, proof) = server.accept(hello).await?;
         let secured = Secured::new(offered, Arc::clone(terms), (server, proof), door);
@@ -203,22 +200,23 @@ mod secured {
 
 #[cfg(not(feature = "tls"))]
 mod plain {
+    use mesh_core::server::First;
+
     use super::*;
 
     /// As long as with TLS.
     const OPENING: Duration = Duration::from_secs(10);
-    /// The type of a TLS record that carries a handshake (RFC 8446, 5.1).
-    const HANDSHAKE: u8 = 0x16;
 
     impl Accepted {
         pub(super) async fn by_rules(self, door: &Arc<Door>) -> Result<MeshStream, Closing> {
             let at = self.at();
             let mut first = [0];
             let peeked = tokio::time::timeout(OPENING, self.tcp.peek(&mut first)).await;
-            match peeked.map_err(|_| Closing::Silent(OPENING))?? {
-                0 => return Err(Closing::Silent(OPENING)),
-                _ if first != [HANDSHAKE] => return self.plaintext(door),
-                _ => {}
+            let peeked = peeked.map_err(|_| Closing::Silent(OPENING))??;
+            match first.get(..peeked).and_then(First::of) {
+                None => return Err(Closing::Silent(OPENING)),
+                Some(First::Plaintext) => return self.plaintext(door),
+                Some(First::Tls) => {}
             }
             let ways = Arc::clone(&door.ways());
             let opening = Opening::Tls {

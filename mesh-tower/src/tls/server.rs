@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_core::identity::PeerRule;
+use mesh_core::server::First;
 use mesh_core::tls::{ClientAuth, ServerTls, TlsVersion};
 use rustls::ServerConfig;
-use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
+use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::error::TlsError;
+use super::hello::{self, Offered};
 use super::moment::{Moment, Sources, versions};
 use super::proof::Proof;
 use super::store::Store;
@@ -23,11 +25,6 @@ use super::verify::{Clients, Judge, Refused};
 
 /// How long a client may take from the connection to the end of the handshake.
 pub(crate) const OPENING: Duration = Duration::from_secs(10);
-/// The type of a TLS record that carries a handshake (RFC 8446, 5.1); no method of HTTP begins with it.
-const HANDSHAKE: u8 = 0x16;
-
-/// How many of the protocols that a client offers are kept: one hello has room for 32,000.
-const MOST_OFFERED: usize = 16;
 
 /// What a client began with.
 #[derive(Debug)]
@@ -41,8 +38,7 @@ pub(crate) enum Arrived {
 /// A client that wants TLS, before it is said on which terms.
 pub(crate) struct Hello {
     start: StartHandshake<TcpStream>,
-    alpn: Box<[Box<[u8]>]>,
-    sni: Option<Box<str>>,
+    offered: Offered,
     deadline: Instant,
 }
 
@@ -68,34 +64,24 @@ pub(crate) async fn arrival(tcp: TcpStream) -> Result<Arrived, TlsError> {
 
 async fn arrived(tcp: TcpStream, deadline: Instant) -> Result<Arrived, TlsError> {
     let mut first = [0];
-    match tcp.peek(&mut first).await {
-        Ok(0) | Err(_) => return Err(TlsError::Silent),
-        Ok(_) if first != [HANDSHAKE] => return Ok(Arrived::Plaintext(tcp)),
-        Ok(_) => {}
+    let peeked = tcp.peek(&mut first).await.unwrap_or(0);
+    match first.get(..peeked).and_then(First::of) {
+        None => return Err(TlsError::Silent),
+        Some(First::Plaintext) => return Ok(Arrived::Plaintext(tcp)),
+        Some(First::Tls) => {}
     }
-    let start = LazyConfigAcceptor::new(Acceptor::default(), tcp);
-    let start = start.await.map_err(TlsError::NoHello)?;
-    let hello = start.client_hello();
-    let alpn = hello.alpn().into_iter().flatten();
-    let alpn = alpn.take(MOST_OFFERED).map(Into::into).collect();
-    let sni = hello.server_name().map(Into::into);
+    let (start, offered) = hello::hello(tcp).await.map_err(TlsError::NoHello)?;
     Ok(Arrived::Tls(Box::new(Hello {
         start,
-        alpn,
-        sni,
+        offered,
         deadline,
     })))
 }
 
 impl Hello {
-    /// The protocols that the client offers, the dearest first; not more than the first few.
-    pub(crate) const fn alpn(&self) -> &[Box<[u8]>] {
-        &self.alpn
-    }
-
-    /// The server that the client means.
-    pub(crate) fn sni(&self) -> Option<&str> {
-        self.sni.as_deref()
+    /// What the client offers.
+    pub(crate) const fn offered(&self) -> &Offered {
+        &self.offered
     }
 
     /// Closes it by an alert, `access_denied`, so that the client can say that it was refused.
@@ -165,9 +151,8 @@ impl Server {
             config.map_err(|error| TlsError::Cryptography(Arc::clone(&self.who), error))?;
         let Hello {
             start,
-            alpn,
+            offered,
             deadline,
-            ..
         } = hello;
         let accepting = start.into_stream(Arc::new(config));
         let accepting = self.sources.store.thread.shake(Role::Server, accepting);
@@ -175,7 +160,7 @@ impl Server {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 let refused = judge.as_ref().and_then(|judge| judge.refused());
-                return Err(self.failed(&alpn, refused, error));
+                return Err(self.failed(&offered.alpn, refused, error));
             }
             Err(_) => return Err(TlsError::Late(OPENING)),
         };
@@ -282,8 +267,8 @@ fn told<'a>(names: impl Iterator<Item = &'a [u8]>) -> String {
 impl fmt::Debug for Hello {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hello")
-            .field("alpn", &told(self.alpn.iter().map(|name| &**name)))
-            .field("sni", &self.sni)
+            .field("alpn", &told(self.offered.alpn.iter().map(|name| &**name)))
+            .field("sni", &self.offered.sni)
             .finish_non_exhaustive()
     }
 }

@@ -76,12 +76,12 @@ async fn what_is_offered_is_seen_before_it_is_accepted() {
         .await
         .unwrap();
     let seen = hello(ours).await;
-    let names: Vec<&[u8]> = seen.alpn().iter().map(|name| &**name).collect();
+    let names: Vec<&[u8]> = seen.offered().alpn.iter().map(|name| &**name).collect();
     assert_eq!(names, [&b"istio-h2"[..], b"istio", b"h2"]);
-    assert_eq!(seen.sni(), Some("reviews.default"));
+    assert_eq!(seen.offered().sni.as_deref(), Some("reviews.default"));
     let (mut theirs, ours) = sockets().await;
     theirs.write_all(&first_flight(&[])).await.unwrap();
-    assert!(hello(ours).await.alpn().is_empty());
+    assert!(hello(ours).await.offered().alpn.is_empty());
 }
 
 #[tokio::test]

@@ -30,10 +30,15 @@ async fn peers_of_the_mesh_offer_istios_names_and_agree_on_the_common_one() {
         let (ours, theirs) = sockets().await;
         let accepting = async {
             let hello = hello(theirs).await;
-            let names: Vec<_> = hello.alpn().iter().map(|name| name.to_vec()).collect();
+            let names: Vec<_> = hello
+                .offered()
+                .alpn
+                .iter()
+                .map(|name| name.to_vec())
+                .collect();
             assert_eq!(names, offered.map(|name| name.as_bytes().to_vec()));
             assert_eq!(
-                hello.sni(),
+                hello.offered().sni.as_deref(),
                 Some("outbound_.9080_._.reviews.default.svc.cluster.local")
             );
             server.accept(hello).await.unwrap()
@@ -60,8 +65,8 @@ async fn without_a_server_name_none_is_sent() {
     let (ours, theirs) = sockets().await;
     let accepting = async {
         let hello = hello(theirs).await;
-        assert_eq!(hello.sni(), None);
-        assert_eq!(hello.alpn(), [b"h2"[..].into()]);
+        assert_eq!(hello.offered().sni.as_deref(), None);
+        assert_eq!(*hello.offered().alpn, [b"h2"[..].into()]);
         server.accept(hello).await.unwrap()
     };
     let (called, _) = tokio::join!(client.connect(ours, Protocol::Http2), accepting);
