@@ -11,16 +11,20 @@ use clap::Args;
 use crate::error::BenchError;
 use crate::machine::{self, Facts};
 use crate::report::{self, Promise, Row};
-use crate::{grpc, http1, publish, push};
+use crate::{grpc, http1, mtls, publish, push};
 
 /// What the self-test adds to each of our requests when it is not told.
 const SELF_TEST_SPIN_US: u64 = 2;
 /// The same of row `grpc`, which lies far below its mark: on any machine more than lies between.
 const SELF_TEST_SPIN_US_GRPC: u64 = 10;
 
+/// The same of row `mtls`, whose requests cost most.
+const SELF_TEST_SPIN_US_MTLS: u64 = 30;
+
 /// The rows, in the order in which they run.
-const ROWS: [Promise; 4] = [
+const ROWS: [Promise; 5] = [
     http1::PROMISE,
+    mtls::PROMISE,
     grpc::PROMISE,
     publish::PROMISE,
     push::PROMISE,
@@ -41,7 +45,7 @@ pub(crate) struct Options {
     /// Adds a busy wait of so many microseconds to each request of our arm: a control, which must show.
     #[arg(long, value_name = "N", default_value_t = 0)]
     spin_us: u64,
-    /// Runs the rows that send requests with a busy wait (--spin-us, or 2 us, of row grpc 10 us), and succeeds only if
+    /// Runs the rows that send requests with a busy wait (--spin-us, or 2 us, of row grpc 10 us, of row mtls 30 us), and succeeds only if
     /// each of them fails.
     #[arg(long)]
     self_test: bool,
@@ -123,6 +127,7 @@ fn spin(promise: &Promise, options: &Options) -> Duration {
     Duration::from_micros(match options.spin_us {
         0 if !options.self_test => 0,
         0 if promise.name == grpc::PROMISE.name => SELF_TEST_SPIN_US_GRPC,
+        0 if promise.name == mtls::PROMISE.name => SELF_TEST_SPIN_US_MTLS,
         0 => SELF_TEST_SPIN_US,
         told => told,
     })
@@ -135,6 +140,8 @@ fn one(promise: &Promise, settings: &Settings, out: &mut impl Write) -> Result<R
         push::run(settings, out)
     } else if promise.name == grpc::PROMISE.name {
         grpc::run(settings, out)
+    } else if promise.name == mtls::PROMISE.name {
+        mtls::run(settings, out)
     } else {
         http1::run(settings, out)
     }

@@ -40,6 +40,9 @@ pub(crate) enum BenchError {
     /// Our own configuration was not taken as it was meant.
     #[error("the row's configuration is not in force: {0}")]
     Configuration(String),
+    /// No certificate could be made.
+    #[error("a certificate cannot be made: {0}")]
+    Certificates(String),
     /// The table or the folder could not be written.
     #[error("cannot write: {0}")]
     Io(#[from] io::Error),

@@ -6,20 +6,25 @@ mod compare;
 mod error;
 mod folder;
 mod grpc;
+mod handshakes;
 mod http1;
 mod instructions;
 mod machine;
+mod mtls;
 mod paired;
 mod plane;
 mod publish;
 mod push;
 mod report;
 mod resources;
+mod rotation;
+mod secured;
 mod server;
 mod stats;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,9 +42,30 @@ enum Command {
     /// Counts the instructions of a call in a large configuration against a small one. Exits with 1
     /// when it is more than it must be. Needs valgrind.
     Instructions(instructions::Options),
+    /// Measures what requests over open connections feel of new clients. Exits with 1 when it is more than it must be.
+    Handshakes(handshakes::Options),
+    /// Replaces certificates and the root under load. Exits with 1 when a request fails, or when a new certificate is not
+    /// seen.
+    Rotation(rotation::Options),
     /// The plain server behind every arm of a row; started by `compare` and `instructions`.
     #[command(hide = true)]
     Serve,
+    /// New clients of a server, again and again; started by `handshakes`.
+    #[command(hide = true)]
+    Knock {
+        /// The server.
+        server: SocketAddr,
+        /// The folder of the workload's certificate.
+        certificates: PathBuf,
+    },
+    /// Both servers of mutual TLS; started by `compare` and `handshakes`.
+    #[command(hide = true)]
+    ServeMtls {
+        /// The control plane.
+        plane: SocketAddr,
+        /// The folder of the workload's certificate.
+        certificates: PathBuf,
+    },
     /// The gRPC server behind every arm of a row; started by `compare`.
     #[command(hide = true)]
     ServeGrpc,
@@ -78,8 +104,11 @@ enum Command {
         /// Row `grpc` instead of `http1`.
         #[arg(long)]
         grpc: bool,
+        /// Row `mtls` instead of `http1`.
+        #[arg(long, conflicts_with = "grpc")]
+        mtls: bool,
         /// Changes of endpoints among so many clusters, as row `publish` makes them, instead of requests.
-        #[arg(long, conflicts_with_all = ["ours", "grpc"])]
+        #[arg(long, conflicts_with_all = ["ours", "grpc", "mtls"])]
         publish: Option<usize>,
         /// How many.
         #[arg(long, default_value_t = 10_000)]
@@ -93,6 +122,12 @@ fn main() -> ExitCode {
         Command::Instructions(options) => {
             instructions::run(&options, &mut std::io::stdout().lock())
         }
+        Command::Handshakes(options) => handshakes::run(&options, &mut std::io::stdout().lock()),
+        Command::Knock {
+            server,
+            certificates,
+        } => handshakes::knock(server, &certificates).map(|()| ExitCode::SUCCESS),
+        Command::Rotation(options) => rotation::run(&options, &mut std::io::stdout().lock()),
         Command::Plane { world, backend } => {
             instructions::serve_plane(world, backend).map(|()| ExitCode::SUCCESS)
         }
@@ -101,17 +136,23 @@ fn main() -> ExitCode {
         Command::Drive {
             ours,
             grpc,
+            mtls,
             publish,
             requests,
         } => {
             let driven = match publish {
                 Some(clusters) => publish::drive(clusters, requests),
                 None if grpc => grpc::drive(ours, requests),
+                None if mtls => mtls::drive(ours, requests),
                 None => http1::drive(ours, requests),
             };
             driven.map(|()| ExitCode::SUCCESS)
         }
         Command::Serve => server::serve().map(|()| ExitCode::SUCCESS),
+        Command::ServeMtls {
+            plane,
+            certificates,
+        } => mtls::serve(plane, &certificates).map(|()| ExitCode::SUCCESS),
         Command::ServeGrpc => grpc::serve().map(|()| ExitCode::SUCCESS),
         Command::PlaneGrpc { backend } => grpc::serve_plane(backend).map(|()| ExitCode::SUCCESS),
     };

@@ -107,8 +107,8 @@ pub(crate) fn table(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the rows as JSON.
-pub(crate) fn json(rows: &[Row], path: &Path) -> Result<(), BenchError> {
+/// Writes rows, or what else was counted, as JSON.
+pub(crate) fn json(rows: &(impl Serialize + ?Sized), path: &Path) -> Result<(), BenchError> {
     let failed = |source| BenchError::Json {
         path: path.to_owned(),
         source,

@@ -65,6 +65,15 @@ impl Server {
         })
     }
 
+    /// What it says next.
+    pub(crate) async fn next_line(&mut self) -> Result<String, BenchError> {
+        let mut line = String::new();
+        if let Some(stdout) = &mut self.stdout {
+            stdout.read_line(&mut line).await?;
+        }
+        Ok(line.trim().to_owned())
+    }
+
     /// Its input and what it says after its address, for whoever asks first.
     pub(crate) fn talk(
         &mut self,
