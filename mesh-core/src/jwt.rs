@@ -32,6 +32,7 @@ pub use effects::Verified;
 pub use json::DEEPEST;
 pub use jwk::{Curve, InvalidJwks, Jwk, Jwks, KeyType};
 pub use outcome::{Answer, Outcome, Why};
+pub(crate) use place::is_named;
 pub use rules::{
     Audiences, ClaimToHeader, DEFAULT_CLOCK_SKEW, Expiration, HeaderPlace, Keys, Otherwise,
     PayloadHeader, Places, Provider, RemoteJwks, Requirement, Rule, Rules,

@@ -191,6 +191,14 @@ pub fn answer(bytes: &[u8]) -> Result<Answer, Malformed> {
 }
 
 fn changes(ok: &OkHttpResponse) -> Result<Changes, Malformed> {
+    let all = [
+        ok.headers.len(),
+        ok.headers_to_remove.len(),
+        ok.response_headers_to_add.len(),
+        ok.query_parameters_to_set.len(),
+        ok.query_parameters_to_remove.len(),
+    ];
+    Malformed::unless_few(all.iter().sum())?;
     let mut changes = Changes {
         request: of_request(&ok.headers)?,
         response: of_response(&ok.response_headers_to_add)?,
@@ -213,6 +221,7 @@ fn changes(ok: &OkHttpResponse) -> Result<Changes, Malformed> {
 }
 
 fn denial(denied: DeniedHttpResponse) -> Result<Denial, Malformed> {
+    Malformed::unless_few(denied.headers.len())?;
     let status = match denied.status {
         None | Some(HttpStatus { code: 0 }) => None,
         Some(HttpStatus { code }) => {

@@ -11,13 +11,16 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3::{
     FaultDelay, FaultRateLimit, fault_delay::FaultDelaySecifier,
 };
+use envoy_types::pb::envoy::extensions::filters::http::ext_authz::v3::ExtAuthzPerRoute;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3::{
     FaultAbort, HttpFault, fault_abort::ErrorType,
 };
+use envoy_types::pb::envoy::extensions::filters::http::jwt_authn::v3::PerRouteConfig;
+use envoy_types::pb::envoy::extensions::filters::http::rbac::v3::RbacPerRoute;
 use envoy_types::pb::envoy::r#type::v3::FractionalPercent;
 use envoy_types::pb::google::protobuf::{Any, Duration as PbDuration};
 use envoy_types::util::pack_any;
-use mesh_core::route::{AbortBy, AbortStatus, DelayBy, Denominator, Fraction, MirrorHost};
+use mesh_core::route::{AbortBy, AbortStatus, Action, DelayBy, Denominator, Fraction, MirrorHost};
 use rig::Rig;
 use rules::*;
 use wire::{CDS, EDS, RDS};
@@ -240,6 +243,59 @@ fn what_has_no_effect_is_told() {
         "is a \"type.googleapis.com/google.protobuf.Duration\" and no HTTPFault",
     ] {
         assert!(told.contains(expected), "{expected:?} is not in\n{told}");
+    }
+}
+
+/// A route with rules of its own is for those whom these let through, and nobody asks them here.
+#[test]
+fn a_route_with_rules_of_its_own_leads_nowhere() {
+    let name = || "some filter".to_owned();
+    let wrapped = FilterConfig {
+        config: Some(pack_any(RbacPerRoute::default())),
+        ..FilterConfig::default()
+    };
+    let broken = Any {
+        value: vec![0xff],
+        ..pack_any(FilterConfig::default())
+    };
+    let off = FilterConfig {
+        disabled: true,
+        ..FilterConfig::default()
+    };
+    for (any, is_served) in [
+        (pack_any(RbacPerRoute::default()), false),
+        (pack_any(ExtAuthzPerRoute::default()), false),
+        (pack_any(PerRouteConfig::default()), false),
+        (pack_any(wrapped), false),
+        (broken, false),
+        // The control: with this one those of the listener hold.
+        (pack_any(off), true),
+        (pack_any(PbDuration::default()), true),
+    ] {
+        for level in 0..4 {
+            let mut all = configuration(vec![forward(to_one())]);
+            let host = &mut all.virtual_hosts[0];
+            let configs = match level {
+                0 => &mut all.typed_per_filter_config,
+                1 => &mut host.typed_per_filter_config,
+                2 => &mut host.routes[0].typed_per_filter_config,
+                _ => {
+                    let entry = ClusterWeight {
+                        typed_per_filter_config: [(name(), any.clone())].into(),
+                        ..weight("one", 1)
+                    };
+                    host.routes[0] = split(vec![entry]);
+                    &mut host.routes[0].typed_per_filter_config
+                }
+            };
+            if level < 3 {
+                configs.insert(name(), any.clone());
+            }
+            let rig = taken(&all);
+            let action = &rig.target("a").expect("a target").host.routes()[0].action;
+            let is_forward = matches!(action, Action::Forward(_));
+            assert_eq!(is_forward, is_served, "{level} {} {action:?}", any.type_url);
+        }
     }
 }
 

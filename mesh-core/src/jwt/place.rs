@@ -73,6 +73,11 @@ fn in_header<'a>(place: &HeaderPlace, value: Cow<'a, str>) -> Option<Cow<'a, str
     })
 }
 
+/// Whether a piece of a query has this name, as whoever reads the query resolves both.
+pub(crate) fn is_named(name: &str, piece: &str) -> bool {
+    in_piece(&plain(name), piece).is_some()
+}
+
 /// The value of a piece of a query, if its name is this one.
 pub(super) fn in_piece<'a>(name: &str, piece: &'a str) -> Option<Cow<'a, str>> {
     let (key, value) = piece.split_once('=').unwrap_or((piece, ""));

@@ -19,6 +19,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(200);
 /// How much of a body is held for an authorizer at most, whatever the configuration admits: 4 MiB.
 pub const MOST_BODY: usize = 4 << 20;
 
+/// How many headers and parameters an answer may change at most: a head has no room for as many as a message has.
+pub const MOST_CHANGES: usize = 1000;
+
 /// `x-envoy-auth-partial-body`: tells the authorizer whether it sees a beginning of the body alone.
 pub const PARTIAL_BODY: HeaderName = HeaderName::from_static("x-envoy-auth-partial-body");
 

@@ -118,13 +118,8 @@ where
         let layer = &self.layer;
         let shared = &layer.shared;
         if layer.carrier == Carrier::Foreign && shared.is_direct {
-            return match untouched(shared, request, begun, layer.call_info) {
-                Ok((routed, ending)) => {
-                    let call = self.inner.call(routed);
-                    State::Calling { call, ending }.into()
-                }
-                Err(error) => refused(shared, begun, error),
-            };
+            let routed = untouched(shared, request, begun, layer.call_info);
+            return self.calling(routed, begun);
         }
         let read = Asked::of(
             &mut request,
@@ -154,13 +149,10 @@ where
                 let waiting = Box::pin(delayed(shared, request, chosen, terms, inner));
                 State::Waiting { waiting }.into()
             }
-            Decision::To(chosen) => match begin(shared, request, chosen, terms, None) {
-                Ok((routed, ending)) => {
-                    let call = self.inner.call(routed);
-                    State::Calling { call, ending }.into()
-                }
-                Err(error) => refused(shared, begun, error),
-            },
+            Decision::To(chosen) => {
+                let routed = begin(shared, request, chosen, terms, None);
+                self.calling(routed, begun)
+            }
             Decision::Fail(error) => refused(shared, begun, error),
             Decision::Wait(..) => {
                 let (shared, inner) = (Arc::clone(shared), self.inner.clone());
@@ -178,6 +170,26 @@ where
                 });
                 State::Waiting { waiting }.into()
             }
+        }
+    }
+}
+
+impl<S> Route<S> {
+    /// The call that is due, or why there is none.
+    fn calling<B>(
+        &mut self,
+        routed: Result<(Routed<B>, Ending), Error>,
+        begun: Begun,
+    ) -> RouteFuture<S::Future>
+    where
+        S: Service<Routed<B>>,
+    {
+        match routed {
+            Ok((routed, ending)) => {
+                let call = self.inner.call(routed);
+                State::Calling { call, ending }.into()
+            }
+            Err(error) => refused(&self.layer.shared, begun, error),
         }
     }
 }

@@ -83,9 +83,10 @@ impl From<Malformed> for Trouble {
     fn from(malformed: Malformed) -> Self {
         match malformed {
             Malformed::Message(_) => Self::Away(malformed.to_string()),
-            Malformed::Header(_) | Malformed::Status(_) | Malformed::Parameter(_) => {
-                Self::Invalid(malformed)
-            }
+            Malformed::Header(_)
+            | Malformed::TooMany(_)
+            | Malformed::Status(_)
+            | Malformed::Parameter(_) => Self::Invalid(malformed),
         }
     }
 }
@@ -107,6 +108,10 @@ impl<B: Send + 'static> Paused<B> {
                 return Err(Refusal::filter("a step that asks nobody"));
             };
             self.ask(ask, &mut response).await?;
+            // It may have taken long enough for that.
+            if self.peer.connection.is_leaving() {
+                return Err(Refusal::leaving());
+            }
             let asked = Asked::of(&self.peer);
             let next = asked.about(&mut self.head, &pipeline, self.at + 1, &mut self.told)?;
             match next {

@@ -9,9 +9,11 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::{ArcSwapOption, Guard};
 use http::HeaderValue;
 use mesh_core::identity::{Peer, SpiffeId};
+#[cfg(feature = "tls")]
+use mesh_core::server::Why;
 use mesh_core::server::{Chosen, Inbound, Opening, Pipeline};
 #[cfg(feature = "tls")]
-use mesh_core::tls::CertName;
+use mesh_core::tls::{CertName, ClientAuth};
 use tokio::sync::Notify;
 
 use super::closed::Closing;
@@ -115,6 +117,15 @@ impl Connection {
         }
     }
 
+    /// Judges it for the first time. Where nothing is known there are no rules to serve it by, and nobody has said that there
+    /// are none.
+    pub(super) fn begin(&self, ways: &Ways) {
+        match ways.inbound.at(self.bound) {
+            Inbound::Waiting | Inbound::ByAddress(_) => self.leave(),
+            Inbound::Open(_) | Inbound::Closed(_) | Inbound::Rules(_) => self.reconsider(ways),
+        }
+    }
+
     /// Judges it by the rules that hold from now on.
     pub(super) fn reconsider(&self, ways: &Ways) {
         let rules = match ways.inbound.at(self.bound) {
@@ -159,6 +170,42 @@ impl Connection {
         }
         let server = ways.server(terms, &self.door.store);
         server.is_ok_and(|server| server.still_takes(secured.kept.proof()).is_ok())
+    }
+
+    /// Whether the server of a gateway that is for this host asks for more than the one that has let this connection in: its
+    /// routes may lead there, too, where its own name is a wildcard.
+    #[cfg(feature = "tls")]
+    pub(super) fn is_misdirected(&self, host: &str) -> bool {
+        let Began::Tls(secured) = &self.began else {
+            return false;
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let sni = secured.sni.as_deref();
+        if sni.is_some_and(|sni| sni.eq_ignore_ascii_case(host)) {
+            return false;
+        }
+        let ways = self.door.ways();
+        let Inbound::Rules(rules) = ways.inbound.at(self.bound) else {
+            return false;
+        };
+        let opening = Opening::Tls {
+            alpn: &secured.alpn,
+            sni: Some(host),
+        };
+        match rules.port(self.local.port()).choose(&opening) {
+            Chosen::Tls(terms, _) => {
+                let is_for_all = matches!(terms.terms().client, ClientAuth::None);
+                !is_for_all && !self.still_proves(secured, &ways, terms)
+            }
+            Chosen::Close(why) => why == Why::Shut,
+            Chosen::Plaintext(_) => false,
+        }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self, reason = "as with the feature")]
+    pub(super) const fn is_misdirected(&self, _: &str) -> bool {
+        false
     }
 
     /// Asks whoever serves it to end it. There is no way back.

@@ -12,10 +12,11 @@ use mesh_core::server::Inbound;
 #[cfg(feature = "tls")]
 use mesh_core::tls::ServerTls;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::closed::Closed;
 use super::connection::Connection;
-use super::keys::Keys;
+use super::keys::{Keys, WARMING};
 use super::places::Places;
 use super::refusal::Refusal;
 use crate::mesh::Shared;
@@ -30,7 +31,7 @@ pub(crate) struct Door {
     /// What tokens are verified by, as far as it is fetched.
     pub(super) keys: Keys,
     /// Rules with keys that nobody has tried to fetch yet: those of before hold until somebody has.
-    warming: Mutex<Option<Inbound>>,
+    warming: Mutex<Option<Warming>>,
     /// Whether nobody will ever publish: connections are then not kept in mind.
     is_fixed: bool,
     /// Whether a layer for requests was asked for, without which a server of others cannot guard anything.
@@ -52,6 +53,13 @@ pub(super) struct Ways {
     pub(super) inbound: Inbound,
     #[cfg(feature = "tls")]
     servers: Mutex<HashMap<ServerTls, Arc<Server>>>,
+}
+
+/// Rules that do not hold yet.
+struct Warming {
+    inbound: Inbound,
+    /// Since when there are some, of these or of a version before them.
+    since: Instant,
 }
 
 /// The connections that rules may reach.
@@ -140,14 +148,17 @@ impl Door {
         }
     }
 
-    /// Makes rules hold, once it was tried to fetch the keys that they ask for.
+    /// Makes rules hold, once it was tried to fetch the keys that they ask for. Rules that change all the time must not keep
+    /// those of before in force for ever.
     pub(crate) fn publish(&self, inbound: &Inbound) {
         let mut warming = self.warming();
-        *warming = None;
-        if self.keys.expect(inbound) {
+        let since = warming.take().map_or_else(Instant::now, |it| it.since);
+        let are_tried = self.keys.expect(&self.ways.load().inbound, inbound);
+        if are_tried || since.elapsed() >= WARMING {
             self.enforce(inbound);
         } else {
-            *warming = Some(inbound.clone());
+            let inbound = inbound.clone();
+            *warming = Some(Warming { inbound, since });
             self.published.send_replace(());
         }
     }
@@ -155,15 +166,15 @@ impl Door {
     /// Keys were fetched, or could not be.
     pub(super) fn warmed(&self) {
         let mut warming = self.warming();
-        if let Some(inbound) = warming.take_if(|inbound| self.keys.are_tried(inbound)) {
-            self.enforce(&inbound);
+        if let Some(warm) = warming.take_if(|it| self.keys.are_tried(&it.inbound)) {
+            self.enforce(&warm.inbound);
             if let Some(mesh) = self.mesh() {
                 mesh.live.forget_callees();
             }
         }
     }
 
-    fn warming(&self) -> std::sync::MutexGuard<'_, Option<Inbound>> {
+    fn warming(&self) -> std::sync::MutexGuard<'_, Option<Warming>> {
         self.warming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -283,7 +294,7 @@ impl Door {
         inside.next += 1;
         let connection = Arc::new(make(Some(key)));
         inside.all.insert(key, Arc::downgrade(&connection));
-        connection.reconsider(&self.ways.load());
+        connection.begin(&self.ways.load());
         connection
     }
 

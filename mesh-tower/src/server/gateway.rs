@@ -16,7 +16,8 @@ impl MeshListener {
     /// policies with `ports` know it by this number. The mesh's node is to be a [`Node::router`](crate::Node::router).
     ///
     /// Each request that is let in by a filter chain carries a [`GatewayChain`], and a client of
-    /// [`Mesh::gateway`](crate::Mesh::gateway) takes that chain's routes.
+    /// [`Mesh::gateway`](crate::Mesh::gateway) takes that chain's routes. One for a host whose own chain asks for a
+    /// certificate that its connection has not shown is answered with 421 (RFC 9110, 15.5.20).
     ///
     /// ```no_run
     /// # async fn example(mesh: mesh_tower::Mesh, proxy: axum::Router) -> Result<(), Box<dyn std::error::Error>> {

@@ -49,7 +49,13 @@ impl Guard {
             return Self::Open;
         };
         let peer = peer.clone();
-        hygiene::clean(request.headers_mut(), &peer.connection, pipeline.xfcc);
+        let is_gateway = pipeline.gateway.is_some();
+        hygiene::clean(
+            request.headers_mut(),
+            &peer.connection,
+            pipeline.xfcc,
+            is_gateway,
+        );
         Self::Ruled(pipeline, peer)
     }
 
@@ -94,6 +100,9 @@ fn judged<B>(
     let mut head = admit(head, pipeline.paths, scheme).map_err(|bad| Refusal::head(&bad))?;
     let view = head.seen().view();
     may_upgrade(pipeline.gateway.as_ref(), version, view.headers)?;
+    if pipeline.gateway.is_some() && peer.connection.is_misdirected(view.host()) {
+        return Err(Refusal::misdirected());
+    }
     let mut told = Told::default();
     match Asked::of(&peer).about(&mut head, &pipeline, 0, &mut told)? {
         None => finished(&pipeline, head, body).map(Judged::Served),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use mesh_core::identity::Peer;
 use mesh_core::server::Xfcc;
@@ -22,16 +23,56 @@ const BELIEVED: [&str; 5] = [
     "x-envoy-original-path",
 ];
 
+/// What a token of `Connection` says of a connection, and not of a header.
+const OPTIONS: [&str; 4] = ["close", "keep-alive", "te", "upgrade"];
+/// Headers by which messages are framed and addressed: no client has one of these taken off.
+const FRAMING: [HeaderName; 3] = [CONTENT_LENGTH, HOST, TRANSFER_ENCODING];
+
 /// Leaves what this peer may say, and tells of its certificate.
-pub(super) fn clean(headers: &mut HeaderMap, connection: &Connection, xfcc: Xfcc) {
-    reserved(headers, connection.peer());
+pub(super) fn clean(
+    headers: &mut HeaderMap,
+    connection: &Connection,
+    xfcc: Xfcc,
+    is_gateway: bool,
+) {
+    if is_gateway {
+        of_connection(headers);
+    }
+    // Who comes to a gateway is no proxy of the mesh, whoever has given it a certificate.
+    let is_ours = !is_gateway && matches!(connection.peer(), Peer::Proven(_));
+    reserved(headers, is_ours);
     client_cert(headers, connection, xfcc);
 }
 
-pub(super) fn reserved(headers: &mut HeaderMap, peer: &Peer) {
-    let is_proven = matches!(peer, Peer::Proven(_));
+/// What a client names in `Connection` is for us alone (RFC 9110, 7.6.1). The proxy behind us would take it off, and with it
+/// what is written here under the same name, or by an authorizer, or of a token.
+fn of_connection(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CONNECTION).iter();
+    let tokens = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let tokens = tokens.map(<[u8]>::trim_ascii);
+    let is_option = |token: &&[u8]| {
+        let mut all = OPTIONS.iter();
+        all.any(|option| option.as_bytes().eq_ignore_ascii_case(token))
+    };
+    let (left, named): (Vec<&[u8]>, Vec<&[u8]>) = tokens.partition(is_option);
+    if named.is_empty() {
+        return;
+    }
+    let left = HeaderValue::from_bytes(&left.join(&b", "[..])).ok();
+    let named = named.into_iter().map(HeaderName::from_bytes);
+    let named: Vec<HeaderName> = named.filter_map(Result::ok).collect();
+    for name in named.iter().filter(|name| !FRAMING.contains(name)) {
+        headers.remove(name);
+    }
+    match left.filter(|left| !left.is_empty()) {
+        Some(left) => drop(headers.insert(CONNECTION, left)),
+        None => drop(headers.remove(CONNECTION)),
+    }
+}
+
+pub(super) fn reserved(headers: &mut HeaderMap, is_ours: bool) {
     let is_refused = |name: &HeaderName| {
-        name.as_str().starts_with(RESERVED) && !(is_proven && BELIEVED.contains(&name.as_str()))
+        name.as_str().starts_with(RESERVED) && !(is_ours && BELIEVED.contains(&name.as_str()))
     };
     if headers.keys().any(is_refused) {
         let refused: Vec<HeaderName> = headers
@@ -76,6 +117,48 @@ pub(super) fn remote(headers: &HeaderMap, direct: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_client_names_for_this_connection_goes_no_further() {
+        let of = |lines: &[&'static str]| {
+            let names = [
+                "x-user",
+                "host",
+                "content-length",
+                "transfer-encoding",
+                "upgrade",
+            ];
+            let mut headers: HeaderMap = names
+                .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")))
+                .into_iter()
+                .collect();
+            for line in lines {
+                headers.append(CONNECTION, HeaderValue::from_str(line).expect("a line"));
+            }
+            of_connection(&mut headers);
+            let told = headers.get_all(CONNECTION).iter();
+            let told: Vec<&str> = told.filter_map(|line| line.to_str().ok()).collect();
+            (
+                told.join("|"),
+                headers.contains_key("x-user"),
+                headers.len(),
+            )
+        };
+        // The name, whether the header is there, and how many are.
+        for (lines, told, is_there, left) in [
+            (&[][..], "", true, 5),
+            (&["close"], "close", true, 6),
+            (&["Upgrade, Keep-Alive"], "Upgrade, Keep-Alive", true, 6),
+            (&["x-user"], "", false, 4),
+            (&["close,X-USER"], "close", false, 5),
+            (&["close", " te ,\tx-user"], "close, te", false, 5),
+            (&["host, content-length, transfer-encoding"], "", true, 5),
+            (&["x-user, (), \u{e9}"], "", false, 4),
+            (&[", ,"], "", true, 5),
+        ] {
+            assert_eq!(of(lines), (told.to_owned(), is_there, left), "{lines:?}");
+        }
+    }
 
     #[test]
     fn the_last_hop_says_where_a_request_began() {

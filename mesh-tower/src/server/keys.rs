@@ -28,6 +28,8 @@ use tokio::time::Instant;
 use crate::duration::bounded;
 pub(super) use keeper::keep;
 
+/// How long new rules wait for the first attempt to end: Istio's `timeout` of a `jwksUri`.
+pub(super) const WARMING: Duration = Duration::from_secs(5);
 /// The shortest `cache_duration` that is taken: what is configured must not become a storm.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// How many `cache_duration`s old keys may be. They are fetched anew before one is over; the rest is for issuers that
@@ -66,19 +68,26 @@ impl Keys {
         self.sources.load()
     }
 
-    /// Takes in what rules name; says whether all of it was tried.
-    pub(super) fn expect(&self, inbound: &Inbound) -> bool {
-        let mut sources = self.sources.load().0.to_vec();
-        let known = sources.len();
-        for from in named(inbound) {
+    /// Takes in what rules name beside those that hold now, and forgets what others did that never came to hold; says
+    /// whether all of it was tried.
+    pub(super) fn expect(&self, now: &Inbound, next: &Inbound) -> bool {
+        let known = self.sources.load();
+        let is_named = |source: &&Arc<Source>| {
+            let mut all = named(now).chain(named(next));
+            all.any(|from| *from == source.from)
+        };
+        let mut sources: Vec<_> = known.0.iter().filter(is_named).cloned().collect();
+        let mut is_changed = sources.len() != known.0.len();
+        for from in named(next) {
             if !sources.iter().any(|source| source.from == *from) {
                 sources.push(Arc::new(Source::new(from)));
+                is_changed = true;
             }
         }
-        if sources.len() != known {
+        if is_changed {
             self.sources.store(Arc::new(Sources(sources.into())));
         }
-        self.are_tried(inbound)
+        self.are_tried(next)
     }
 
     pub(super) fn are_tried(&self, inbound: &Inbound) -> bool {

@@ -163,6 +163,19 @@ impl Refusal {
         }
     }
 
+    /// It is for a host that its client has to prove more to, on a connection of that host's (RFC 9110, 15.5.20).
+    pub(super) const fn misdirected() -> Self {
+        Self {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            code: Code::Unknown,
+            text: Cow::Borrowed(""),
+            challenge: None,
+            denial: None,
+            flags: "",
+            details: Cow::Borrowed("misdirected_request"),
+        }
+    }
+
     /// Nothing is known of its connection, and there are rules for connections.
     pub(super) const fn stranger() -> Self {
         Self {

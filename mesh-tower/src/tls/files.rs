@@ -1,7 +1,7 @@
 //! The workload's certificate from a folder, as Istio's agent and Kubernetes write it. Only what belongs together is taken.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,9 @@ pub(super) const EVERY: Duration = Duration::from_secs(1);
 const DATA: &str = "..data";
 /// How often a folder that changes while it is read is read again at once.
 const ATTEMPTS: usize = 3;
+
+/// The largest file that is read, in bytes: a platform's authorities have some 200 KiB.
+const LARGEST: usize = 4 << 20;
 
 /// The names of chain, key and roots.
 type Layout = [&'static str; 3];
@@ -212,14 +215,33 @@ fn texts(folder: &Path, bundles: Option<&Path>) -> Looked {
     read(layout.map(|name| folder.join(name)), bundles)
 }
 
+/// A file as a whole. Who names it need not be who has written it: there is no end to what some of them hold, and others
+/// answer when somebody writes.
+pub(super) fn whole(path: &Path) -> io::Result<Vec<u8>> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    // With room for all of it, so that no part of a key is left where a smaller one was.
+    let expected = usize::try_from(about.len()).unwrap_or(LARGEST);
+    let mut text = Vec::with_capacity(expected.min(LARGEST) + 1);
+    let file = std::fs::File::open(path)?;
+    file.take(LARGEST as u64 + 1).read_to_end(&mut text)?;
+    match text.len() {
+        ..=LARGEST => Ok(text),
+        _ => Err(io::Error::other(format!(
+            "it is longer than {LARGEST} bytes"
+        ))),
+    }
+}
+
 /// With the file of bundles in the place of the roots, where there is one.
 fn read(mut paths: [PathBuf; 3], bundles: Option<&Path>) -> Looked {
     if let Some(map) = bundles {
         let [_, _, roots] = &mut paths;
         map.clone_into(roots);
     }
-    let read =
-        |path: &Path| std::fs::read(path).map_err(|error| FilesError::Read(path.to_owned(), error));
+    let read = |path: &Path| whole(path).map_err(|error| FilesError::Read(path.to_owned(), error));
     let [chain, key, roots] = &paths;
     Ok(Texts {
         chain: read(chain)?,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use mesh_core::identity::SpiffeId;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -58,6 +59,8 @@ pub struct Material {
     pub(super) identity: Identity,
     pub(super) roots: Roots,
     pub(super) whence: Arc<str>,
+    /// Whose certificate it must be, where whoever gave it has said that.
+    pub(super) of: Option<SpiffeId>,
 }
 
 /// A PEM text that does not hold what it should.
@@ -138,6 +141,16 @@ impl Material {
             identity,
             roots,
             whence: whence.into(),
+            of: None,
+        }
+    }
+
+    /// The same, which is taken if the certificate is of this workload.
+    #[cfg(feature = "spiffe")]
+    pub(super) fn of(self, id: SpiffeId) -> Self {
+        Self {
+            of: Some(id),
+            ..self
         }
     }
 }

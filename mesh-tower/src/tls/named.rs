@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::cert;
 use super::crypto::Crypto;
-use super::files::EVERY;
+use super::files::{self, EVERY};
 use super::keys::{Identity, PrivateKey};
 use super::outside::Settings;
 use super::roots::Roots;
@@ -152,7 +153,7 @@ impl Source {
             Self::Platform(_) => Ok(Vec::new()),
             Self::Files(paths) => {
                 let read = |path: &Arc<str>| {
-                    let read = std::fs::read(&**path).map(Zeroizing::new);
+                    let read = files::whole(Path::new(&**path)).map(Zeroizing::new);
                     read.map_err(|error| format!("{path:?} cannot be read: {error}"))
                 };
                 paths.iter().map(read).collect()

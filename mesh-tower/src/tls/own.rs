@@ -60,6 +60,8 @@ pub(super) enum Fault {
     Clock,
     #[error("{0}")]
     Crypto(&'static str),
+    #[error("it is of {0}, and came as that of {1}")]
+    NotAsTold(SpiffeId, SpiffeId),
     #[error(
         "it is of {0}, and this process is {1}, as which its connections are open; start another process to be another workload"
     )]
@@ -120,6 +122,9 @@ impl Own {
             })?;
         }
         let id = certificate.sans.workload()?;
+        if let Some(told) = material.of.as_ref().filter(|told| **told != id) {
+            return Err(Fault::NotAsTold(id, told.clone()));
+        }
         if let Some(before) = before.filter(|before| before.id != id) {
             return Err(Fault::Other(id, before.id.clone()));
         }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_core::identity::SpiffeId;
+use mesh_core::identity::{SpiffeId, TrustDomain};
 use mesh_xds::link::{Local, told};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -27,8 +28,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 ///
 /// Each update is taken as a whole: the certificate with its key, the authorities of its trust domain, and those of the
 /// domains that are federated with. Each authority vouches for its own domain alone ([`Roots::by_trust_domain`]). What is not
-/// good leaves the one before, as does an agent that is away; it is asked again. Revocation lists are not served: an update
-/// that has one is refused.
+/// good leaves the one before, as does an agent that is away; it is asked again. A bundle of a domain that is federated with
+/// and that is no good is left out alone: nobody of that domain is believed. Revocation lists are not served: an update that
+/// has one is refused.
 ///
 /// The socket is not verified: its file mode says who may serve it.
 ///
@@ -169,23 +171,30 @@ impl WorkloadApi {
         let identity = identity.map_err(|error| Fault::Part("x509_svid", error))?;
         let id: Result<SpiffeId, _> = svid.spiffe_id.parse();
         let id = id.map_err(|_| Fault::Domain(svid.spiffe_id.clone()))?;
-        let own = (id.trust_domain(), &*svid.bundle);
-        let federated = update.federated_bundles.iter();
-        let federated =
-            federated.map(|(id, der)| (id.strip_prefix("spiffe://").unwrap_or(id), &**der));
-        let bundles = std::iter::once(own).chain(federated).map(|(domain, der)| {
-            let name = domain.parse();
-            let name = name.map_err(|_| Fault::Domain(domain.to_owned()))?;
-            let all = in_der(der).map_err(|error| {
-                Fault::Part("a bundle", InvalidPem(format!("of {domain:?}: {error}")))
-            })?;
-            Ok((name, all))
-        });
-        let bundles: Result<Vec<_>, Fault> = bundles.collect();
-        let roots = Roots::bound(bundles?).map_err(|error| Fault::Part("its bundles", error))?;
+        let mut bundles = vec![bundle(id.trust_domain(), &svid.bundle)?];
+        for (id, der) in &update.federated_bundles {
+            match bundle(id.strip_prefix("spiffe://").unwrap_or(id), der) {
+                Ok(bundle) => bundles.push(bundle),
+                // It is somebody else's to mend, and must not cost us our own certificate.
+                Err(fault) => tracing::error!(
+                    path = %self.path.display(), %fault,
+                    "a bundle that is federated with is left out: nobody of its trust domain is believed"
+                ),
+            }
+        }
+        let roots = Roots::bound(bundles).map_err(|error| Fault::Part("its bundles", error))?;
         let whence = format!("the SPIFFE agent at {}", self.path.display());
-        Ok(to.offer(&Material::new(identity, roots, whence))?)
+        Ok(to.offer(&Material::new(identity, roots, whence).of(id))?)
     }
+}
+
+/// The authorities of one trust domain.
+fn bundle(domain: &str, der: &[u8]) -> Result<(TrustDomain, Vec<CertificateDer<'static>>), Fault> {
+    let name = domain.parse();
+    let name = name.map_err(|_| Fault::Domain(domain.to_owned()))?;
+    let all = in_der(der)
+        .map_err(|error| Fault::Part("a bundle", InvalidPem(format!("of {domain:?}: {error}"))))?;
+    Ok((name, all))
 }
 
 impl CertificateProvider for WorkloadApi {

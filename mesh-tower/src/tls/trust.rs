@@ -151,14 +151,21 @@ impl Trust {
         let by = match roots.sets() {
             Sets::All(all) => By::All(Anchors::new(store(all)?, crypto)?),
             Sets::ByDomain(sets) => {
-                let anchors = |(domain, all): (&TrustDomain, &Vec<_>)| {
+                let mut by_domain = BTreeMap::new();
+                for (domain, all) in sets {
                     let anchors = store(all).and_then(|all| Anchors::new(all, crypto));
-                    let anchors = anchors.map_err(|error| format!("of {domain}: {error}"))?;
-                    Ok::<_, String>((domain.clone(), anchors))
-                };
+                    match anchors {
+                        Ok(anchors) => drop(by_domain.insert(domain.clone(), anchors)),
+                        // It is somebody else's to mend, and must not cost us our own certificate.
+                        Err(error) if own.is_some_and(|own| own != domain.as_str()) => {
+                            tracing::error!(%whence, %domain, %error, "authorities of a trust domain that is federated with are left out: nobody of it is believed");
+                        }
+                        Err(error) => return Err(format!("of {domain}: {error}")),
+                    }
+                }
                 By::Domain {
                     own: own.and_then(|own| own.parse().ok()),
-                    all: sets.iter().map(anchors).collect::<Result<_, _>>()?,
+                    all: by_domain,
                 }
             }
         };

@@ -23,13 +23,14 @@ use envoy_types::pb::google::rpc::Status as RpcStatus;
 use http::{HeaderMap, StatusCode};
 use mesh_istio::Options;
 use mesh_tower::{AccessLog, Builder, Mesh};
-use mesh_xds::{Node, Resources};
+use mesh_xds::{Node, ResourceType, Resources};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::access_log::Written;
-use crate::support::Closed;
 use crate::support::ads::Scripted;
+use crate::support::{Closed, until};
 
 /// What an authorizer was told of each request, and how it answers those of a path.
 type Answers = Arc<dyn Fn(&AttributeContext) -> CheckResponse + Send + Sync>;
@@ -39,6 +40,8 @@ type Answers = Arc<dyn Fn(&AttributeContext) -> CheckResponse + Send + Sync>;
 pub(crate) struct Grpc {
     asked: Arc<Mutex<Vec<AttributeContext>>>,
     answers: Answers,
+    /// Lets answers about `/gated` go.
+    gate: Arc<Semaphore>,
 }
 
 #[tonic::async_trait]
@@ -53,6 +56,10 @@ impl Authorization for Grpc {
         self.asked.lock().unwrap().push(told);
         match &*path {
             "/slow" => std::future::pending().await,
+            "/gated" => {
+                self.gate.acquire().await.unwrap().forget();
+                Ok(tonic::Response::new(answer))
+            }
             "/broken" => Err(tonic::Status::internal("it has no database")),
             _ => Ok(tonic::Response::new(answer)),
         }
@@ -84,6 +91,7 @@ impl Grpc {
         Self {
             asked: Arc::default(),
             answers: Arc::new(answers),
+            gate: Arc::new(Semaphore::new(0)),
         }
     }
 
@@ -144,10 +152,16 @@ pub(crate) fn node() -> Node {
 
 /// What istiod sends to the servers of the test's node.
 fn resources(provider: &str, options: &str, authorizer: SocketAddr) -> Resources {
-    resources_of(SERVICES, provider, options, authorizer)
+    resources_of(&node(), SERVICES, provider, options, authorizer)
+}
+
+fn resources_and(more: &str, provider: &str, options: &str, authorizer: SocketAddr) -> Resources {
+    let services = [SERVICES, more].concat();
+    resources_of(&node(), &services, provider, options, authorizer)
 }
 
 pub(crate) fn resources_of(
+    node: &Node,
     services: &str,
     provider: &str,
     options: &str,
@@ -159,11 +173,11 @@ pub(crate) fn resources_of(
     let loaded = Options::default()
         .certificates(true)
         .parse([("rules.yaml".into(), rules)]);
-    loaded.unwrap().config.resources(&node())
+    loaded.unwrap().config.resources(node)
 }
 
 pub(crate) struct Scene {
-    _server: Scripted,
+    server: Scripted,
     address: SocketAddr,
     log: Written,
     pub(crate) mesh: Mesh,
@@ -187,7 +201,7 @@ impl Scene {
         tokio::spawn(listener.serve(Router::new().fallback(told)));
         let nacks = Arc::clone(&server.nacks);
         let this = Self {
-            _server: server,
+            server,
             address,
             log,
             mesh,
@@ -430,7 +444,8 @@ async fn what_an_authorizer_changes_is_what_the_application_sees() {
         "x-envoy-internal: true",
         "x-forwarded-client-cert: URI=spiffe://cluster.local/ns/a/sa/b",
     ];
-    let (status, head, body) = scene.get("/p?a=1&b=2&c=3", &spoofed).await;
+    let target = "/p?a=1&%61=3&b=2&%62=3&%62&c=3";
+    let (status, head, body) = scene.get(target, &spoofed).await;
     assert_eq!(
         (status, &*body),
         (
@@ -456,6 +471,139 @@ async fn a_change_that_cannot_be_made_refuses_the_request() {
     assert_eq!(scene.get("/p", &[]).await.0, 500);
     let line = scene.line(2).await;
     assert!(line.contains(r#"" 500 UAEX ext_authz_invalid "#), "{line}");
+}
+
+/// A head has no room for so many headers, and to put each behind the others copies all of them.
+#[tokio::test]
+async fn an_answer_with_more_changes_than_a_head_has_room_for_refuses_the_request() {
+    const MANY: usize = 40_000;
+    let each = |name: fn(usize) -> String, put: fn(&str, &str) -> HeaderValueOption| {
+        (0..MANY).map(move |at| put(&name(at), "1"))
+    };
+    let distinct = |at| format!("x-{at:x}");
+    let answers = move |told: &AttributeContext| match &*http(told).path {
+        "/set" => ok(OkHttpResponse {
+            headers: each(distinct, header).collect(),
+            ..OkHttpResponse::default()
+        }),
+        "/joined" => ok(OkHttpResponse {
+            headers: each(|_| "x-list".to_owned(), appended).collect(),
+            ..OkHttpResponse::default()
+        }),
+        "/removed" => ok(OkHttpResponse {
+            headers_to_remove: (0..MANY).map(distinct).collect(),
+            ..OkHttpResponse::default()
+        }),
+        "/response" => ok(OkHttpResponse {
+            response_headers_to_add: each(distinct, header).collect(),
+            ..OkHttpResponse::default()
+        }),
+        "/query" => ok(OkHttpResponse {
+            query_parameters_to_set: (0..MANY)
+                .map(|at| QueryParameter {
+                    key: format!("{at:x}"),
+                    value: String::new(),
+                })
+                .collect(),
+            ..OkHttpResponse::default()
+        }),
+        "/denied" => denied(DeniedHttpResponse {
+            headers: each(distinct, header).collect(),
+            ..DeniedHttpResponse::default()
+        }),
+        _ => ok(OkHttpResponse {
+            headers: each(distinct, header).take(50).collect(),
+            ..OkHttpResponse::default()
+        }),
+    };
+    let (_authorizer, address) = Grpc::start(answers).await;
+    // As any other change that cannot be made, also where failures allow.
+    let scene = Scene::start(GRPC, ", failOpen: true", address).await;
+    for target in [
+        "/set",
+        "/joined",
+        "/removed",
+        "/response",
+        "/query",
+        "/denied",
+    ] {
+        assert_eq!(scene.get(target, &[]).await.0, 500, "{target}");
+    }
+    // The control.
+    let (status, _, body) = scene.get("/few", &[]).await;
+    assert!(status == 200 && body.contains(" x-31=1"), "{status} {body}");
+}
+
+#[tokio::test]
+async fn a_gateway_asks_as_a_workload_does() {
+    const GATEWAY: &str = "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: { name: g, namespace: default }
+spec:
+  selector: { app: asking }
+  servers: [ { port: { number: 8080, name: http, protocol: HTTP }, hosts: ['*'] } ]
+";
+    let (authorizer, address) = Grpc::start(simple).await;
+    let node = Node::router("gw", "default", [("app", "asking")]);
+    let services = [SERVICES, GATEWAY].concat();
+    let resources = resources_of(&node, &services, GRPC, "", address);
+    let (_server, plane) = Scripted::start(resources).await;
+    let mesh = Mesh::builder().xds(plane.to_string()).node(node).build();
+    let listener = mesh.as_ref().unwrap().listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr();
+    tokio::spawn(
+        listener
+            .as_gateway_port(8080)
+            .serve(Router::new().fallback(told)),
+    );
+    for (path, expected) in [("/open", 200), ("/p", 200), ("/no", 401)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1);
+        assert_eq!(status, Some(&*expected.to_string()), "{path}: {answer}");
+    }
+    assert_eq!(authorizer.paths(), ["/p", "/no"]);
+}
+
+/// An authorizer may take its time, and what was let in need not be any more then.
+#[tokio::test]
+async fn who_is_not_let_in_any_more_is_not_served_because_an_authorizer_allows() {
+    const STRICT: &str = "---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: strict, namespace: default }
+spec: { mtls: { mode: STRICT } }
+";
+    for (more, expected) in [(STRICT, 503), ("", 200)] {
+        let (authorizer, address) = Grpc::start(simple).await;
+        let scene = Scene::start(GRPC, "", address).await;
+        let asking = scene.get("/gated", &[]);
+        let meanwhile = async {
+            until("it is asked", async || !authorizer.paths().is_empty()).await;
+            let next = resources_and(more, GRPC, "", address);
+            scene
+                .server
+                .push(ResourceType::Listener, |held| *held = next);
+            let is_open = async || {
+                let mut stream = TcpStream::connect(scene.address).await.unwrap();
+                let request = b"GET /open HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+                let (mut answer, sent) = (String::new(), stream.write_all(request).await);
+                sent.is_ok()
+                    && stream
+                        .read_to_string(&mut answer)
+                        .await
+                        .is_ok_and(|read| read > 0)
+            };
+            until("the rules", async || is_open().await == more.is_empty()).await;
+            authorizer.gate.add_permits(1);
+        };
+        let ((status, _, body), ()) = tokio::join!(asking, meanwhile);
+        assert_eq!(status, expected, "{body}");
+    }
 }
 
 #[tokio::test]
@@ -537,6 +685,7 @@ async fn by_http() -> (Heard, SocketAddr) {
             "/no" => StatusCode::UNAUTHORIZED,
             "/moved" => StatusCode::FOUND,
             "/broken" => StatusCode::BAD_GATEWAY,
+            "/switched" => StatusCode::SWITCHING_PROTOCOLS,
             _ => StatusCode::OK,
         };
         let mut response = (status, told, "the authorizer's own").into_response();
@@ -598,6 +747,9 @@ async fn an_authorizer_of_http_is_asked_by_the_request_itself() {
     let (status, head, body) = scene.get("/broken", &[]).await;
     assert_eq!((status, &*body), (403, ""), "{head}");
     assert!(!head.contains("x-why"), "{head}");
+    // No answer of HTTP's to a request (RFC 9110, 15.2): nobody is told that the protocol changes.
+    let (status, head, _) = scene.get("/switched", &[]).await;
+    assert_eq!(status, 403, "{head}");
 
     let heard = heard.lock().unwrap();
     let (line, headers, body) = &heard[0];
@@ -615,7 +767,7 @@ async fn an_authorizer_of_http_is_asked_by_the_request_itself() {
         ("x-pages", "2"),
     ];
     assert_eq!(told, BTreeMap::from(expected));
-    assert_eq!(heard.len(), 4);
+    assert_eq!(heard.len(), 5);
 }
 
 #[tokio::test]

@@ -381,3 +381,38 @@ async fn https_is_verified_by_the_name_of_the_issuer() {
     let (answer, ..) = scene(|_| Leads::Nowhere, HOST).await;
     assert_eq!(answer, refused);
 }
+
+/// The scheme is told without regard to case (RFC 3986, 3.1). Here somebody listens in plaintext where the cluster leads.
+#[tokio::test]
+async fn https_in_capitals_is_no_plaintext() {
+    let issuer = Issuer::new();
+    for (scheme, written, status) in [
+        ("http", "http", 200),
+        ("https", "https", 401),
+        ("https", "HTTPS", 401),
+        ("https", "hTtps", 401),
+    ] {
+        let desk = Desk::new(Way::Keys(issuer.keys()));
+        let service = service(desk.serve(&issuer).await);
+        let mut resources = resources(&[&service, &rules(&format!("{scheme}://{HOST}:8000/keys"))]);
+        for listener in resources.listeners.values_mut() {
+            // Of the same length, so the message stays one.
+            let (of, to) = (format!("{scheme}://"), format!("{written}://"));
+            listener.value = replaced(&listener.value, of.as_bytes(), to.as_bytes());
+        }
+        let (_plane, address) = Scripted::start(resources).await;
+        let scene = Scene::of(address, |builder| builder).await;
+        assert_eq!(scene.status(&issuer.token(300)).await, status, "{written}");
+        assert_eq!(desk.asked() > 0, status == 200, "{written}");
+    }
+}
+
+fn replaced(bytes: &[u8], of: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for at in 0..bytes.len() {
+        if bytes[at..].starts_with(of) {
+            bytes[at..at + of.len()].copy_from_slice(to);
+        }
+    }
+    bytes
+}

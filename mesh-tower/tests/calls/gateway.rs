@@ -49,10 +49,11 @@ fn named(host: &str) -> CertificateParams {
 impl Scene {
     /// Of server `b`, what its `tls` says beside its certificate.
     async fn new(of_b: &str, security: Security) -> Self {
-        Self::with(of_b, |builder| builder.security(security)).await
+        Self::with(A, of_b, |builder| builder.security(security)).await
     }
 
-    async fn with(of_b: &str, more: impl FnOnce(Builder) -> Builder) -> Self {
+    /// The same, whose server `a` is for these hosts.
+    async fn with(of_a: &str, of_b: &str, more: impl FnOnce(Builder) -> Builder) -> Self {
         let folder = TempDir::new().unwrap();
         let [servers, clients] = ["servers", "clients"].map(Authority::called);
         for host in [A, B] {
@@ -69,7 +70,7 @@ impl Scene {
         let yaml = format!(
             "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{ name: g, namespace: default }}\nspec:\n  \
              selector: {{ istio: gw }}\n  servers:\n  \
-             - {{ port: {{ number: 8443, name: a, protocol: HTTPS }}, hosts: [{A}], tls: {{ mode: SIMPLE, {} }} }}\n  \
+             - {{ port: {{ number: 8443, name: a, protocol: HTTPS }}, hosts: ['{of_a}'], tls: {{ mode: SIMPLE, {} }} }}\n  \
              - {{ port: {{ number: 8443, name: b, protocol: HTTPS }}, hosts: [{B}], tls: {{ {of_b}, {} }} }}\n  \
              - {{ port: {{ number: 8080, name: c, protocol: HTTP }}, hosts: ['*'] }}\n",
             pair(A),
@@ -125,7 +126,18 @@ async fn serve(mesh: &Mesh, port: u16) -> SocketAddr {
         let chain = request.extensions().get::<GatewayChain>().unwrap();
         let peer = request.extensions().get::<PeerIdentity>().unwrap();
         let who = peer.certificate().map(|it| it.sans.dns.join(","));
-        format!("{} {who:?}", chain.route_config_name())
+        let is_asked = request.headers().contains_key("x-other");
+        let of_proxies = request
+            .headers()
+            .iter()
+            .filter(|(name, _)| is_asked && name.as_str().starts_with("x-"));
+        let told: String = of_proxies
+            .map(|(name, value)| format!(" {name}={value:?}"))
+            .collect();
+        let named = request.headers().get("connection");
+        let named = named.map(|it| format!(" [{}]", it.to_str().unwrap()));
+        let named = named.filter(|_| is_asked).unwrap_or_default();
+        format!("{} {who:?}{told}{named}", chain.route_config_name())
     });
     let listener = mesh.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr();
@@ -147,14 +159,24 @@ async fn connect(
 }
 
 async fn ask(
-    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 ) -> std::io::Result<String> {
-    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).await?;
+    let (_, told) = sent(stream, "host: a\r\nconnection: close\r\n").await?;
+    Ok(told)
+}
+
+/// Status and body of the answer to a request with these headers.
+async fn sent(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    headers: &str,
+) -> std::io::Result<(String, String)> {
+    let request = format!("GET / HTTP/1.1\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    Ok(body.to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    Ok((status.to_owned(), body.to_owned()))
 }
 
 #[tokio::test]
@@ -286,7 +308,7 @@ async fn ended(stream: &mut TlsStream<TcpStream>) {
 async fn a_client_of_a_root_that_is_withdrawn_is_gone_within_the_time_that_was_asked_for() {
     let soon = |builder: Builder| builder.revocation_within(Duration::from_secs(2));
     let of_b = "mode: MUTUAL, CA";
-    let (soon, late) = tokio::join!(Scene::with(of_b, soon), Scene::with(of_b, |it| it));
+    let (soon, late) = tokio::join!(Scene::with(A, of_b, soon), Scene::with(A, of_b, |it| it));
     let [of_soon, of_late] = [&soon, &late].map(|scene| scene.clients.issue(&named(CLIENT)));
     let mut soon_over = kept(&soon, &of_soon).await;
     let mut stays = kept(&late, &of_late).await;
@@ -361,4 +383,57 @@ async fn a_gateway_fetches_keys_from_outside() {
         assert_eq!((status, &*text), expected, "{name}");
         assert!(plane.seen().opened > 0);
     }
+}
+
+/// A client that is asked for no certificate under one name must not come to the host that asks for one, by naming it in
+/// `Host` alone.
+#[tokio::test]
+async fn a_host_that_asks_for_a_certificate_is_not_reached_by_the_name_of_another() {
+    let of_clients = |scene: &Scene| scene.clients.issue(&named(CLIENT));
+    for (of_b, is_met) in [("mode: MUTUAL, CA", false), ("mode: SIMPLE", true)] {
+        let scene = Scene::with("*.example", of_b, |it| it).await;
+        let leaf = of_clients(&scene);
+        let status = async |sni: &str, client: Option<&Leaf>, host: &str| {
+            let config = scene.config(client, &BOTH);
+            let stream = connect(scene.address, sni, config).await.unwrap();
+            let headers = format!("host: {host}\r\nconnection: close\r\n");
+            sent(stream, &headers).await.unwrap().0
+        };
+        for host in [B, "B.Example", "b.example:8443", "b.example."] {
+            let expected = if is_met { "200" } else { "421" };
+            assert_eq!(status(A, None, host).await, expected, "{of_b} {host}");
+            assert_eq!(
+                status(A, Some(&leaf), host).await,
+                expected,
+                "{of_b} {host}"
+            );
+            // By its own name, and the other way round: who has shown more than is asked for.
+            assert_eq!(status(B, Some(&leaf), host).await, "200", "{of_b} {host}");
+        }
+        for (sni, host) in [(A, A), (A, "c.example"), (B, A)] {
+            assert_eq!(status(sni, Some(&leaf), host).await, "200", "{of_b} {host}");
+        }
+    }
+}
+
+/// What a client names in `Connection` is for the next hop alone, so a proxy behind the gateway takes it off: that must not
+/// be what the gateway itself has written, or somebody whom it asks.
+#[tokio::test]
+async fn a_client_cannot_have_taken_off_what_the_gateway_writes() {
+    let scene = Scene::new("mode: MUTUAL, CA", Security::AsConfigured).await;
+    let leaf = scene.clients.issue(&named(CLIENT));
+    let stream = connect(scene.address, B, scene.config(Some(&leaf), &BOTH)).await;
+    let headers = "host: b.example\r\nconnection: close, x-forwarded-client-cert, x-mine\r\nx-mine: 1\r\nx-other: 2\r\n\
+        x-envoy-original-path: /admin\r\nx-envoy-expected-rq-timeout-ms: 1\r\n";
+    let (_, told) = sent(stream.unwrap(), headers).await.unwrap();
+    assert!(
+        told.contains(" x-forwarded-client-cert=") && told.contains(" x-other="),
+        "{told}"
+    );
+    assert!(
+        told.contains("[close]") && !told.contains(" x-mine="),
+        "{told}"
+    );
+    // It is no workload of the mesh, which could say what its side did.
+    assert!(!told.contains(" x-envoy-"), "{told}");
 }

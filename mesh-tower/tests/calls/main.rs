@@ -41,9 +41,9 @@ mod places;
 mod repeat;
 mod same_snapshot;
 mod scripted;
+mod secrets;
 #[cfg(feature = "tls")]
 mod secured_authorizer;
-mod secrets;
 #[cfg(all(feature = "tls", feature = "tonic-server"))]
 mod served;
 #[cfg(feature = "otel")]

@@ -7,7 +7,7 @@ use mesh_tower::Files;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
-use super::ext_authz::{GRPC, Grpc, SERVICES, Scene, resources_of, simple};
+use super::ext_authz::{GRPC, Grpc, SERVICES, Scene, node, resources_of, simple};
 use super::mtls::certified;
 use crate::support::plane::{Plane, shows};
 use crate::support::tls::{Authority, Leaf, workload};
@@ -31,7 +31,7 @@ async fn scene(authorizer: SocketAddr, files: &TempDir) -> Scene {
     let workload = "{ address: 127.0.0.1, serviceAccount: authorizer, ";
     let services = SERVICES.replace("{ address: 127.0.0.1, ", workload);
     assert!(services.contains(workload));
-    let resources = resources_of(&services, GRPC, "", authorizer);
+    let resources = resources_of(&node(), &services, GRPC, "", authorizer);
     let files = Files::new(files.path());
     let scene = Scene::of(resources, |builder| builder.certificates(files)).await;
     certified(&scene.mesh).await;

@@ -1,8 +1,6 @@
 //! How deep the compiler has to look until it knows that our types are `Send`, within this crate's `recursion_limit`. With
 //! all that is in a pool of connections in them it did not end at 128.
 
-use std::future::Future;
-
 use http::{Request, Response};
 use mesh_tower::{
     Body, Inbound, Mesh, MeshChannel, MeshClient, MeshListener, Outbound, PeerIdentity,
@@ -25,7 +23,7 @@ const _: () = {
 };
 
 /// A program's own future, with ours in it.
-fn _within(client: MeshClient) -> impl Future<Output = ()> + Send {
+fn _within(client: MeshClient) -> impl Send {
     async move {
         let page = client.get("http://a/").await;
         drop(page);

@@ -381,6 +381,44 @@ fn policies_that_select_a_gateway_stand_in_each_of_its_chains() {
     assert_eq!(passed(chain), wanted);
 }
 
+/// As a workload does, before it looks at tokens.
+#[test]
+fn a_gateway_asks_whom_its_policies_name() {
+    let ask = |provider: &str| {
+        gateway("g", &["{ port: { number: 8080, name: http, protocol: HTTP }, hosts: ['*'] }"])
+            + &policy("own", "default", "selector: { matchLabels: { istio: gw } },")
+            + &object(
+                "AuthorizationPolicy",
+                "ask",
+                "default",
+                &format!(
+                    "{{ selector: {{ matchLabels: {{ istio: gw }} }}, action: CUSTOM, provider: {{ name: {provider} }}, rules: [ {{}} ] }}"
+                ),
+            )
+            + "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: ext, namespace: default }
+spec: { hosts: [ext.org], resolution: STATIC, ports: [ { number: 9000, name: grpc, protocol: GRPC } ], endpoints: [ { address: 127.0.0.1 } ] }
+---
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: { name: mesh, namespace: istio-system }
+spec: { extensionProviders: [ { name: ext, envoyExtAuthzGrpc: { service: ext.org, port: 9000 } } ] }
+"
+    };
+    let told = |provider: &str| {
+        let resources = of(&ask(provider), "default");
+        assert!(resources.clusters.contains_key("outbound|9000||ext.org"));
+        passed(&listeners(&resources)["0.0.0.0_8080"].filter_chains[0])
+    };
+    let (asks, own) = ("ns[default]-policy[ask]", "ns[default]-policy[own]");
+    let rest = ["fault", "cors", "router"];
+    assert_eq!(told("ext"), [&[asks, "ext_authz", own], &rest[..]].concat());
+    // Where there is nobody to ask, the rules refuse.
+    assert_eq!(told("nobody"), [&[asks, own], &rest[..]].concat());
+}
+
 #[test]
 fn what_has_no_effect_is_told() {
     let text = gateway(

@@ -12,6 +12,7 @@ mod ignored;
 mod matches;
 mod mirror;
 mod one;
+mod own_rules;
 mod redirect;
 mod rewrite;
 mod timeout;
@@ -65,6 +66,8 @@ struct Common {
     timing: Timing,
     fault: Option<Arc<Fault>>,
     mirrors: Vec<mirror::Policy>,
+    /// The filter that is told rules for all routes here.
+    own_rules: Option<Box<str>>,
     /// The wire form of all this: with another, every host is another.
     wire: Vec<u8>,
 }
@@ -150,6 +153,7 @@ fn common(
         changes,
         fault,
         mirrors,
+        own_rules: own_rules::of_level(&configuration.typed_per_filter_config).map(Into::into),
         most_specific_wins: configuration.most_specific_header_mutations_wins,
         largest_body: largest,
         timing,
@@ -243,6 +247,8 @@ fn virtual_host(
             host: &changes,
             fault: fault.as_ref(),
             mirrors: mirrors.as_ref().unwrap_or(&common.mirrors),
+            own_rules: own_rules::of_level(&host.typed_per_filter_config)
+                .or(common.own_rules.as_deref()),
             clusters: &mut clusters,
             ignored,
         };

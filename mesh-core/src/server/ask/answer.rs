@@ -8,6 +8,9 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
+use super::MOST_CHANGES;
+use crate::jwt::is_named;
+
 /// What an authorizer says of a request.
 #[derive(Debug, Clone)]
 pub enum Answer {
@@ -81,6 +84,9 @@ pub enum Malformed {
     /// A header has a name or a value that no header has.
     #[error("its header {0:?} is none: the name or the value has characters that may not be there")]
     Header(Box<str>),
+    /// More changes than are made.
+    #[error("it changes {0} headers and parameters, and {MOST_CHANGES} are the most")]
+    TooMany(usize),
     /// A status that is none.
     #[error("its status {0} is none of HTTP")]
     Status(i64),
@@ -108,6 +114,19 @@ const OWN: [HeaderName; 10] = [
 /// names here.
 fn is_free(name: &HeaderName) -> bool {
     !OWN.contains(name) && !name.as_str().starts_with("x-envoy-")
+}
+
+impl Malformed {
+    /// Whether an answer changes no more than is made.
+    ///
+    /// # Errors
+    /// When it changes more.
+    pub const fn unless_few(changes: usize) -> Result<(), Self> {
+        match changes {
+            ..=MOST_CHANGES => Ok(()),
+            more => Err(Self::TooMany(more)),
+        }
+    }
 }
 
 impl HeaderChange {
@@ -176,7 +195,8 @@ impl Changes {
     }
 
     fn query(&self, uri: &mut Uri) -> Result<(), Malformed> {
-        let is_of = |piece: &str, name: &str| piece.split('=').next() == Some(name);
+        // Also where the client has written the name with escapes: the application would find it.
+        let is_of = |piece: &str, name: &str| is_named(name, piece);
         let query = uri.query().unwrap_or_default();
         let removed = |piece: &str| self.remove_params.iter().any(|name| is_of(piece, name));
         let kept = query.split('&').filter(|it| !it.is_empty() && !removed(it));

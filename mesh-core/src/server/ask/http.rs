@@ -71,14 +71,15 @@ impl HttpAuthorizer {
         }
     }
 
-    /// What an answer says: 200 allows, 5xx is an authorizer's own trouble, and all else denies.
+    /// What an answer says: 200 allows, 5xx is an authorizer's own trouble, as is 1xx, and all else denies.
     ///
     /// # Errors
     /// When a header of it cannot be one of the request's.
     pub fn answer(&self, head: &Parts, body: Bytes) -> Result<Answer, Malformed> {
         match head.status {
             StatusCode::OK => self.allowed(&head.headers),
-            status if status.is_server_error() => {
+            // What is said before an answer is none, and the last of them changes the protocol.
+            status if status.is_server_error() || status.is_informational() => {
                 let told = format!("it answered with {status}");
                 Ok(Answer::Failed(told.into(), None))
             }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::InvalidUri;
-use http::{Request, Response, StatusCode};
+use http::uri::{InvalidUri, Scheme};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use mesh_core::jwt::{InvalidJwks, Jwks, RemoteJwks};
 use mesh_xds::Dialect;
@@ -57,11 +57,12 @@ pub(super) async fn fetch(shared: &Arc<Shared>, from: &RemoteJwks) -> Result<Jwk
 }
 
 async fn answered(shared: &Arc<Shared>, from: &RemoteJwks) -> Result<Response<Body>, FetchError> {
+    let uri: Uri = from.uri.parse().map_err(FetchError::Uri)?;
     // In gRPC's dialect clusters have no names of their own.
-    let is_of_mesh = shared.dialect == Dialect::Sidecar && !from.uri.starts_with("https:");
+    let is_of_mesh = shared.dialect == Dialect::Sidecar && uri.scheme() == Some(&Scheme::HTTP);
     if is_of_mesh && let Some(cluster) = shared.live.callee(&from.cluster).await {
         let mut request = Request::new(Body::empty());
-        *request.uri_mut() = from.uri.parse().map_err(FetchError::Uri)?;
+        *request.uri_mut() = uri;
         let shared = Arc::clone(shared);
         return Ok(client::direct(shared, cluster, request).await?);
     }

@@ -12,13 +12,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::fetch::{self, FetchError};
-use super::{Source, Sources};
+use super::{Source, Sources, WARMING};
 use crate::mesh::Shared;
 use crate::random::{Randomness, SplitMix};
 use crate::server::door::Door;
 
-/// How long new rules wait for the first attempt to end: Istio's `timeout` of a `jwksUri`.
-const WARMING: Duration = Duration::from_secs(5);
 /// When keys are fetched anew, in parts of `cache_duration`: not by all servers at once.
 const RENEWED_AT: [f64; 2] = [0.8, 1.0];
 /// The wait after the first attempt that failed (`failed_refetch_duration` of Envoy), and the longest, to which it

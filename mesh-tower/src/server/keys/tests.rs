@@ -277,3 +277,33 @@ async fn one_keeper_follows_another_and_all_end_with_the_mesh() {
     second.await.unwrap();
     assert!(door.upgrade().is_none());
 }
+
+/// A control plane may name another source each time, and none of them may answer.
+#[tokio::test(start_paused = true)]
+async fn rules_that_change_all_the_time_hold_in_the_end() {
+    let scene = Scene::new();
+    let _keeper = scene.keeper();
+    scene.issuer.takes.store(3600, Ordering::SeqCst);
+    let source = |at: usize| {
+        let uri = format!("https://issuer.example/{at}").into();
+        Arc::new(RemoteJwks {
+            uri,
+            ..(*scene.from).clone()
+        })
+    };
+    // The control: once is waited for.
+    scene.publish(&[&source(0)]);
+    pass(4).await;
+    assert!(!scene.is_open());
+    scene.publish(&[&source(1)]);
+    assert!(!scene.is_open());
+    pass(4).await;
+    scene.publish(&[&source(2)]);
+    assert!(scene.is_open(), "they have waited for 8 s");
+    for at in 3..100 {
+        pass(1).await;
+        scene.publish(&[&source(at)]);
+        let sources = scene.door.keys.load().0.len();
+        assert!(sources <= 2, "{sources} at {at}");
+    }
+}

@@ -1,11 +1,15 @@
 //! Rules that change under connections that are open.
 
-use mesh_core::server::Inbound;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+
+use mesh_core::server::Inbound;
 
 use super::scene::{
     PAGE, RATINGS, Scene, connect, in_mesh, mtls, permissive, pipeline, rules, secured, strict,
 };
+use crate::server::connection::{Began, Connection};
 use crate::tls::tests::scene::exactly;
 use crate::tls::tests::scene::until;
 
@@ -67,6 +71,30 @@ async fn rules_that_are_gone_end_all() {
     page.ends().await.unwrap();
     connect(address).await.ask("/", "").await.unwrap_err();
     assert_eq!(scene.closed("no_rules"), 1);
+}
+
+/// A handshake takes a while, and rules may be gone at its end.
+#[tokio::test]
+async fn nobody_comes_in_while_nothing_is_known() {
+    for (inbound, comes_in) in [
+        (Inbound::Waiting, false),
+        (Inbound::ByAddress(Arc::default()), false),
+        (Inbound::Closed("gone".into()), false),
+        (Inbound::Open("nobody has rules".into()), true),
+        (permissive([]), true),
+    ] {
+        let scene = Scene::ruled(&permissive([]));
+        let door = &scene.mesh.shared.door;
+        let began = Began::Plaintext(door.security.inbound("test").unwrap());
+        scene.publish(&inbound);
+        let address = SocketAddr::from(([127, 0, 0, 1], 9080));
+        let entered = Connection::enter(door, address, began);
+        assert_eq!(entered.is_ok(), comes_in, "{inbound:?}");
+        // And who is inside stays, by the rules of before.
+        let Ok(inside) = entered else { continue };
+        scene.publish(&Inbound::Waiting);
+        assert!(!inside.is_leaving());
+    }
 }
 
 #[cfg(feature = "axum")]

@@ -208,3 +208,32 @@ async fn the_platforms_authorities_are_asked_with_those_of_the_builder() {
     let refused = calls(&client, &server(&other), Http1).await.unwrap_err();
     assert!(refused.to_string().contains("this platform"), "{refused}");
 }
+
+/// A control plane may name any file.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_no_file_or_has_no_end_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let large = path(&folder, "large.pem", &"#".repeat(5 << 20));
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+    let named = |path: &Path| Arc::from(path.to_str().unwrap());
+    let server = Arc::new(their_anonymous_server(&host(&Authority::new("theirs"))));
+    for (file, says) in [
+        (large, "longer than"),
+        ("/dev/zero".into(), "no regular file"),
+        (named(&link), "no regular file"),
+        (named(&pipe), "no regular file"),
+        (named(folder.path()), "no regular file"),
+    ] {
+        let client = Client::new(&simple(RootName::File(file)).into(), &empty_store()).unwrap();
+        let refused = calls(&client, &server, Http1)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(says), "{refused}");
+    }
+}

@@ -10,13 +10,14 @@ use futures_util::{FutureExt, StreamExt};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use rcgen::CustomExtension;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tonic::{Response, Status};
 use tonic_prost::ProstCodec;
 
-use super::pki::{Authority, Leaf, REVIEWS};
+use super::pki::{Authority, Leaf, REVIEWS, changed};
 use super::scene::{empty_store, until};
 use super::sds::{refusal, shows};
 use crate::tls::provider::{CertificateProvider, Certificates};
@@ -265,14 +266,6 @@ fn bad(
             of(&|it| it.spiffe_id = "reviews".to_owned()),
             "no id of a trust domain",
         ),
-        (
-            federating("spiffe://partner.example", b"garbage"),
-            "of \"partner.example\"",
-        ),
-        (
-            federating("spiffe://Partner", &foreign),
-            "\"Partner\" is no id",
-        ),
         (federating("cluster.local", &foreign), "is there twice"),
         (
             Err(Status::permission_denied("no identity issued")),
@@ -299,4 +292,67 @@ async fn what_is_wrong_in_an_update_leaves_the_one_before() {
     agent.gives(Ok(update([svid(REVIEWS, &next, &[&root])])));
     until("the next", || shows(&store, &next)).await;
     until("it is well", || store.refusal().is_none()).await;
+}
+
+/// Whoever asks for one identity must not become another one.
+#[tokio::test]
+async fn a_certificate_is_of_whom_the_agent_says() {
+    let root = Authority::new("the mesh");
+    let (reviews, ratings) = (root.workload(REVIEWS), root.workload(RATINGS));
+    let agent = Agent::start(Ok(update([svid(REVIEWS, &ratings, &[&root])])));
+    let asks = |api: WorkloadApi| api.identity(REVIEWS.parse().unwrap());
+    for store in [agent.feeds(asks), agent.feeds(|api| api)] {
+        until("it is refused", || {
+            refusal(&store).contains("came as that of")
+        })
+        .await;
+        assert!(store.own().is_none());
+    }
+    // The control.
+    let store = agent.feeds(asks);
+    agent.gives(Ok(update([svid(REVIEWS, &reviews, &[&root])])));
+    until("the good one", || shows(&store, &reviews)).await;
+}
+
+/// Who is federated with could else keep us from our next certificate until the last one has ended.
+#[tokio::test]
+async fn a_bundle_of_others_that_is_no_good_costs_their_domain_alone() {
+    let [root, partner, other] = ["the mesh", "a partner", "another"].map(Authority::new);
+    // A certificate in DER with something that no authority can have: a critical extension that nobody knows.
+    let strange = partner.issue(&changed(|params| {
+        let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        unknown.set_criticality(true);
+        params.custom_extensions = vec![unknown];
+    }));
+    let strange: Vec<u8> = strange.chain[0].to_vec();
+    let first = root.workload(REVIEWS);
+    let agent = Agent::start(Ok(update([svid(REVIEWS, &first, &[&root])])));
+    let store = agent.feeds(|api| api);
+    until("the first", || shows(&store, &first)).await;
+    let id = "spiffe://partner.example/ns/default/sa/reviews";
+    let good = der(&[&partner]);
+    for (name, bundle, is_believed) in [
+        ("spiffe://partner.example", &good[..], true),
+        ("spiffe://partner.example", &[], false),
+        ("spiffe://partner.example", b"garbage", false),
+        ("spiffe://partner.example", &strange, false),
+        ("spiffe://Partner", &good, false),
+    ] {
+        let next = root.workload(REVIEWS);
+        let mut rotated = update([svid(REVIEWS, &next, &[&root])]);
+        let bundles = &mut rotated.federated_bundles;
+        bundles.insert(name.to_owned(), bundle.to_vec());
+        bundles.insert("spiffe://another.example".to_owned(), der(&[&other]));
+        agent.gives(Ok(rotated));
+        until("the next", || shows(&store, &next)).await;
+        assert_eq!(store.refusal(), None, "{name}");
+        let another = "spiffe://another.example/ns/default/sa/reviews";
+        for (authority, id, is_met) in [(&partner, id, is_believed), (&other, another, true)] {
+            let rule = super::scene::exactly(id);
+            let leaf = authority.workload(id);
+            let [called, came] = super::domains::meets(&store, &rule, &leaf, &root).await;
+            let is_none = [called.is_none(), came.is_none()];
+            assert_eq!(is_none, [is_met; 2], "{name} {id} {called:?} {came:?}");
+        }
+    }
 }

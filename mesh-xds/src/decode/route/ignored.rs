@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::route::v3 as pb;
 use envoy_types::pb::envoy::config::route::v3::virtual_host::TlsRequirementType;
 use envoy_types::pb::google::protobuf::Any;
 
-use super::fault;
+use super::{fault, own_rules};
 
 pub(super) use crate::decode::ignored::Ignored;
 
@@ -68,9 +68,12 @@ impl Ignored {
         ]);
     }
 
-    /// What is said to other filters than that of faults.
+    /// What is said to other filters than that of faults, and than those whose rules leave a route unserved.
     pub(super) fn filters(&mut self, configs: &HashMap<String, Any>) {
-        for name in configs.keys().filter(|name| *name != fault::FILTER) {
+        let others = configs.iter();
+        let others =
+            others.filter(|(name, any)| *name != fault::FILTER && !own_rules::is_rules(any));
+        for (name, _) in others {
             self.add(format!(
                 "typed_per_filter_config[{name:?}] has no effect yet"
             ));

@@ -12,7 +12,7 @@ use super::clusters::Clusters;
 use super::headers::Changes;
 use super::ignored::Ignored;
 use super::matches::{self, Matched};
-use super::{Common, action, direct_response, fault, mirror, redirect};
+use super::{Common, action, direct_response, fault, mirror, own_rules, redirect};
 use crate::decode::{Faults, Invalid};
 
 /// What stands around a route.
@@ -21,6 +21,8 @@ pub(super) struct Around<'a> {
     pub(super) host: &'a Changes,
     pub(super) fault: Option<&'a Arc<Fault>>,
     pub(super) mirrors: &'a [mirror::Policy],
+    /// The filter that is told rules there.
+    pub(super) own_rules: Option<&'a str>,
     pub(super) clusters: &'a mut Clusters,
     pub(super) ignored: &'a mut Ignored,
 }
@@ -60,7 +62,13 @@ pub(super) fn decode(route: &pb::Route, around: &mut Around<'_>) -> Result<Optio
         &route.typed_per_filter_config,
         around.ignored,
     ));
-    let action = faults.take(action(route, &path, &levels, around));
+    let action = match own_rules::of_route(route).or(around.own_rules) {
+        None => faults.take(action(route, &path, &levels, around)),
+        Some(filter) => Some(Ok(Action::Unsupported(
+            format!("with rules of its own for a filter (typed_per_filter_config[{filter:?}])")
+                .into(),
+        ))),
+    };
     let (matches, action) = match faults.or(matches.zip(action))? {
         (Matched::By(matches), Ok(action)) => (matches, action),
         (Matched::Unknowable(what), _) | (_, Err(Skipped(what))) => {

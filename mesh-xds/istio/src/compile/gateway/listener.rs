@@ -28,7 +28,12 @@ pub(super) fn all(registry: &Registry, node: &Node) -> Vec<pb::Listener> {
     let router = Router {
         mesh: &registry.mesh,
         // A policy reads what the token before it said.
-        passed: tokens.into_iter().chain(policies.http()).collect(),
+        passed: policies
+            .http_custom()
+            .into_iter()
+            .chain(tokens)
+            .chain(policies.http())
+            .collect(),
     };
     let merged = servers::merged(registry, &node.labels);
     let listeners = merged.iter();
