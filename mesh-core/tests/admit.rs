@@ -220,6 +220,7 @@ fn crumbs_of_http_2_are_one_cookie() {
     let name = HeaderKey::parse("cookie").expect("a name");
     let seen: Vec<_> = admitted.seen().header(&name).collect();
     assert_eq!(seen, [&b"a=1; b=2; c=3"[..]]);
+    assert_eq!(admitted.version(), Version::HTTP_2);
     let parts = admitted.into_parts();
     assert_eq!(values(&parts.headers, "cookie"), ["a=1; b=2; c=3"]);
     assert_eq!(values(&parts.headers, "x-other"), ["x"]);
