@@ -452,6 +452,9 @@ fn what_a_peer_says_is_escaped_and_cut() {
         "URI:spiffe://td/ns/default/sa/reviews, DNS:a.b, IP:10.0.0.1"
     );
     assert_eq!(Sans::default().to_string(), "no names");
+    let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    let more = sans(&["a", "b", "c"], &[], &addresses, 0).to_string();
+    assert_eq!(more, "URI:a, URI:b, URI:c, IP:10.0.0.1, 2 more");
     let long = "x".repeat(60_000);
     let evil = ["\n\u{1b}[2J ok", &long, "c", "d", "e", "f"];
     let many = sans(&evil, &["g"], &[], 2);
