@@ -176,6 +176,7 @@ fn the_application_sees_the_path_that_policy_saw() {
         let whole = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
         let seen: Vec<_> = admitted.seen().header(&HeaderKey::Path).collect();
         assert_eq!(seen, [whole.as_bytes()], "{target}");
+        assert_eq!(admitted.seen().path_and_query(), whole, "{target}");
         let uri = admitted.into_parts().uri;
         assert_eq!((uri.path(), uri.query()), (path, query), "{target}");
         let given = uri.path_and_query().map(http::uri::PathAndQuery::as_str);
@@ -220,6 +221,7 @@ fn crumbs_of_http_2_are_one_cookie() {
     let name = HeaderKey::parse("cookie").expect("a name");
     let seen: Vec<_> = admitted.seen().header(&name).collect();
     assert_eq!(seen, [&b"a=1; b=2; c=3"[..]]);
+    assert_eq!(admitted.version(), Version::HTTP_2);
     let parts = admitted.into_parts();
     assert_eq!(values(&parts.headers, "cookie"), ["a=1; b=2; c=3"]);
     assert_eq!(values(&parts.headers, "x-other"), ["x"]);

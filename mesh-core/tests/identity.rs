@@ -1,7 +1,10 @@
 //! Names of workloads and the rule that judges a peer: what is read strictly, and who is let through.
 
+use std::sync::Arc;
+
 use mesh_core::identity::{
-    DnsPattern, Domains, PeerRule, SanFault, SanMatcher, Sans, SpiffeId, TrustDomain,
+    DnsPattern, Domains, Peer, PeerCertificate, PeerRule, SanFault, SanMatcher, Sans, SpiffeId,
+    TrustDomain,
 };
 use mesh_core::matcher::StringMatcher;
 use proptest::prelude::*;
@@ -19,6 +22,9 @@ fn an_id_is_taken_apart() {
     assert_eq!(reviews.trust_domain(), "cluster.local");
     assert_eq!(reviews.path(), "/ns/default/sa/reviews");
     assert_eq!(reviews.istio(), Some(("default", "reviews")));
+    // A domain's dot is none of the path's.
+    let dotted = id("spiffe://td./a").expect("an id");
+    assert_eq!((dotted.trust_domain(), dotted.path()), ("td.", "/a"));
     for other in ["/ns/a/sa", "/ns/a/sa/b/c", "/sa/a/ns/b", "/x", "/NS/a/sa/b"] {
         let other = id(&format!("spiffe://td{other}")).expect("an id");
         assert_eq!(other.istio(), None, "{other}");
@@ -333,6 +339,17 @@ fn check(rule: &PeerRule, names: &Sans) -> Result<(), SanFault> {
 
 /// One workload, and nothing else: each of the rules that mean a workload wants that.
 #[test]
+fn a_peer_shows_the_certificate_that_it_has_proven_alone() {
+    let names = sans(&["spiffe://td/a"], &[], &[], 0);
+    let certificate = Arc::new(PeerCertificate::new(names, "CN=a", [7; 32], 9));
+    let proven = Peer::Proven(Arc::clone(&certificate));
+    assert_eq!(proven.certificate(), Some(&certificate));
+    for nobody in [Peer::Plaintext, Peer::Anonymous] {
+        assert_eq!(nobody.certificate(), None);
+    }
+}
+
+#[test]
 fn rules_for_workloads_take_one_name_alone() {
     let rules = [
         PeerRule::InMesh,
@@ -435,6 +452,9 @@ fn what_a_peer_says_is_escaped_and_cut() {
         "URI:spiffe://td/ns/default/sa/reviews, DNS:a.b, IP:10.0.0.1"
     );
     assert_eq!(Sans::default().to_string(), "no names");
+    let addresses = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+    let more = sans(&["a", "b", "c"], &[], &addresses, 0).to_string();
+    assert_eq!(more, "URI:a, URI:b, URI:c, IP:10.0.0.1, 2 more");
     let long = "x".repeat(60_000);
     let evil = ["\n\u{1b}[2J ok", &long, "c", "d", "e", "f"];
     let many = sans(&evil, &["g"], &[], 2);

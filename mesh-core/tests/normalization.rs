@@ -56,6 +56,23 @@ fn recorded_paths_tell_the_steps_apart() {
     }
 }
 
+/// Each sign alone, so that no other one has the path looked at closely.
+#[test]
+fn every_sign_alone_is_kept_or_escaped() {
+    for sign in 0..=127_u8 {
+        let path = format!("/{}", char::from(sign));
+        let expected = match sign {
+            b'.' => "/".to_owned(),
+            b'\\' => "//".to_owned(),
+            0..=b' ' | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | 127 => {
+                format!("/%{sign:02X}")
+            }
+            _ => path.clone(),
+        };
+        assert_eq!(normalized(&path, PathNormalization::Base), expected);
+    }
+}
+
 /// Paths of pieces that mean something, with escapes whole or broken.
 fn paths(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(pieces), 0..12)

@@ -1,7 +1,20 @@
 //! The checks of a head by name, so that a test can switch off any one of them and see what it is good for.
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
+macro_rules! checks {
+    ($($name:ident),* $(,)?) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Check {
+            $($name),*
+        }
+
+        #[cfg(test)]
+        impl Check {
+            pub(super) const EACH: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+checks! {
     Connect,
     MethodCase,
     OneHost,

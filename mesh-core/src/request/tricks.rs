@@ -192,6 +192,20 @@ fn each_gets_through_without_its_check() {
     }
 }
 
+/// A check that nothing needs would not be missed.
+#[test]
+fn every_check_has_a_trick() {
+    let tricks = tricks();
+    let bites = |check: Check, checks| {
+        let mut own = tricks.iter().filter(|trick| trick.check == check);
+        own.any(|trick| gets_through(&trick.head, checks))
+    };
+    for check in Check::EACH {
+        assert!(bites(*check, Checks::without(*check)), "{check:?} has none");
+        assert!(!bites(*check, Checks::ALL), "{check:?}");
+    }
+}
+
 #[test]
 fn an_honest_request_passes() {
     let head = head(

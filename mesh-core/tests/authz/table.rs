@@ -188,6 +188,8 @@ fn templates_as_envoy_reads_them_and_with_doubt() {
         ("/a.b/(c)+$/*", "/aXb/(c)+$/x", NO),
         ("/{x=a/*/b}/c", "/a/1/b/c", YES),
         ("/{a_1}/b", "/x/b", YES),
+        ("/{abcdefghijklmnop}/b", "/x/b", YES),
+        ("/{a}/{b}/{c}/{d}/{e}", "/1/2/3/4/5", YES),
     ] {
         let made = UriTemplate::new(template).expect(template);
         let met = Asked::plain(path).met(&Rule::Is(Operation::UriTemplate(made)), &Rule::Any);
@@ -377,6 +379,19 @@ fn what_others_write_is_not_known() {
     assert_eq!(deep.err(), Some(NotClaim::Deep));
 }
 
+/// What a test of the claim `group` makes of a token.
+fn group(test: &ValueMatcher, invert: bool, token: Option<Value>) -> (bool, bool) {
+    let path = ["payload", "group"].map(Box::from);
+    let filter = "envoy.filters.http.jwt_authn";
+    let made = ClaimMatcher::new(filter, MetadataSource::Dynamic, path, test.clone(), invert);
+    let permission = Rule::Is(Operation::Metadata(made.expect("a claim")));
+    let asked = Asked {
+        token,
+        ..Asked::plain("/")
+    };
+    asked.met(&permission, &Rule::Any)
+}
+
 /// `envoy.type.matcher.v3.ValueMatcher`: each test is for one type of value, and for nothing where there is none.
 #[test]
 fn claims_are_told_apart_by_type_and_value() {
@@ -421,30 +436,19 @@ fn claims_are_told_apart_by_type_and_value() {
         (Or([].into()), vec![]),
     ] {
         for invert in [false, true] {
-            let path = ["payload", "group"].map(Box::from);
-            let filter = "envoy.filters.http.jwt_authn";
-            let made =
-                ClaimMatcher::new(filter, MetadataSource::Dynamic, path, test.clone(), invert);
-            let permission = Rule::Is(Operation::Metadata(made.expect("a claim")));
-            let ask = |token| {
-                let asked = Asked {
-                    token,
-                    ..Asked::plain("/")
-                };
-                asked.met(&permission, &Rule::Any)
-            };
             let said = |is_met: bool| if is_met == invert { NO } else { YES };
             for (at, value) in values.iter().enumerate() {
                 let payload = Value::Object([("group".into(), value.clone())].into());
                 let token = Value::Object([("payload".into(), payload)].into());
-                let met = ask(Some(token));
+                let met = group(&test, invert, Some(token));
                 assert_eq!(met, said(expected.contains(&at)), "{test:?} of {value:?}");
             }
             // Without a token, without the claim, and with something else on the way to it.
             let no_claim = Value::Object([("payload".into(), Value::Object([].into()))].into());
             let no_way = Value::Object([("payload".into(), text("group"))].into());
             for token in [None, Some(no_claim), Some(no_way)] {
-                assert_eq!(ask(token.clone()), said(false), "{test:?} of {token:?}");
+                let met = group(&test, invert, token.clone());
+                assert_eq!(met, said(false), "{test:?} of {token:?}");
             }
         }
     }

@@ -33,6 +33,8 @@ enum Outcome {
     Policy,
     /// It is served, as what it is to everybody.
     Neutral,
+    /// It is refused for nothing that it is: by this status, or by this code of HTTP/2. Nobody expects that.
+    Astray(u32),
 }
 
 /// In both versions of HTTP together.

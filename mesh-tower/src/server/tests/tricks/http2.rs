@@ -33,6 +33,8 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
+/// The code by which streams and connections end that are no HTTP (RFC 9113, 7).
+const PROTOCOL_ERROR: u32 = 1;
 
 /// One connection, for as long as it lasts.
 pub(super) struct Wire {
@@ -78,7 +80,7 @@ impl Wire {
             }
         }
         let told = match self.tcp.write_all(&bytes).await {
-            Ok(()) => self.answer(stream).await,
+            Ok(()) => self.answer(stream, head).await,
             Err(_) => None,
         };
         told.unwrap_or_else(|| {
@@ -87,9 +89,9 @@ impl Wire {
         })
     }
 
-    /// None if the connection ends.
-    async fn answer(&mut self, wanted: u32) -> Option<Outcome> {
-        let mut status = None;
+    /// None if the connection ends without a word.
+    async fn answer(&mut self, wanted: u32, head: &Head) -> Option<Outcome> {
+        let (mut status, mut body) = (None, Vec::new());
         loop {
             let (kind, flags, stream, payload) = self.frame().await?;
             match kind {
@@ -99,18 +101,20 @@ impl Wire {
                         .await
                         .ok()?;
                 }
-                GOAWAY => return None,
+                GOAWAY => {
+                    self.is_open = false;
+                    return Some(ended(payload.get(4..)?));
+                }
                 RST_STREAM if stream == wanted => {
-                    return Some(status.unwrap_or(Outcome::Malformed));
+                    let told = status.map(|status| head.outcome(status, &body));
+                    return Some(told.unwrap_or_else(|| ended(&payload)));
                 }
-                HEADERS if stream == wanted => status = Some(told(&payload)),
-                DATA if stream == wanted && payload.starts_with(b"RBAC: access denied") => {
-                    status = Some(Outcome::Policy);
-                }
+                HEADERS if stream == wanted => status = status.or(Some(told(&payload))),
+                DATA if stream == wanted => body.extend(payload),
                 _ => {}
             }
             if stream == wanted && matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
-                return status;
+                return status.map(|status| head.outcome(status, &body));
             }
         }
     }
@@ -130,13 +134,51 @@ impl Wire {
     }
 }
 
-/// By the entry of HPACK's static table; 403 is none of them, and `RBAC` is told by its body.
-fn told(block: &[u8]) -> Outcome {
+impl Head {
+    fn field(&self, wanted: &str) -> &[u8] {
+        let mut fields = self.fields.iter();
+        let found = fields.find(|(name, _)| name == wanted.as_bytes());
+        found.map_or(&[], |(_, value)| value)
+    }
+
+    /// By its status, and by what it is that was refused by it.
+    fn outcome(&self, status: u32, body: &[u8]) -> Outcome {
+        let is_policy = body.starts_with(b"RBAC: access denied");
+        let is_no_path = !self.field(":path").starts_with(b"/");
+        let is_tunnel = self.field(":method") == b"CONNECT";
+        match status {
+            200 => Outcome::Neutral,
+            403 if is_policy => Outcome::Policy,
+            400 => Outcome::Malformed,
+            403 if is_tunnel => Outcome::Malformed,
+            404 if is_no_path => Outcome::Malformed,
+            status => Outcome::Astray(status),
+        }
+    }
+}
+
+/// By the code of a stream or a connection that ended.
+fn ended(code: &[u8]) -> Outcome {
+    let code = code.iter().take(4);
+    match code.fold(0, |code, byte| code << 8 | u32::from(*byte)) {
+        PROTOCOL_ERROR => Outcome::Malformed,
+        code => Outcome::Astray(code),
+    }
+}
+
+/// The status of a head: an entry of HPACK's static table, or the name of one (8) with a value, plain or in Huffman's code
+/// (RFC 7541, A). It comes first; 0 is another.
+fn told(block: &[u8]) -> u32 {
     // Updates of the table's size.
-    let first = block.iter().find(|byte| **byte >> 5 != 1);
-    match first {
-        Some(0x88) => Outcome::Neutral,
-        _ => Outcome::Malformed,
+    let begin = block.iter().position(|byte| *byte >> 5 != 1);
+    match &block[begin.unwrap_or(block.len())..] {
+        [entry @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(entry - 0x88)],
+        [0x48 | 0x08 | 0x18, 3, digits @ ..] => {
+            let digits = digits.iter().take(3);
+            digits.fold(0, |status, digit| status * 10 + u32::from(digit - b'0'))
+        }
+        [0x48 | 0x08 | 0x18, 0x83, 0x68, 0x0c, 0xff, ..] => 403,
+        _ => 0,
     }
 }
 
@@ -454,4 +496,54 @@ fn bodies() -> Vec<Row<Head>> {
             trailers.map(|field| post(&[], "x", &[field])),
         ),
     ]
+}
+
+/// The control: of a refusal for another reason it is told.
+#[test]
+fn a_refusal_is_told_by_its_reason() {
+    let get = with(&[]);
+    let tunnel = head(&[(":method", "CONNECT"), HOST]);
+    let whole = head(&[METHOD, SCHEME, HOST, (":path", "*")]);
+    let by_policy = &b"RBAC: access denied"[..];
+    for (head, block, body, expected) in [
+        (&get, &[0x20, 0x88][..], &b""[..], Outcome::Neutral),
+        (&get, &[0x8c], b"", Outcome::Malformed),
+        (
+            &get,
+            &[0x48, 3, b'4', b'0', b'3'],
+            by_policy,
+            Outcome::Policy,
+        ),
+        (
+            &get,
+            &[0x48, 0x83, 0x68, 0x0c, 0xff],
+            by_policy,
+            Outcome::Policy,
+        ),
+        (
+            &get,
+            &[0x48, 3, b'4', b'0', b'3'],
+            b"",
+            Outcome::Astray(403),
+        ),
+        (
+            &tunnel,
+            &[0x48, 3, b'4', b'0', b'3'],
+            b"",
+            Outcome::Malformed,
+        ),
+        (&whole, &[0x8d], b"", Outcome::Malformed),
+        (&get, &[0x8d], b"", Outcome::Astray(404)),
+        (&get, &[0x8e], b"", Outcome::Astray(500)),
+        (
+            &get,
+            &[0x48, 3, b'5', b'0', b'3'],
+            by_policy,
+            Outcome::Astray(503),
+        ),
+    ] {
+        assert_eq!(head.outcome(told(block), body), expected, "{block:?}");
+    }
+    assert_eq!(ended(&PROTOCOL_ERROR.to_be_bytes()), Outcome::Malformed);
+    assert_eq!(ended(&[0, 0, 0, 2]), Outcome::Astray(2));
 }
