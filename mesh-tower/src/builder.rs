@@ -6,7 +6,6 @@ mod start;
 
 #[cfg(feature = "yaml")]
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mesh_core::request::PathNormalization;
@@ -183,7 +182,7 @@ impl Builder {
     /// what is compiled in: aws-lc-rs, or ring where only that feature is on.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn crypto_provider(mut self, provider: Arc<crate::CryptoProvider>) -> Self {
+    pub fn crypto_provider(mut self, provider: std::sync::Arc<crate::CryptoProvider>) -> Self {
         self.outside.tls.provider = Some(provider);
         self
     }
