@@ -1,6 +1,7 @@
 //! `rotation`: certificates that change under load. Two workloads, every call mutual TLS, and every few seconds each of
-//! them gets a new key and certificate, the caller half a period after the server. In the last third the root changes, too, with overlap: first both are believed,
-//! then certificates are of the new one, then the old one is withdrawn. No request may fail.
+//! them gets a new key and certificate, the caller half a period after the server. In the last third the root changes,
+//! too, with overlap: first both are believed, then certificates are of the new one, then the old one is withdrawn. No
+//! request may fail.
 //!
 //! The load is open: a request starts on its time, whether those before it have ended or not. Most of them go over
 //! connections that are kept, one in twenty over a connection of its own.
