@@ -76,7 +76,7 @@ for command in "${COMMANDS[@]}"; do
         DIR="$(sed -n 's/^ *configuration *\([^ ]*\).*/\1/p' "$STARTED_LOG")"
         expect "$(page)" "Simple Bookstore App"
         ;;
-    *" -- instructions") ;; # with the bench stage
+    *" -- instructions" | *" -- rotation" | *" -- handshakes") ;; # with the bench stage
     *" -- control-plane "*) start listening "${words[@]}" ;;
     *" hyper_client") said "200 OK hello from the mesh" "${words[@]}" ;;
     *" -- echo "*) start listening "${words[@]}" ;;

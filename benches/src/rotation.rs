@@ -1,6 +1,7 @@
 //! `rotation`: certificates that change under load. Two workloads, every call mutual TLS, and every few seconds each of
-//! them gets a new key and certificate. In the last third the root changes, too, with overlap: first both are believed,
-//! then certificates are of the new one, then the old one is withdrawn. No request may fail.
+//! them gets a new key and certificate, the caller half a period after the server. In the last third the root changes,
+//! too, with overlap: first both are believed, then certificates are of the new one, then the old one is withdrawn. No
+//! request may fail.
 //!
 //! The load is open: a request starts on its time, whether those before it have ended or not. Most of them go over
 //! connections that are kept, one in twenty over a connection of its own.
@@ -35,7 +36,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(4..))]
     seconds: u32,
     /// How often both workloads get a new certificate, in seconds. A folder is looked at each second.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..))]
     every: u32,
     /// Requests a second.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(20..=20_000))]
@@ -205,19 +206,21 @@ impl Stage {
         })
     }
 
-    /// Gives both workloads a new certificate.
-    fn rotate(&self, step: Step, old: &Authority, new: &Authority) -> Result<(), BenchError> {
+    /// Gives a workload a new certificate.
+    fn rotate(
+        &self,
+        workload: &str,
+        step: Step,
+        [old, new]: [&Authority; 2],
+    ) -> Result<(), BenchError> {
         let (by, roots): (_, &[&Authority]) = match step {
             Step::Old => (old, &[old]),
             Step::Both => (old, &[old, new]),
             Step::NewLeaf => (new, &[old, new]),
             Step::New => (new, &[new]),
         };
-        for workload in [CALLED, CALLER] {
-            let leaf = by.issue(workload)?;
-            leaf.write(&self.world.certificates(workload), roots)?;
-        }
-        Ok(())
+        let leaf = by.issue(workload)?;
+        leaf.write(&self.world.certificates(workload), roots)
     }
 }
 
@@ -234,9 +237,14 @@ async fn measure(
     stage.seen.forget();
     let load = Load::start(stage.kept.client(), stage.new.client(), options.rate);
     let start = Instant::now();
+    let every = Duration::from_secs(options.every.into());
     for (at, step) in (1..).zip(steps) {
-        sleep_until(start + Duration::from_secs(u64::from(options.every) * at)).await;
-        stage.rotate(*step, &old, &new)?;
+        let due = start + every * at;
+        // In a mesh they do not all rotate at once: the caller does half a period after the server.
+        for (workload, due) in [(CALLED, due), (CALLER, due + every / 2)] {
+            sleep_until(due).await;
+            stage.rotate(workload, *step, [&old, &new])?;
+        }
         if *step != Step::Old {
             writeln!(out, "  {:>4} s: {}", start.elapsed().as_secs(), step.text())?;
         }

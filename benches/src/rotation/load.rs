@@ -15,8 +15,6 @@ use crate::secured::URL;
 
 /// One request in so many goes over a connection of its own.
 const NEW_OF: u64 = 20;
-/// One in so many ends a connection that was kept: about one a second.
-const LAST_OF: u64 = 500;
 /// How long a request may take: one of which nothing is heard has failed.
 const LONGEST: Duration = Duration::from_secs(30);
 /// How many failures are told.
@@ -57,6 +55,8 @@ impl Load {
             let mut requests = JoinSet::new();
             let mut records = Vec::new();
             let mut sent: u64 = 0;
+            // Twice a second a connection that was kept is ended: the next one shows a newer certificate.
+            let last_of = u64::from(rate / 2).max(2);
             let start = Instant::now();
             let mut ticks = interval(Duration::from_secs(1) / rate);
             // Late ticks are caught up: the rate is a promise.
@@ -68,7 +68,7 @@ impl Load {
                     due = ticks.tick() => {
                         let (client, path) = match sent {
                             at if at % NEW_OF == 0 => (&new, NEW),
-                            at if at % LAST_OF == 1 => (&kept, LAST),
+                            at if at % last_of == 1 => (&kept, LAST),
                             _ => (&kept, KEPT),
                         };
                         sent += 1;
