@@ -109,7 +109,7 @@ impl Wire {
                     let told = status.map(|status| head.outcome(status, &body));
                     return Some(told.unwrap_or_else(|| ended(&payload)));
                 }
-                HEADERS if stream == wanted => status = status.or(Some(told(&payload))),
+                HEADERS if stream == wanted => status = status.or_else(|| Some(told(&payload))),
                 DATA if stream == wanted => body.extend(payload),
                 _ => {}
             }
