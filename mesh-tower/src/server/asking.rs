@@ -109,7 +109,7 @@ impl<B: Send + 'static> Paused<B> {
             };
             self.ask(ask, &mut response).await?;
             // It may have taken long enough for that.
-            if self.peer.connection.is_leaving() {
+            if self.peer.connection.is_refused() {
                 return Err(Refusal::leaving());
             }
             let asked = Asked::of(&self.peer);

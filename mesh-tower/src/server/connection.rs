@@ -21,6 +21,7 @@ use super::door::{Door, Ways};
 use super::places::{At, choose};
 #[cfg(feature = "tls")]
 use super::xfcc;
+use crate::mesh::DRAIN_TIMEOUT;
 use crate::security::{Plaintext, Security};
 use crate::telemetry::{Edge, Edges};
 #[cfg(feature = "tls")]
@@ -214,9 +215,15 @@ impl Connection {
         self.leaves.notify_waiters();
     }
 
-    /// Whether it is to end, so that no request of it is served any more.
+    /// Whether the rules of now would not let it in, so that no request of it is served any more.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+
+    /// Whether it is to end. Where that is because what its peer has shown does not hold any more, its requests are served
+    /// until it is [`over`](Self::over): a peer that has a newer certificate by now loses none.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_leaving.load(Ordering::Acquire) || self.is_withdrawn()
+        self.is_refused() || self.is_withdrawn()
     }
 
     /// Whether what its peer has shown does not hold any more.
@@ -236,15 +243,35 @@ impl Connection {
         }
     }
 
-    /// Resolves when it is to end.
-    pub(super) async fn leaving(&self) {
+    async fn refused(&self) {
         let mut told = pin!(self.leaves.notified());
         told.as_mut().enable();
-        if !self.is_leaving() {
-            tokio::select! {
-                () = told => {}
-                () = self.withdrawn() => {}
-            }
+        if !self.is_refused() {
+            told.await;
+        }
+    }
+
+    /// Resolves when it is to end.
+    pub(super) async fn leaving(&self) {
+        tokio::select! {
+            () = self.refused() => {}
+            () = self.withdrawn() => {}
+        }
+    }
+
+    /// Resolves when it has had the time that it is given to end by itself.
+    pub(super) async fn over(&self) {
+        let refused = async {
+            self.refused().await;
+            tokio::time::sleep(DRAIN_TIMEOUT).await;
+        };
+        match &self.began {
+            Began::Plaintext(_) => refused.await,
+            #[cfg(feature = "tls")]
+            Began::Tls(secured) => tokio::select! {
+                () = refused => {}
+                () = secured.kept.over() => {}
+            },
         }
     }
 

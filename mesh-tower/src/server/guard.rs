@@ -42,7 +42,7 @@ impl Guard {
         };
         let connection = &peer.connection;
         connection.guard();
-        if connection.is_leaving() {
+        if connection.is_refused() {
             return Self::Refused(Refusal::leaving());
         }
         let Some(pipeline) = connection.pipeline().as_ref().map(Arc::clone) else {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -50,6 +50,36 @@ where
     open.closed().await;
 }
 
+/// How a connection was asked so far.
+#[derive(Default)]
+struct Spoken {
+    any: AtomicBool,
+    http2: AtomicBool,
+}
+
+impl Spoken {
+    fn note(&self, version: Version) {
+        self.any.store(true, Relaxed);
+        if version == Version::HTTP_2 {
+            self.http2.store(true, Relaxed);
+        }
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}
+
 async fn connection<S, B>(stream: MeshStream, service: S)
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
@@ -65,10 +95,10 @@ where
     let peer = stream.peer().clone();
     let address = peer.address;
     let mut drain = stream.watcher();
-    let begun = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&begun);
+    let spoken = Arc::new(Spoken::default());
+    let speaking = Arc::clone(&spoken);
     let answer = service_fn(move |mut request: Request<Incoming>| {
-        asked.store(true, Relaxed);
+        speaking.note(request.version());
         request.extensions_mut().insert(peer.clone());
         let mut service = service.clone();
         async move {
@@ -76,32 +106,32 @@ where
             service.call(request.map(Body::from)).await
         }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    let builder = builder();
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), answer));
     let mut first_request = pin!(tokio::time::sleep(HEADER_TIMEOUT));
-    let (mut waited, mut leaves) = (false, false);
+    let (mut leaving, mut over) = (pin!(connection.leaving()), pin!(connection.over()));
+    let (mut waited, mut leaves, mut is_over) = (false, false, !connection.is_ruled());
     let served = loop {
         tokio::select! {
             served = serving.as_mut() => break served,
             // Which protocol is spoken is not known yet, so no limit of a protocol applies.
             () = first_request.as_mut(), if !waited => {
                 waited = true;
-                if !begun.load(Relaxed) {
+                if !spoken.any.load(Relaxed) {
                     return;
                 }
             }
-            // What does not end by itself, its stream cuts.
-            () = connection.leaving(), if connection.is_ruled() && !leaves => {
+            // HTTP/1 would close an idle connection at once, while a request may be on its way. Who may still be served
+            // is told by the next answer (`Connection: close`).
+            () = leaving.as_mut(), if !is_over && !leaves => {
                 leaves = true;
+                if connection.is_refused() || spoken.http2.load(Relaxed) {
+                    serving.as_mut().graceful_shutdown();
+                }
+            }
+            // What does not end by itself then, its stream cuts.
+            () = over.as_mut(), if !is_over => {
+                is_over = true;
                 serving.as_mut().graceful_shutdown();
             }
             () = drain.draining() => {

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use super::drain::{Member, Watcher};
 use super::unguarded::{self, Unguarded};
-use crate::mesh::DRAIN_TIMEOUT;
 
 /// Who is on the other end of a connection; in the extensions of each request.
 ///
@@ -251,7 +250,7 @@ impl Alarm {
                 Some(connection) => Box::pin(async move {
                     tokio::select! {
                         () = watcher.over() => {}
-                        () = left(&connection) => {}
+                        () = connection.over() => {}
                     }
                 }),
             }
@@ -262,12 +261,6 @@ impl Alarm {
             .is_ready();
         self.set_for = Some(waker.clone());
     }
-}
-
-/// When a connection that is to end has had the time that a drain gives.
-async fn left(connection: &Connection) {
-    connection.leaving().await;
-    tokio::time::sleep(DRAIN_TIMEOUT).await;
 }
 
 impl AsyncRead for MeshStream {

@@ -194,6 +194,7 @@ async fn a_call_proves_both_ends_and_follows_what_the_provider_has() {
 
 /// What is wrong with the next pair is told by the names of its files; meanwhile the last good one serves, and its life is
 /// counted down.
+#[allow(clippy::too_many_lines, reason = "a test may be a long list")]
 #[tokio::test]
 async fn a_bad_pair_is_told_by_its_files_and_the_last_good_one_counts_down() {
     let root = Authority::called("the mesh");

@@ -67,6 +67,7 @@ async fn told(mesh: &Mesh) -> String {
     all.join("\n")
 }
 
+#[allow(clippy::too_many_lines, reason = "a test may be a long list")]
 #[tokio::test]
 async fn nothing_that_a_mesh_tells_shows_a_key() {
     let logs = Logs::of_all();
