@@ -25,7 +25,7 @@ use source::Provider;
 use source::Rules;
 pub use source::{RulesFrom, StartError};
 
-/// Builds a [`Mesh`].
+/// Builds a [`Mesh`](crate::Mesh).
 #[derive(Debug, Clone)]
 pub struct Builder {
     security: Security,
@@ -250,12 +250,12 @@ impl Builder {
     }
 
     /// Serves pages for operators on `host:port`, or on a port of the loopback interface (`"15000"`; 0 takes a free
-    /// one, [`Mesh::admin_addr`] tells which). By default there is no admin port. [`Mesh::from_env`] reads the address
+    /// one, [`Mesh::admin_addr`](crate::Mesh::admin_addr) tells which). By default there is no admin port. [`Mesh::from_env`](crate::Mesh::from_env) reads the address
     /// from `MESH_ADMIN`.
     ///
     /// | page | |
     /// | --- | --- |
-    /// | `/stats/prometheus`, `/metrics` | Istio's request metrics ([`Mesh::prometheus`]) |
+    /// | `/stats/prometheus`, `/metrics` | Istio's request metrics ([`Mesh::prometheus`](crate::Mesh::prometheus)) |
     /// | `/ready` | 200 `LIVE` when all that was declared is configured; 503 with the reasons before that, and while the mesh drains |
     /// | `/config_dump` | JSON: the node, the generation, and each resource with its version, its state and what was wrong with an update that was refused; no contents |
     /// | `/clusters` | Envoy's `cluster::address::stat::value`; with `?format=json` its JSON |
@@ -271,7 +271,7 @@ impl Builder {
         }
     }
 
-    /// Lets traces join: the headers of a trace, and `x-request-id`, of a request behind [`Mesh::inbound`] go on with
+    /// Lets traces join: the headers of a trace, and `x-request-id`, of a request behind [`Mesh::inbound`](crate::Mesh::inbound) go on with
     /// the calls that its task makes, unless the application sets them itself. A request or call without
     /// `x-request-id` gets one. By default no header is added.
     ///
@@ -284,7 +284,7 @@ impl Builder {
     }
 
     /// Makes OpenTelemetry spans: one for each call of a client with one below it for each attempt, and one for each
-    /// request behind [`Mesh::inbound`], which is the current one while the application serves it. By default there
+    /// request behind [`Mesh::inbound`](crate::Mesh::inbound), which is the current one while the application serves it. By default there
     /// are none. For the process's own provider pass `&opentelemetry::global::tracer_provider()`.
     ///
     /// A span is below the current one of the application (`Context::current()`), else below what the request's
@@ -329,7 +329,7 @@ impl Builder {
         }
     }
 
-    /// Asks for the routes of a port from the start, so that [`Mesh::ready`] waits for them.
+    /// Asks for the routes of a port from the start, so that [`Mesh::ready`](crate::Mesh::ready) waits for them.
     #[must_use]
     pub fn declare(mut self, port: u16) -> Self {
         self.declared.push(TableKey::Port(port));
