@@ -1,7 +1,7 @@
 //! `handshakes`: what those who are connected feel of those who come. Connections that are open make requests on one
-//! core, on which their server is, too; then 1,000 new clients, who have another core, make handshakes with that server
-//! meanwhile. The server makes them on a thread of its own, which is one at most: a request waits for the cryptography of
-//! one or two of them, never for that of all.
+//! core, on which is the thread that serves them, too; then 1,000 new clients, who have another core, make handshakes with
+//! that server meanwhile. The server makes them on a thread of its own, which is one at most, and here on the core of the
+//! new clients: a request waits for the cryptography of one or two of them, never for that of all.
 //!
 //! The control is hyper's server with rustls by hand, whose handshakes run on the thread that serves requests.
 
@@ -123,7 +123,7 @@ fn self_tested(row: &Row, out: &mut impl Write) -> io::Result<ExitCode> {
 async fn measure(options: &Options, out: &mut impl Write) -> Result<Row, BenchError> {
     let authority = Authority::new("the authority")?;
     let world = World::start(&authority).await?;
-    let servers = Servers::start(&world).await?;
+    let servers = Servers::start(&world, true).await?;
     let mesh = secured::mesh(CALLER, world.plane(), &world.certificates(CALLER))?;
     secured::answered(&mesh.client()).await?;
     drop(mesh);

@@ -65,6 +65,9 @@ enum Command {
         plane: SocketAddr,
         /// The folder of the workload's certificate.
         certificates: PathBuf,
+        /// Leaves the present core to the thread that serves requests.
+        #[arg(long)]
+        shakes_elsewhere: bool,
     },
     /// The gRPC server behind every arm of a row; started by `compare`.
     #[command(hide = true)]
@@ -152,7 +155,8 @@ fn main() -> ExitCode {
         Command::ServeMtls {
             plane,
             certificates,
-        } => mtls::serve(plane, &certificates).map(|()| ExitCode::SUCCESS),
+            shakes_elsewhere,
+        } => mtls::serve(plane, &certificates, shakes_elsewhere).map(|()| ExitCode::SUCCESS),
         Command::ServeGrpc => grpc::serve().map(|()| ExitCode::SUCCESS),
         Command::PlaneGrpc { backend } => grpc::serve_plane(backend).map(|()| ExitCode::SUCCESS),
     };

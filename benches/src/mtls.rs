@@ -62,7 +62,7 @@ impl Arms for Clients {
 async fn start(settings: &Settings) -> Result<Paired<Clients>, BenchError> {
     let authority = Authority::new("the authority")?;
     let world = World::start(&authority).await?;
-    let servers = Servers::start(&world).await?;
+    let servers = Servers::start(&world, false).await?;
     let mesh = secured::mesh(CALLER, world.plane(), &world.certificates(CALLER))?;
     let ours = Ours::new(&mesh, settings.spin)?;
     secured::answered(&mesh.client()).await?;

@@ -18,9 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::BenchError;
-use crate::paired;
 use crate::secured::{self, CALLED, World, is_proven, say};
 use crate::server::Server;
+use crate::{machine, paired};
 
 /// The process, from its parent's side.
 #[derive(Debug)]
@@ -31,14 +31,19 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts it on the core of the calling thread.
-    pub(crate) async fn start(world: &World) -> Result<Self, BenchError> {
+    /// Starts it on the core of the calling thread; where handshakes are to have another core, all threads of the mesh but
+    /// the one that serves requests have the others.
+    pub(crate) async fn start(world: &World, shakes_elsewhere: bool) -> Result<Self, BenchError> {
         let plane = world.plane().to_string();
         let folder = world.certificates(CALLED);
         let folder = folder
             .to_str()
             .ok_or_else(|| BenchError::Server(format!("{} is no text", folder.display())))?;
-        let mut process = Server::spawn(&["serve-mtls", &plane, folder]).await?;
+        let mut arguments = vec!["serve-mtls", &plane, folder];
+        if shakes_elsewhere {
+            arguments.push("--shakes-elsewhere");
+        }
+        let mut process = Server::spawn(&arguments).await?;
         let said = process.next_line().await?;
         let plain = said
             .parse()
@@ -49,10 +54,17 @@ impl Servers {
 }
 
 /// The process itself: prints both addresses, serves until its input ends.
-pub(crate) fn serve(plane: SocketAddr, certificates: &Path) -> Result<(), BenchError> {
+pub(crate) fn serve(
+    plane: SocketAddr,
+    certificates: &Path,
+    shakes_elsewhere: bool,
+) -> Result<(), BenchError> {
     paired::runtime()?.block_on(async {
         let failed = |error: String| BenchError::Server(error);
+        // The mesh starts its threads when it is made.
+        let elsewhere = shakes_elsewhere.then(machine::elsewhere).transpose()?;
         let mesh = secured::mesh(CALLED, plane, certificates)?;
+        drop(elsewhere);
         let listener = mesh.listen("127.0.0.1:0").await;
         let listener = listener.map_err(|error| failed(error.to_string()))?;
         let plain = TcpListener::bind("127.0.0.1:0").await?;
