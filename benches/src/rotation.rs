@@ -71,9 +71,8 @@ impl Counted {
 
     /// Whether both workloads have shown all of them.
     fn has_rotated(&self) -> bool {
-        // A connection that is kept goes on with the certificate that it began with: not each one need be seen there.
-        let shown = [self.shown_by_new, self.shown_by_server];
-        shown.iter().all(|shown| *shown >= self.certificates()) && self.shown_by_kept > 1
+        let shown = [self.shown_by_kept, self.shown_by_new, self.shown_by_server];
+        shown.iter().all(|shown| *shown >= self.certificates())
     }
 
     /// Whether the promise is kept.

@@ -55,8 +55,10 @@ impl Load {
             let mut requests = JoinSet::new();
             let mut records = Vec::new();
             let mut sent: u64 = 0;
-            // Twice a second a connection that was kept is ended: the next one shows a newer certificate.
-            let last_of = u64::from(rate / 2).max(2);
+            // Once a second more requests in a row end their connections than are kept: those that come after them show the
+            // newest certificate. With fewer some other that is idle would do.
+            let rate_of = u64::from(rate);
+            let ending = (rate_of / 10).max(4);
             let start = Instant::now();
             let mut ticks = interval(Duration::from_secs(1) / rate);
             // Late ticks are caught up: the rate is a promise.
@@ -68,7 +70,7 @@ impl Load {
                     due = ticks.tick() => {
                         let (client, path) = match sent {
                             at if at % NEW_OF == 0 => (&new, NEW),
-                            at if at % last_of == 1 => (&kept, LAST),
+                            at if at % rate_of < ending => (&kept, LAST),
                             _ => (&kept, KEPT),
                         };
                         sent += 1;
