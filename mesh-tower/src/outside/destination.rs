@@ -65,7 +65,6 @@ impl Destination {
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
         self.http1.sweep();
-        self.http2.sweep();
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -28,7 +28,7 @@ pub(crate) trait Way: fmt::Debug + Send + Sync {
     fn adopt(&self, open: Open) -> Adopting<'_>;
 
     /// Closes what has been idle for too long, for pools that are not called any more.
-    fn sweep(&self);
+    fn sweep(&self) {}
 }
 
 /// One request at a time on a connection.
@@ -71,7 +71,4 @@ impl Way for Arc<http2::Pool> {
     fn adopt(&self, open: Open) -> Adopting<'_> {
         Box::pin(http2::Pool::adopt(self, open))
     }
-
-    /// An idle connection costs its peer nothing that a call would wait for; it stays.
-    fn sweep(&self) {}
 }
