@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+case "${1:-}" in -*) echo "istiod: no option ${1}; its one argument is a file" >&2; exit 2 ;; esac
 OUTCOME="${1:-}"
 TARGET="${CARGO_TARGET_DIR:-target}"
 WORK="$(mktemp -d)"

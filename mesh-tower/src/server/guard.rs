@@ -65,8 +65,9 @@ impl Guard {
             Self::Open => Ok(Judged::Served(request)),
             Self::Refused(refusal) => Err(refusal),
             Self::Ruled(pipeline, peer) => {
-                let (rules, address) = (Arc::clone(&pipeline.name), peer.address);
-                judged(pipeline, peer, request).inspect_err(|no| {
+                let address = peer.address;
+                judged(&pipeline, peer, request).inspect_err(|no| {
+                    let rules = &pipeline.name;
                     // Envoy's words for the access log name no version; the pipeline's name does.
                     tracing::debug!(%rules, peer = %address, details = %no.details, "request refused");
                 })
@@ -87,7 +88,7 @@ pub(super) enum Judged<B> {
 }
 
 fn judged<B>(
-    pipeline: Arc<Pipeline>,
+    pipeline: &Arc<Pipeline>,
     peer: PeerIdentity,
     request: Request<B>,
 ) -> Result<Judged<B>, Refusal> {
@@ -104,10 +105,10 @@ fn judged<B>(
         return Err(Refusal::misdirected());
     }
     let mut told = Told::default();
-    match Asked::of(&peer).about(&mut head, &pipeline, 0, &mut told)? {
-        None => finished(&pipeline, head, body).map(Judged::Served),
+    match Asked::of(&peer).about(&mut head, pipeline, 0, &mut told)? {
+        None => finished(pipeline, head, body).map(Judged::Served),
         Some(at) => Ok(Judged::Asks(Box::new(Paused {
-            pipeline,
+            pipeline: Arc::clone(pipeline),
             peer,
             head,
             body,

@@ -681,7 +681,7 @@ async fn by_http() -> (Heard, SocketAddr) {
             ("x-other", "o"),
             ("x-envoy-auth-headers-to-remove", "x-secret, host"),
         ];
-        let status = match path.strip_prefix("/check").unwrap_or(&path) {
+        let status = match path.strip_prefix("/asked").unwrap_or(&path) {
             "/no" => StatusCode::UNAUTHORIZED,
             "/moved" => StatusCode::FOUND,
             "/broken" => StatusCode::BAD_GATEWAY,
@@ -707,7 +707,7 @@ async fn by_http() -> (Heard, SocketAddr) {
 #[tokio::test]
 async fn an_authorizer_of_http_is_asked_by_the_request_itself() {
     let (heard, address) = by_http().await;
-    let options = ", pathPrefix: /check, includeRequestHeadersInCheck: [x-one, 'x-p*'], \
+    let options = ", pathPrefix: /asked, includeRequestHeadersInCheck: [x-one, 'x-p*'], \
         includeAdditionalHeadersInCheck: { x-from: mesh }, headersToUpstreamOnAllow: [x-user, host], \
         headersToDownstreamOnAllow: [x-down], headersToDownstreamOnDeny: [x-why]";
     let scene = Scene::start(HTTP, options, address).await;
@@ -753,7 +753,7 @@ async fn an_authorizer_of_http_is_asked_by_the_request_itself() {
 
     let heard = heard.lock().unwrap();
     let (line, headers, body) = &heard[0];
-    assert_eq!((&**line, &**body), ("POST /check/p?a=b", ""));
+    assert_eq!((&**line, &**body), ("POST /asked/p?a=b", ""));
     let told: BTreeMap<_, _> = headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
