@@ -34,6 +34,7 @@ mod outside;
 mod pool;
 mod random;
 mod security;
+mod seldom;
 mod server;
 mod telemetry;
 #[cfg(feature = "tls")]

@@ -20,6 +20,7 @@ mod refusal;
 mod serve;
 mod signal;
 mod stream;
+mod talk;
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 mod unguarded;

@@ -56,7 +56,8 @@ impl Plain {
             config: Arc::new(config.clone()),
             server,
         };
-        let uri = format!("https://{server}/");
+        // Byte for byte the request that ours sends.
+        let uri = URL.replace("http://", "https://");
         Ok(Self {
             name,
             client: legacy::Client::builder(TokioExecutor::new()).build(connector),

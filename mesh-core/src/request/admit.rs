@@ -209,9 +209,12 @@ fn method(method: &Method, checks: Checks) -> Result<(), BadHead> {
     if *method == Method::CONNECT && checks.has(Check::Connect) {
         return Err(BadHead::Connect);
     }
+    if KNOWN.contains(method) || !checks.has(Check::MethodCase) {
+        return Ok(());
+    }
     let text = method.as_str();
-    let looks = |known: &Method| known != method && known.as_str().eq_ignore_ascii_case(text);
-    match checks.has(Check::MethodCase) && KNOWN.iter().any(looks) {
+    let looks = |known: &Method| known.as_str().eq_ignore_ascii_case(text);
+    match KNOWN.iter().any(looks) {
         true => Err(BadHead::Method(text.into())),
         false => Ok(()),
     }
@@ -258,6 +261,21 @@ fn authority(uri: &Uri, headers: &HeaderMap, checks: Checks) -> Result<(), BadHe
 
 /// The characters of a host with its port (RFC 3986, 3.2.2), so no `@` and nothing that ends an authority.
 const fn is_of_host(byte: u8) -> bool {
+    OF_HOST[byte as usize]
+}
+
+/// A look for each byte of each request's host.
+const OF_HOST: [bool; 256] = {
+    let mut of_host = [false; 256];
+    let mut byte = 0;
+    while byte < of_host.len() {
+        of_host[byte] = may_be_in_host(byte as u8);
+        byte += 1;
+    }
+    of_host
+};
+
+const fn may_be_in_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
         || matches!(

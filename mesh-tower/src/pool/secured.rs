@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::seldom::Seldom;
 use crate::tls::{Kept, PeerRefused, Stream};
 
 /// TLS, and how long it may last.
@@ -14,16 +15,18 @@ pub(crate) struct Secured {
     stream: Stream,
     kept: Option<Kept>,
     over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    seldom: Seldom,
     /// Of a peer that would not be taken any more.
     is_over: bool,
 }
 
 impl Secured {
-    pub(super) const fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream,
             kept: None,
             over: None,
+            seldom: Seldom::default(),
             is_over: false,
         }
     }
@@ -50,9 +53,10 @@ impl Secured {
     }
 
     /// Whoever reads is woken when it is over, and each connection reads.
-    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn check(&mut self, cx: &Context<'_>) -> io::Result<()> {
         if let Some(over) = &mut self.over
-            && over.as_mut().poll(cx).is_ready()
+            && let Some(mut cx) = self.seldom.woken(cx)
+            && over.as_mut().poll(&mut cx).is_ready()
         {
             (self.over, self.is_over) = (None, true);
         }

@@ -50,7 +50,6 @@ impl Drain {
     pub(crate) fn watcher(&self) -> Watcher {
         Watcher {
             phase: self.phase.subscribe(),
-            begun: self.begun(),
         }
     }
 
@@ -119,15 +118,9 @@ impl Begun {
 #[derive(Debug, Clone)]
 pub(crate) struct Watcher {
     phase: watch::Receiver<Phase>,
-    begun: Begun,
 }
 
 impl Watcher {
-    /// Whether draining has begun.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun.get()
-    }
-
     /// Resolves when draining begins. A mesh that is gone drains as well.
     pub(crate) async fn draining(&mut self) {
         drop(self.phase.wait_for(|now| *now >= Phase::Draining).await);

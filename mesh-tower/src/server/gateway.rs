@@ -55,7 +55,8 @@ impl GatewayChain {
     /// the wish along, or leaves it out.
     pub fn upgrade<'a, B>(&self, request: &'a Request<B>) -> Option<&'a HeaderValue> {
         let (version, headers) = (request.version(), request.headers());
-        let allowed = may_upgrade(self.0.gateway.as_ref(), version, headers).is_ok();
+        let gateway = self.0.gateway.as_ref();
+        let allowed = gateway.is_none_or(|it| may_upgrade(it, version, headers).is_ok());
         upgrade(version, headers).filter(|_| allowed)
     }
 
@@ -90,11 +91,11 @@ pub(crate) fn upgrade(version: Version, headers: &HeaderMap) -> Option<&HeaderVa
 
 /// Whether a request may ask for the protocol that it asks for.
 pub(super) fn may_upgrade(
-    gateway: Option<&Gateway>,
+    gateway: &Gateway,
     version: Version,
     headers: &HeaderMap,
 ) -> Result<(), Refusal> {
-    let (Some(gateway), Some(protocol)) = (gateway, upgrade(version, headers)) else {
+    let Some(protocol) = upgrade(version, headers) else {
         return Ok(());
     };
     let is_one = headers.get_all(UPGRADE).iter().count() == 1;

@@ -28,13 +28,17 @@ pub(super) enum Guard {
     /// There are no rules.
     Open,
     Refused(Refusal),
-    Ruled(Arc<Pipeline>, PeerIdentity),
+    Ruled(arc_swap::Guard<Option<Arc<Pipeline>>>),
 }
 
 impl Guard {
     /// Takes off what the peer may not say, so that nothing behind it hears of that.
-    pub(super) fn of<B>(request: &mut Request<B>, door: &Door) -> Self {
-        let Some(peer) = request.extensions().get::<PeerIdentity>() else {
+    pub(super) fn of<B>(
+        request: &mut Request<B>,
+        peer: Option<&PeerIdentity>,
+        door: &Door,
+    ) -> Self {
+        let Some(peer) = peer else {
             return match door.takes_strangers() {
                 true => Self::Open,
                 false => Self::Refused(door.stranger()),
@@ -45,34 +49,35 @@ impl Guard {
         if connection.is_refused() {
             return Self::Refused(Refusal::leaving());
         }
-        let Some(pipeline) = connection.pipeline().as_ref().map(Arc::clone) else {
-            return Self::Open;
-        };
-        let peer = peer.clone();
-        let is_gateway = pipeline.gateway.is_some();
-        hygiene::clean(
-            request.headers_mut(),
-            &peer.connection,
-            pipeline.xfcc,
-            is_gateway,
-        );
-        Self::Ruled(pipeline, peer)
+        let rules = connection.pipeline();
+        if let Some(pipeline) = &*rules {
+            let is_gateway = pipeline.gateway.is_some();
+            let headers = request.headers_mut();
+            hygiene::clean(headers, connection, pipeline.xfcc, is_gateway);
+        }
+        Self::Ruled(rules)
     }
 
     /// The request in the one form that policy and application see, if it is to be served, or if somebody else says that.
-    pub(super) fn pass<B>(self, request: Request<B>) -> Result<Judged<B>, Refusal> {
-        match self {
-            Self::Open => Ok(Judged::Served(request)),
-            Self::Refused(refusal) => Err(refusal),
-            Self::Ruled(pipeline, peer) => {
-                let address = peer.address;
-                judged(&pipeline, peer, request).inspect_err(|no| {
-                    let rules = &pipeline.name;
-                    // Envoy's words for the access log name no version; the pipeline's name does.
-                    tracing::debug!(%rules, peer = %address, details = %no.details, "request refused");
-                })
-            }
-        }
+    pub(super) fn pass<B>(
+        self,
+        request: Request<B>,
+        peer: Option<&PeerIdentity>,
+    ) -> Result<Judged<B>, Refusal> {
+        let (rules, peer) = match (self, peer) {
+            (Self::Open, _) => return Ok(Judged::Served(request)),
+            (Self::Refused(refusal), _) => return Err(refusal),
+            (Self::Ruled(rules), Some(peer)) => (rules, peer),
+            (Self::Ruled(_), None) => return Err(Refusal::stranger()),
+        };
+        let Some(pipeline) = &*rules else {
+            return Ok(Judged::Served(request));
+        };
+        judged(pipeline, peer, request).inspect_err(|no| {
+            let (rules, peer) = (&pipeline.name, peer.address);
+            // Envoy's words for the access log name no version; the pipeline's name does.
+            tracing::debug!(%rules, %peer, details = %no.details, "request refused");
+        })
     }
 }
 
@@ -89,7 +94,7 @@ pub(super) enum Judged<B> {
 
 fn judged<B>(
     pipeline: &Arc<Pipeline>,
-    peer: PeerIdentity,
+    peer: &PeerIdentity,
     request: Request<B>,
 ) -> Result<Judged<B>, Refusal> {
     let (head, body) = request.into_parts();
@@ -99,17 +104,19 @@ fn judged<B>(
     };
     let version = head.version;
     let mut head = admit(head, pipeline.paths, scheme).map_err(|bad| Refusal::head(&bad))?;
-    let view = head.seen().view();
-    may_upgrade(pipeline.gateway.as_ref(), version, view.headers)?;
-    if pipeline.gateway.is_some() && peer.connection.is_misdirected(view.host()) {
-        return Err(Refusal::misdirected());
+    if let Some(gateway) = &pipeline.gateway {
+        let view = head.seen().view();
+        may_upgrade(gateway, version, view.headers)?;
+        if peer.connection.is_misdirected(view.host()) {
+            return Err(Refusal::misdirected());
+        }
     }
     let mut told = Told::default();
-    match Asked::of(&peer).about(&mut head, pipeline, 0, &mut told)? {
+    match Asked::of(peer).about(&mut head, pipeline, 0, &mut told)? {
         None => finished(pipeline, head, body).map(Judged::Served),
         Some(at) => Ok(Judged::Asks(Box::new(Paused {
             pipeline: Arc::clone(pipeline),
-            peer,
+            peer: peer.clone(),
             head,
             body,
             at,

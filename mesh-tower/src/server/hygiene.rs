@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, HeaderMap, HeaderName, HeaderValue};
 use mesh_core::identity::Peer;
 use mesh_core::server::Xfcc;
 
@@ -96,13 +96,15 @@ pub(super) fn client_cert(headers: &mut HeaderMap, connection: &Connection, xfcc
 
 /// One line, the nearest hop last.
 fn append(headers: &mut HeaderMap, ours: &HeaderValue) {
-    let theirs = headers.get_all(CLIENT_CERT).iter();
-    let lines: Vec<&[u8]> = theirs.chain([ours]).map(HeaderValue::as_bytes).collect();
-    let whole = match &*lines {
-        [_] => None,
-        lines => HeaderValue::from_bytes(&lines.join(&b","[..])).ok(),
-    };
-    headers.insert(CLIENT_CERT, whole.unwrap_or_else(|| ours.clone()));
+    match headers.entry(CLIENT_CERT) {
+        Entry::Vacant(none) => drop(none.insert(ours.clone())),
+        Entry::Occupied(mut theirs) => {
+            let lines = theirs.iter().chain([ours]).map(HeaderValue::as_bytes);
+            let whole = lines.collect::<Vec<_>>().join(&b","[..]);
+            let whole = HeaderValue::from_bytes(&whole).unwrap_or_else(|_| ours.clone());
+            theirs.insert(whole);
+        }
+    }
 }
 
 /// Where a request began: Envoy without `use_remote_address` believes the last entry of `x-forwarded-for`, and Istio's

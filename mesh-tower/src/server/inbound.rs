@@ -14,7 +14,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::asking::Asking;
-use super::connection::Connection;
 use super::door::Door;
 use super::drain::Begun;
 use super::guard::{Guard, Judged};
@@ -82,6 +81,12 @@ impl Mesh {
 /// Makes an [`Inbound`] of a service; from [`Mesh::inbound`].
 #[derive(Debug, Clone)]
 pub struct InboundLayer {
+    of_mesh: Arc<OfMesh>,
+}
+
+/// What the layer needs of its mesh, in one place: a service is cloned for each request.
+#[derive(Debug)]
+struct OfMesh {
     drain: Begun,
     door: Arc<Door>,
     edges: Arc<Edges>,
@@ -91,10 +96,12 @@ pub struct InboundLayer {
 impl InboundLayer {
     pub(super) fn of(shared: &Shared) -> Self {
         Self {
-            drain: shared.drain.begun(),
-            door: Arc::clone(&shared.door),
-            edges: Arc::clone(&shared.edges),
-            observer: shared.observer.clone(),
+            of_mesh: Arc::new(OfMesh {
+                drain: shared.drain.begun(),
+                door: Arc::clone(&shared.door),
+                edges: Arc::clone(&shared.edges),
+                observer: shared.observer.clone(),
+            }),
         }
     }
 }
@@ -105,10 +112,7 @@ impl<S> Layer<S> for InboundLayer {
     fn layer(&self, inner: S) -> Inbound<S> {
         Inbound {
             inner,
-            drain: self.drain.clone(),
-            door: Arc::clone(&self.door),
-            edges: Arc::clone(&self.edges),
-            observer: self.observer.clone(),
+            of_mesh: Arc::clone(&self.of_mesh),
         }
     }
 }
@@ -117,10 +121,7 @@ impl<S> Layer<S> for InboundLayer {
 #[derive(Debug, Clone)]
 pub struct Inbound<S> {
     inner: S,
-    drain: Begun,
-    door: Arc<Door>,
-    edges: Arc<Edges>,
-    observer: Option<Arc<Observer>>,
+    of_mesh: Arc<OfMesh>,
 }
 
 impl<S, B, R> Service<Request<B>> for Inbound<S>
@@ -141,31 +142,28 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let of_mesh = &*self.of_mesh;
         let begun = telemetry::Begun::now(request.headers());
         identify(request.extensions_mut());
-        let peer = request.extensions().get::<PeerIdentity>();
-        let edge = peer.map_or_else(
-            || self.edges.inbound(),
-            |peer| peer.connection.edge(&self.edges),
+        let peer = request.extensions().get::<PeerIdentity>().cloned();
+        let edge = peer.as_ref().map_or_else(
+            || of_mesh.edges.inbound(),
+            |peer| peer.connection.edge(&of_mesh.edges),
         );
         let edge = Arc::clone(edge);
-        let guard = Guard::of(&mut request, &self.door);
+        let guard = Guard::of(&mut request, peer.as_ref(), &of_mesh.door);
         // HTTP/2 has GOAWAY, and forbids this header (RFC 9113, 8.2.2).
         let http1 = request.version() < Version::HTTP_2;
-        let ends = http1.then(|| Ends {
-            drain: self.drain.clone(),
-            connection: ruled(&request),
-        });
         let is_head = request.method() == Method::HEAD;
         let is_grpc = begun.is_grpc();
         let mut account = begun.toward(Toward::Edge(edge));
-        let scope = self.observer.as_ref().map(|observer| {
+        let scope = of_mesh.observer.as_ref().map(|observer| {
             let (observed, scope) = untold::told(&mut request, |request| observer.inbound(request));
             account.observe(observed);
             scope
         });
         let (mut inner, mut asking, mut refused) = (None, None, None);
-        match guard.pass(request) {
+        match guard.pass(request, peer.as_ref()) {
             Ok(Judged::Served(request)) => {
                 inner = Some(within(scope.as_ref(), || self.inner.call(request)));
             }
@@ -174,8 +172,12 @@ where
                 let ready = std::mem::replace(&mut self.inner, next);
                 asking = Some(Asking::new(paused, ready));
             }
-            Err(refusal) => refused = Some(refusal),
+            Err(refusal) => refused = Some(Box::new(refusal)),
         }
+        let ends = http1.then(|| Ends {
+            drain: of_mesh.drain.clone(),
+            peer,
+        });
         Answering {
             inner,
             asking,
@@ -194,21 +196,15 @@ where
 #[derive(Debug)]
 struct Ends {
     drain: Begun,
-    /// If rules can end it.
-    connection: Option<Arc<Connection>>,
+    /// Whose connection rules can end.
+    peer: Option<PeerIdentity>,
 }
 
 impl Ends {
     fn now(&self) -> bool {
-        let leaves = || self.connection.as_ref().is_some_and(|it| it.is_leaving());
-        self.drain.get() || leaves()
+        let leaves = |peer: &PeerIdentity| peer.connection.is_leaving();
+        self.drain.get() || self.peer.as_ref().is_some_and(leaves)
     }
-}
-
-fn ruled<B>(request: &Request<B>) -> Option<Arc<Connection>> {
-    let peer = request.extensions().get::<PeerIdentity>()?;
-    let connection = &peer.connection;
-    connection.is_ruled().then(|| Arc::clone(connection))
 }
 
 fn close<B>(response: &mut Response<B>) {
@@ -280,7 +276,7 @@ pin_project! {
         asking: Option<Asking<F>>,
         // What those who let it want in the response.
         added: Vec<HeaderChange>,
-        refused: Option<Refusal>,
+        refused: Option<Box<Refusal>>,
         is_grpc: bool,
         ends: Option<Ends>,
         is_head: bool,
@@ -306,12 +302,13 @@ where
                     this.inner.set(Some(inner));
                     *this.added = added;
                 }
-                Err(refusal) => *this.refused = Some(refusal),
+                Err(refusal) => *this.refused = Some(Box::new(refusal)),
             }
         }
         let Some(inner) = this.inner.as_pin_mut() else {
             // Once it has answered, nobody asks again.
-            let refusal = this.refused.take().unwrap_or_else(Refusal::stranger);
+            let refusal = this.refused.take();
+            let refusal = refusal.map_or_else(Refusal::stranger, |refusal| *refusal);
             let account = this.account.take();
             let ends = this.ends.as_ref().is_some_and(Ends::now);
             return Poll::Ready(Ok(refused_by(&refusal, *this.is_grpc, account, ends)));

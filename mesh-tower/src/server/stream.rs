@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use mesh_core::identity::{Peer, PeerCertificate, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::connection::Connection;
 use super::drain::{Member, Watcher};
 use super::unguarded::{self, Unguarded};
+use crate::seldom::Seldom;
 
 /// Who is on the other end of a connection; in the extensions of each request.
 ///
@@ -75,9 +76,9 @@ pub struct MeshStream {
     peer: PeerIdentity,
     /// Until the layer was seen.
     unguarded: Option<Unguarded>,
-    // Apart, because a split stream is read and written by two tasks.
-    reader: Alarm,
-    writer: Alarm,
+    // Apart, because a split stream is read and written by two tasks; none where somebody attends to it.
+    reader: Option<Alarm>,
+    writer: Option<Alarm>,
     member: Member,
 }
 
@@ -134,7 +135,7 @@ impl MeshStream {
     ) -> Self {
         // A response head and a short body are one write; a dead socket says so on its first use.
         drop(io.tcp().set_nodelay(true));
-        let alarm = || Alarm::new(member.watcher.clone(), &connection);
+        let alarm = || Some(Alarm::new(member.watcher.clone(), &connection));
         Self {
             io,
             reader: alarm(),
@@ -151,6 +152,11 @@ impl MeshStream {
     /// Who is on the other end.
     pub const fn peer(&self) -> &PeerIdentity {
         &self.peer
+    }
+
+    /// Says that whoever serves it sees to it that it ends in time.
+    pub(super) fn attended(&mut self) {
+        (self.reader, self.writer) = (None, None);
     }
 
     pub(super) fn watcher(&self) -> Watcher {
@@ -202,36 +208,37 @@ impl fmt::Debug for MeshStream {
     }
 }
 
-/// Wakes the task of a connection when the time for draining is up.
+/// Wakes the task of a connection when the time that it had to end is up, and fails what it does from then on.
 struct Alarm {
-    watcher: Watcher,
-    /// If it may be asked to leave before that.
-    connection: Option<Arc<Connection>>,
-    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Who is woken. A connection stays on its task, so this is set once and no lock is taken at each read.
-    set_for: Option<Waker>,
+    seldom: Seldom,
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
     has_rung: bool,
 }
 
 impl Alarm {
-    fn new(watcher: Watcher, connection: &Arc<Connection>) -> Self {
+    fn new(mut watcher: Watcher, connection: &Arc<Connection>) -> Self {
+        let ruled = connection.is_ruled().then(|| Arc::clone(connection));
+        let over = async move {
+            match ruled {
+                None => watcher.over().await,
+                Some(connection) => tokio::select! {
+                    () = watcher.over() => {}
+                    () = connection.over() => {}
+                },
+            }
+        };
         Self {
-            watcher,
-            connection: connection.is_ruled().then(|| Arc::clone(connection)),
-            over: None,
-            set_for: None,
+            seldom: Seldom::default(),
+            over: Box::pin(over),
             has_rung: false,
         }
     }
 
-    fn check(&mut self, cx: &Context<'_>) -> io::Result<()> {
-        let is_set = self
-            .set_for
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()));
-        let leaves = self.connection.as_ref().is_some_and(|it| it.is_leaving());
-        if (!is_set || leaves || self.watcher.has_begun()) && !self.has_rung {
-            self.set(cx.waker());
+    fn rings(&mut self, cx: &Context<'_>) -> io::Result<()> {
+        if let Some(mut cx) = self.seldom.woken(cx)
+            && !self.has_rung
+        {
+            self.has_rung = self.over.as_mut().poll(&mut cx).is_ready();
         }
         match self.has_rung {
             true => Err(io::Error::new(
@@ -241,26 +248,10 @@ impl Alarm {
             false => Ok(()),
         }
     }
+}
 
-    fn set(&mut self, waker: &Waker) {
-        let over = self.over.get_or_insert_with(|| {
-            let mut watcher = self.watcher.clone();
-            match self.connection.clone() {
-                None => Box::pin(async move { watcher.over().await }),
-                Some(connection) => Box::pin(async move {
-                    tokio::select! {
-                        () = watcher.over() => {}
-                        () = connection.over() => {}
-                    }
-                }),
-            }
-        });
-        self.has_rung = over
-            .as_mut()
-            .poll(&mut Context::from_waker(waker))
-            .is_ready();
-        self.set_for = Some(waker.clone());
-    }
+fn check(alarm: &mut Option<Alarm>, cx: &Context<'_>) -> io::Result<()> {
+    alarm.as_mut().map_or(Ok(()), |alarm| alarm.rings(cx))
 }
 
 impl AsyncRead for MeshStream {
@@ -270,7 +261,7 @@ impl AsyncRead for MeshStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.reader.check(cx)?;
+        check(&mut this.reader, cx)?;
         this.may_read()?;
         match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buffer),
@@ -287,7 +278,7 @@ impl AsyncWrite for MeshStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.writer.check(cx)?;
+        check(&mut this.writer, cx)?;
         if this.is_watched() {
             return this.poll_write_watched(cx, bytes);
         }
@@ -300,7 +291,7 @@ impl AsyncWrite for MeshStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.writer.check(cx)?;
+        check(&mut this.writer, cx)?;
         if this.is_watched() {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return this.poll_write_watched(cx, first.map_or(&[], |slice| slice));
@@ -323,7 +314,7 @@ impl AsyncWrite for MeshStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // hyper does not read while a pipelined request waits in its buffer, but it always flushes.
-        this.writer.check(cx)?;
+        check(&mut this.writer, cx)?;
         match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             #[cfg(feature = "tls")]

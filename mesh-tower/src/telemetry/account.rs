@@ -105,7 +105,11 @@ impl Account {
     ) {
         self.ended.answered(status, headers);
         // A stream may last a day: it must not keep the cluster's configuration.
-        if let Some(edge) = edge.or_else(|| self.toward.edge().map(Arc::clone)) {
+        let edge = edge.or_else(|| match &self.toward {
+            Toward::Cluster(cluster) => Some(Arc::clone(&cluster.edge)),
+            Toward::Edge(_) | Toward::Unknown => None,
+        });
+        if let Some(edge) = edge {
             self.toward = Toward::Edge(edge);
         }
     }

@@ -95,7 +95,8 @@ impl Client {
         let config = self
             .config(&judge, &moment, protocol)
             .map_err(|error| TlsError::Cryptography(Arc::clone(&self.who), error))?;
-        let connecting = TlsConnector::from(Arc::new(config)).connect(name, tcp);
+        let connector = TlsConnector::from(Arc::new(config));
+        let connecting = move || connector.connect(name, tcp);
         let thread = &self.sources.store.thread;
         let stream = thread.shake(Role::Client, connecting).await;
         let stream = stream.map_err(|error| TlsError::of(&self.who, judge.refused(), error))?;

@@ -154,7 +154,7 @@ impl Server {
             offered,
             deadline,
         } = hello;
-        let accepting = start.into_stream(Arc::new(config));
+        let accepting = move || start.into_stream(Arc::new(config));
         let accepting = self.sources.store.thread.shake(Role::Server, accepting);
         let stream = match timeout_at(deadline, accepting).await {
             Ok(Ok(stream)) => stream,

@@ -43,11 +43,16 @@ impl Thread {
 
     /// Runs a handshake there. Its socket stays with the runtime that opened it; only the work moves. Whoever stops waiting
     /// ends it.
-    pub(super) async fn shake<T: Send + 'static>(
+    /// Begun there, too: half of its cryptography is done before it is polled.
+    pub(super) async fn shake<T, F>(
         &self,
         end: Role,
-        handshake: impl Future<Output = io::Result<T>> + Send + 'static,
-    ) -> io::Result<T> {
+        handshake: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = io::Result<T>> + Send,
+    {
         let room = match end {
             Role::Client => &self.calling,
             Role::Server => &self.called,
@@ -55,7 +60,7 @@ impl Thread {
         let _permit = room.acquire().await.map_err(io::Error::other)?;
         // A set ends what is in it when it is dropped.
         let mut one = JoinSet::new();
-        one.spawn_on(handshake, self.handle()?);
+        one.spawn_on(async move { handshake().await }, self.handle()?);
         match one.join_next().await {
             Some(Ok(done)) => done,
             Some(Err(error)) => Err(io::Error::other(error)),

@@ -7,6 +7,7 @@
 
 #[cfg(unix)]
 mod signal;
+mod silence;
 #[cfg(feature = "grpc")]
 mod streams;
 mod ways;

@@ -195,11 +195,11 @@ async fn a_request_that_passes_costs_no_allocation() {
             address,
             connection: std::sync::Arc::clone(&connection),
         };
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         let mut passed = None;
         let allocated = allocation_counter::measure(|| {
-            let guard = Guard::of(&mut request, door);
-            passed = Some(guard.pass(request).is_ok());
+            let guard = Guard::of(&mut request, Some(&peer), door);
+            passed = Some(guard.pass(request, Some(&peer)).is_ok());
         });
         assert_eq!(passed, Some(true), "{path}");
         allocated.count_total
