@@ -2,7 +2,7 @@
 //! at a flag.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
 
 /// Stands before futures that a task would ask in vain most of the time.
@@ -54,7 +54,12 @@ impl Seldom {
 
 impl Bell {
     fn wakes(&self, task: &Waker) {
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
+        let former = self.task().replace(task.clone());
+        drop(former);
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,8 +71,8 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         // Before the task is looked up: one that comes in between sees it.
         self.has_rung.store(true, Ordering::Release);
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = task.clone();
+        // Not under the lock: who is woken may ask at once.
+        let task = self.task().clone();
         if let Some(task) = task {
             task.wake();
         }

@@ -41,6 +41,8 @@ pub(super) struct Connection {
     /// Whether the rules of now would not let it in.
     is_leaving: AtomicBool,
     leaves: Notify,
+    /// Whether something is written that is not flushed yet.
+    pub(super) sends: AtomicBool,
     door: Arc<Door>,
     key: Option<u64>,
     /// Where its requests are counted; found at the first.
@@ -84,6 +86,7 @@ impl Connection {
             is_guarded: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
             leaves: Notify::new(),
+            sends: AtomicBool::new(false),
             door: Arc::clone(door),
             key,
             edge: OnceLock::new(),

@@ -25,9 +25,10 @@ const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
 /// What is asked about one request: made when it comes, and asked when it has been told of.
 pub(super) enum Guard {
-    /// There are no rules.
+    /// A stranger, and there are no rules.
     Open,
     Refused(Refusal),
+    /// By the rules of its connection, if there are some.
     Ruled(arc_swap::Guard<Option<Arc<Pipeline>>>),
 }
 

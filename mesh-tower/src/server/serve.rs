@@ -83,17 +83,24 @@ where
     let conversation = Conversation::new(service, peer, Arc::clone(&talk));
     let builder = builder();
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), conversation));
+    let mut ends = false;
     let served = poll_fn(|cx| {
+        let mut cut = None;
         if let Some(mut cx) = seldom.woken(cx) {
             let _: Poll<Infallible> = attending.as_mut().poll(&mut cx);
-            if talk.is_to_end() {
+            if talk.is_to_end() && !ends {
+                ends = true;
                 serving.as_mut().graceful_shutdown();
             }
+            cut = talk.cut_for();
         }
-        match serving.as_mut().poll(cx) {
-            Poll::Ready(served) => Poll::Ready(served),
-            Poll::Pending if talk.is_to_be_cut() => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
+        let served = serving.as_mut().poll(cx);
+        match cut {
+            Some(reason) if served.is_pending() => {
+                tracing::debug!(peer = %address, reason, "connection closed");
+                Poll::Ready(Ok(()))
+            }
+            _ => served,
         }
     });
     if let Err(error) = served.await {

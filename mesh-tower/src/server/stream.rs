@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use mesh_core::identity::{Peer, PeerCertificate, SpiffeId};
@@ -159,6 +160,11 @@ impl MeshStream {
         (self.reader, self.writer) = (None, None);
     }
 
+    /// A server flushes when it has written all that it has.
+    fn sends(&self, sends: bool) {
+        self.peer.connection.sends.store(sends, Ordering::Relaxed);
+    }
+
     pub(super) fn watcher(&self) -> Watcher {
         self.member.watcher.clone()
     }
@@ -210,35 +216,38 @@ impl fmt::Debug for MeshStream {
 
 /// Wakes the task of a connection when the time that it had to end is up, and fails what it does from then on.
 struct Alarm {
-    seldom: Seldom,
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    watcher: Watcher,
+    connection: Arc<Connection>,
+    /// From the first look on: where somebody attends, there is none.
+    set: Option<(Seldom, Pin<Box<dyn Future<Output = ()> + Send>>)>,
     has_rung: bool,
 }
 
 impl Alarm {
-    fn new(mut watcher: Watcher, connection: &Arc<Connection>) -> Self {
-        let ruled = connection.is_ruled().then(|| Arc::clone(connection));
-        let over = async move {
-            match ruled {
-                None => watcher.over().await,
-                Some(connection) => tokio::select! {
-                    () = watcher.over() => {}
-                    () = connection.over() => {}
-                },
-            }
-        };
+    fn new(watcher: Watcher, connection: &Arc<Connection>) -> Self {
         Self {
-            seldom: Seldom::default(),
-            over: Box::pin(over),
+            watcher,
+            connection: Arc::clone(connection),
+            set: None,
             has_rung: false,
         }
     }
 
     fn rings(&mut self, cx: &Context<'_>) -> io::Result<()> {
-        if let Some(mut cx) = self.seldom.woken(cx)
+        let (seldom, over) = self.set.get_or_insert_with(|| {
+            let (mut watcher, connection) = (self.watcher.clone(), Arc::clone(&self.connection));
+            let over = async move {
+                tokio::select! {
+                    () = watcher.over() => {}
+                    () = connection.over(), if connection.is_ruled() => {}
+                }
+            };
+            (Seldom::default(), Box::pin(over))
+        });
+        if let Some(mut cx) = seldom.woken(cx)
             && !self.has_rung
         {
-            self.has_rung = self.over.as_mut().poll(&mut cx).is_ready();
+            self.has_rung = over.as_mut().poll(&mut cx).is_ready();
         }
         match self.has_rung {
             true => Err(io::Error::new(
@@ -279,6 +288,7 @@ impl AsyncWrite for MeshStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         check(&mut this.writer, cx)?;
+        this.sends(true);
         if this.is_watched() {
             return this.poll_write_watched(cx, bytes);
         }
@@ -292,6 +302,7 @@ impl AsyncWrite for MeshStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         check(&mut this.writer, cx)?;
+        this.sends(true);
         if this.is_watched() {
             let first = slices.iter().find(|slice| !slice.is_empty());
             return this.poll_write_watched(cx, first.map_or(&[], |slice| slice));
@@ -315,11 +326,13 @@ impl AsyncWrite for MeshStream {
         let this = self.get_mut();
         // hyper does not read while a pipelined request waits in its buffer, but it always flushes.
         check(&mut this.writer, cx)?;
-        match &mut this.io {
+        let flushed = match &mut this.io {
             Io::Plain(io) => Pin::new(io).poll_flush(cx),
             #[cfg(feature = "tls")]
             Io::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
+        };
+        this.sends(flushed.is_pending());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

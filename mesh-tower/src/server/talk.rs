@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::body::Body;
 use crate::error::BoxError;
 
 /// How long a peer may take for its first request, for the head of each, and until it sends another one: half-open, slow and
-/// idle peers hold no task for ever.
+/// idle peers hold no task for ever. An answer may take as long as it takes to be read, and a body to be sent.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often that is looked after: so much longer it may last, but for the first request.
 const LOOK: Duration = Duration::from_secs(HEADER_TIMEOUT.as_secs() / LOOKS as u64);
@@ -37,11 +37,13 @@ pub(super) struct Talk {
     requests: AtomicUsize,
     is_http2: AtomicBool,
     is_to_end: AtomicBool,
-    is_to_be_cut: AtomicBool,
+    /// Why it has to end now.
+    cut: OnceLock<&'static str>,
 }
 
 impl Talk {
-    /// Who holds it beside the requests that are not answered to their end: who serves the connection, and the conversation.
+    /// Who holds it beside answers that have not come to their end: who serves the connection, and the conversation. Once an
+    /// answer has ended, hyper reads no more of its request's body.
     const HOLDERS: usize = 2;
 
     fn note(&self, version: Version) {
@@ -62,17 +64,20 @@ impl Talk {
         self.is_to_end.load(Relaxed)
     }
 
-    /// Whether it has to end now.
-    pub(super) fn is_to_be_cut(&self) -> bool {
-        self.is_to_be_cut.load(Relaxed)
+    /// Why it has to end now, if it has.
+    pub(super) fn cut_for(&self) -> Option<&'static str> {
+        self.cut.get().copied()
     }
 
     fn end(&self) {
         self.is_to_end.store(true, Relaxed);
     }
 
-    fn cut(&self) {
-        self.is_to_be_cut.store(true, Relaxed);
+    /// What can end well at once does.
+    fn cut(&self, why: &'static str) {
+        self.end();
+        // The first reason is the one.
+        let _ = self.cut.set(why);
     }
 }
 
@@ -82,7 +87,10 @@ pub(super) async fn attend(
     mut drain: Watcher,
     talk: &Arc<Talk>,
 ) -> Infallible {
+    let mut drained = drain.clone();
     let (mut leaving, mut over) = (pin!(connection.leaving()), pin!(connection.over()));
+    let (mut draining, mut drained) = (pin!(drain.draining()), pin!(drained.over()));
+    let mut drains = false;
     let (mut leaves, mut is_over) = (false, !connection.is_ruled());
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -99,23 +107,24 @@ pub(super) async fn attend(
             }
             () = over.as_mut(), if !is_over => {
                 is_over = true;
-                talk.end();
-                talk.cut();
+                talk.cut("its peer is not let in any more");
             }
-            () = drain.draining() => break,
+            () = draining.as_mut(), if !drains => {
+                drains = true;
+                talk.end();
+            }
+            () = drained.as_mut(), if drains => {
+                talk.cut("the time for draining is up");
+                return std::future::pending().await;
+            }
             // HTTP/2 has pings of its own.
             _ = looks.tick(), if !talk.is_http2.load(Relaxed) => {
-                if silence.lasts(talk) {
-                    talk.end();
-                    talk.cut();
+                if silence.look(connection, talk) {
+                    talk.cut("nothing was asked for too long");
                 }
             }
         }
     }
-    talk.end();
-    drain.over().await;
-    talk.cut();
-    std::future::pending().await
 }
 
 /// How long nothing was asked on a connection of HTTP/1, or of one whose protocol is not known yet.
@@ -128,11 +137,11 @@ struct Silence {
 
 impl Silence {
     /// Another look: whether it lasts too long.
-    fn lasts(&mut self, talk: &Arc<Talk>) -> bool {
-        let is_answering = Arc::strong_count(talk) > Talk::HOLDERS;
+    fn look(&mut self, connection: &Connection, talk: &Arc<Talk>) -> bool {
+        let is_in_use = Arc::strong_count(talk) > Talk::HOLDERS || connection.sends.load(Relaxed);
         let requests = talk.requests();
         self.lasts = match requests == self.requests {
-            _ if is_answering => 0,
+            _ if is_in_use => 0,
             true => self.lasts + 1,
             false => 1,
         };
@@ -170,10 +179,15 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.talk.note(request.version());
         request.extensions_mut().insert(self.peer.clone());
+        let is_http2 = request.version() == Version::HTTP_2;
         let request = request.map(Body::from);
         let mut service = self.service.clone();
-        // Most are ready always. Whom to wake is told to those that are not when the answer is asked for.
-        let is_ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
+        // Most are ready always. Whom to wake is told to those that are not when the answer is asked for. With HTTP/2 that is
+        // by a task of the request's own, which has the work of the call, and its panic.
+        let is_ready = match is_http2 {
+            true => Poll::Pending,
+            false => service.poll_ready(&mut Context::from_waker(Waker::noop())),
+        };
         let (called, waits) = match is_ready {
             Poll::Ready(Ok(())) => (Some(service.call(request)), None),
             Poll::Ready(Err(error)) => (None, Some(Err(error.into()))),
@@ -193,7 +207,7 @@ pin_project! {
         #[pin]
         called: Option<F>,
         waits: Option<Result<Box<(S, Request<Body>)>, BoxError>>,
-        // Until it is told to its end.
+        // Until hyper has all of it.
         talk: Option<Arc<Talk>>,
     }
 }
@@ -229,7 +243,7 @@ where
 }
 
 pin_project! {
-    /// The body of a response; the connection is in use until it is gone.
+    /// The body of a response, until hyper has all of it.
     pub(super) struct Said<B> {
         #[pin]
         body: B,

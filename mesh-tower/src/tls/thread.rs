@@ -41,9 +41,8 @@ impl Thread {
         Ok(&self.running.get_or_init(|| started).handle)
     }
 
-    /// Runs a handshake there. Its socket stays with the runtime that opened it; only the work moves. Whoever stops waiting
-    /// ends it.
-    /// Begun there, too: half of its cryptography is done before it is polled.
+    /// Runs a handshake there. It begins there, too: half of its cryptography is done before it is polled. Its socket stays with
+    /// the runtime that opened it; only the work moves. Whoever stops waiting ends it.
     pub(super) async fn shake<T, F>(
         &self,
         end: Role,

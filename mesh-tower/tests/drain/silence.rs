@@ -1,7 +1,9 @@
 //! Peers that open a connection and say nothing, or not all of a head, or nothing more: `Mesh::serve` closes it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use axum::routing::get;
 use mesh_tower::Mesh;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,7 +14,11 @@ use crate::wire::Gate;
 const QUICK: &str = "GET /quick HTTP/1.1\r\nhost: test\r\n\r\n";
 const SLOW: &str = "GET /slow HTTP/1.1\r\nhost: test\r\n\r\n";
 
+/// More than sockets hold.
+const MUCH: usize = 32 << 20;
+
 struct Scene {
+    mesh: Mesh,
     address: SocketAddr,
     gate: Gate,
     clock: Frozen,
@@ -22,10 +28,13 @@ impl Scene {
     async fn start() -> Self {
         let mesh = Mesh::builder().build().unwrap();
         let gate = Gate::new();
+        let app = gate.app();
+        let app = app.route("/much", get(|| async { vec![b'm'; MUCH] }));
         let listener = mesh.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr();
-        tokio::spawn(listener.serve(gate.app()));
+        tokio::spawn(listener.serve(app));
         Self {
+            mesh,
             address,
             gate,
             clock: Frozen::start(),
@@ -144,4 +153,38 @@ async fn http2_may_be_idle() {
         scene.pass(60).await;
     }
     assert!(!client.ended.is_finished());
+}
+
+/// hyper lets go of a body that it has not written yet.
+#[tokio::test]
+async fn an_answer_may_be_read_slowly() {
+    let scene = Scene::start().await;
+    let mut stream = scene
+        .connect("GET /much HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await;
+    scene.pass(100).await;
+    let mut read = 0;
+    let mut some = vec![0; 1 << 20];
+    while read < MUCH {
+        let now = stream.read(&mut some).await.unwrap();
+        assert_ne!(now, 0, "cut after {read} bytes");
+        read += now;
+    }
+    scene.pass(12).await;
+    assert!(!is_closed(&stream), "it was in use until now");
+}
+
+#[tokio::test]
+async fn half_a_head_holds_no_drain_up() {
+    let scene = Scene::start().await;
+    let stream = scene.connect("GET /quick HTTP/1.1\r\n").await;
+    // The server has it.
+    scene.pass(1).await;
+    let mesh = scene.mesh.clone();
+    let hour = Duration::from_secs(3600);
+    let drain = tokio::spawn(async move { mesh.shutdown_within(hour).await });
+    scene.pass(15).await;
+    assert!(!drain.is_finished() && !is_closed(&stream));
+    scene.pass(20).await;
+    scene.clock.done(drain).await;
 }

@@ -23,6 +23,7 @@ macro_rules! has {
         <Probe<$of>>::HAS
     }};
 }
+#[cfg(feature = "csr")]
 pub(crate) use has;
 
 #[test]
