@@ -85,6 +85,35 @@ fn id(tree: &Tree) -> String {
     format!("{}/{}", tree.header.namespace, tree.header.name)
 }
 
+/// A name without dots is short for a host of the object's own namespace. Hosts with dots may be any of the outside, and
+/// those of a gateway are its own.
+pub(super) fn short_hosts(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
+    let spec = Node::spec(tree);
+    if spec.strings("gateways").iter().any(|name| *name != MESH) {
+        return;
+    }
+    let own = &tree.header.namespace;
+    for host in spec.items("hosts") {
+        let Some(name) = host.text().filter(|name| !name.contains(['.', '*'])) else {
+            continue;
+        };
+        let full = host::resolve(&name.to_ascii_lowercase(), own);
+        // An address of IPv6 has none either.
+        if !full.contains('.') || !mesh.services(&full).is_empty() {
+            continue;
+        }
+        let others = mesh.namesakes(&full);
+        let advice = match others.is_empty() {
+            true => "add a ServiceEntry or a Service for it, or correct the name".to_owned(),
+            false => format!("write in full which is meant: {}", others.join(", ")),
+        };
+        let message = format!(
+            "a name without dots is one of the namespace {own}, and there is no host {full}; {advice}"
+        );
+        report.add(Code::UNKNOWN_NAME, tree, &host, message);
+    }
+}
+
 /// What one object names.
 pub(super) fn references(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
     let spec = Node::spec(tree);
