@@ -699,6 +699,12 @@ fn short_hosts_are_of_their_namespace() {
     ] {
         assert!(message.contains(part), "{message}");
     }
+    // One that it sends to, too, is told of once.
+    let both =
+        routes("{ route: [ { destination: { host: gone } } ] }").replace("[reviews]", "[gone]");
+    let found = beside_base(&both);
+    let all: Vec<_> = found.iter().map(|f| (f.code, f.path.as_str())).collect();
+    assert_eq!(all, [("IST0101", "spec.http[0].route[0].destination.host")]);
     let gone = &beside_base(&bad.replace("[ratings]", "[gone]"))[0].message;
     assert!(
         gone.contains("add a ServiceEntry or a Service for it"),

@@ -1,6 +1,6 @@
 //! What `VirtualService`s name: hosts, subsets, gateways, delegates, and each other's hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Tree;
 use crate::host;
@@ -93,13 +93,20 @@ pub(super) fn short_hosts(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
         return;
     }
     let own = &tree.header.namespace;
+    let in_full = |name: &str| host::resolve(&name.to_ascii_lowercase(), own);
+    // Of a host to which it also sends, `references` tells that it is missing.
+    let destinations: BTreeSet<String> = destinations(&spec)
+        .iter()
+        .map(|to| in_full(to.string("host")))
+        .collect();
     for host in spec.items("hosts") {
         let Some(name) = host.text().filter(|name| !name.contains(['.', '*'])) else {
             continue;
         };
-        let full = host::resolve(&name.to_ascii_lowercase(), own);
-        // An address of IPv6 has none either.
-        if !full.contains('.') || !mesh.services(&full).is_empty() {
+        let full = in_full(name);
+        // An address of IPv6 has no dots either.
+        let is_name = full.contains('.');
+        if !is_name || destinations.contains(&full) || !mesh.services(&full).is_empty() {
             continue;
         }
         let others = mesh.namesakes(&full);
@@ -129,15 +136,24 @@ pub(super) fn references(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
         {
             gateway(tree, &name, &[], mesh, report);
         }
-        let entries = [route.items("route"), route.items("mirrors")].concat();
-        let listed = entries.iter().filter_map(|entry| entry.get("destination"));
-        for to in listed.chain(route.get("mirror")) {
-            destination(tree, &to, mesh, report);
-        }
         if let Some(to) = route.key("delegate") {
             delegate(tree, &to, mesh, report);
         }
     }
+    for to in destinations(&spec) {
+        destination(tree, &to, mesh, report);
+    }
+}
+
+/// Where the HTTP routes send calls, and copies of them.
+fn destinations<'a>(spec: &Node<'a>) -> Vec<Node<'a>> {
+    let mut out = Vec::new();
+    for route in spec.items("http") {
+        let entries = [route.items("route"), route.items("mirrors")].concat();
+        out.extend(entries.iter().filter_map(|entry| entry.get("destination")));
+        out.extend(route.get("mirror"));
+    }
+    out
 }
 
 /// A gateway that is named must be there, and take calls for one of the hosts.
