@@ -74,16 +74,7 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
             return policy.map(Spec::AuthorizationPolicy);
         }
         ("security.istio.io", "PeerAuthentication") => {
-            let faults = sink.errors.len();
-            let peers = peer_authentication::decode(document.get("spec"), sink);
-            // One that is refused is not without effect.
-            if !sink.options.has_certificates() && sink.errors.len() == faults {
-                let message = format!(
-                    "the kind {} has no effect where the mesh has no certificates",
-                    header.kind
-                );
-                sink.note(header.at, message);
-            }
+            let peers = peer_authentication::decode(header, document, sink);
             return peers.map(Spec::PeerAuthentication);
         }
         ("security.istio.io", "RequestAuthentication") => {
