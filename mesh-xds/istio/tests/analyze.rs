@@ -638,6 +638,21 @@ fn selectors_of_another_namespace_s_workloads() {
 }
 
 #[test]
+fn labels_of_the_object_are_a_workload_s() {
+    let text = BASE.replace(
+        "{ name: reviews-v1 }",
+        "{ name: reviews-v1, labels: { version: v2 } }",
+    );
+    let v2 = text.replace(
+        "labels: { version: v1 } } ] }",
+        "labels: { version: v2 } } ] }",
+    );
+    assert_eq!(list(&found(&v2)), "");
+    let codes: Vec<_> = found(&text).iter().map(|f| f.code).collect();
+    assert_eq!(codes, ["IST0173"], "the spec's v1 is overridden");
+}
+
+#[test]
 fn ports_of_workloads_that_nobody_reads() {
     let bad = object(
         "WorkloadEntry",
