@@ -58,8 +58,11 @@ said() {
 
 page() { python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())' "$url"; }
 
-# The rules that it shows are the file's.
-diff <(awk '/^```yaml/ && !seen {on=1; seen=1; next} /^```/{on=0} on' README.md) examples/shop/shop.yaml
+# The rules that it shows are the files'.
+block() { awk -v wanted="$1" '/^```yaml/ {on = ++seen == wanted; next} /^```/{on=0} on' README.md; }
+diff <(block 1) examples/shop/shop.yaml
+diff <(block 2) examples/till/till.yaml
+rm -rf target/till # an authority of an earlier run
 
 mapfile -t COMMANDS < <(awk '/^```sh/{on=1; next} /^```/{on=0} on && NF' README.md | sed 's/ *#.*//')
 DIR=""
@@ -80,7 +83,17 @@ for command in "${COMMANDS[@]}"; do
     *" -- control-plane "*) start listening "${words[@]}" ;;
     *" hyper_client") said "200 OK hello from the mesh" "${words[@]}" ;;
     *" -- echo "*) start listening "${words[@]}" ;;
+    *" -- call http://till:9080/")
+        said '^200 ' "${words[@]}"
+        # The service itself may not, and in plaintext nobody gets in.
+        said '^403 ' "${words[@]/till\/shop/till\/till}"
+        if url=http://127.0.0.1:19083/ page 2>/dev/null; then
+            printf 'README: %s\n' "till answers in plaintext" >&2
+            exit 1
+        fi
+        ;;
     *" -- call "*) said '^200 ' "${words[@]}" ;;
+    *" -- certs issue "*) said "${words[-1]}\$" "${words[@]}" ;;
     *" -- explain "*) said "=> 100 % of such requests get somewhere" "${words[@]}" ;;
     *" -- apply "*)
         said "virtualservice.networking.istio.io/reviews created" "${words[@]}"

@@ -1,7 +1,7 @@
 //! `istioctl analyze` for the rules of a folder: faults, what has no effect, and what objects say about each other.
 //!
 //! The codes and their levels are Istio's (`pkg/config/analysis/msg/messages.yaml` of Istio 1.30), so that what is
-//! written about them helps here too. Four are ours, for what Istio has no code for: `MESH0001` to `MESH0004`.
+//! written about them helps here too. Seven are ours, for what Istio has no code for: `MESH0001` to `MESH0007`.
 //!
 //! A rule is judged as it stands in its file: a finding then has a line and a field, and one object that is wrong does
 //! not hide what is wrong about the others. What lies outside of the files is not known: a name that is defined
@@ -76,6 +76,11 @@ impl Analysis {
 
     /// Everything that was found, the worst first, then in the order of files and lines.
     pub fn findings(self) -> Vec<Finding> {
+        self.judged().0
+    }
+
+    /// The same, and how many objects were looked at: of none nothing is found.
+    pub fn judged(self) -> (Vec<Finding>, usize) {
         let Self {
             texts,
             mut diagnostics,
@@ -100,7 +105,7 @@ impl Analysis {
         add(diagnostics, &mut findings);
         findings.sort_by(|a, b| a.order().cmp(&b.order()));
         findings.dedup();
-        findings
+        (findings, trees.len())
     }
 }
 
@@ -134,6 +139,7 @@ fn judge(trees: &[Tree], config: &MeshConfig) -> Vec<Finding> {
     virtual_service::hosts(&mesh, &mut report);
     for tree in mesh.virtual_services() {
         virtual_service::references(tree, &mesh, &mut report);
+        virtual_service::short_hosts(tree, &mesh, &mut report);
         overlap::routes(tree, &mut report);
     }
     destination_rule::judge(&mesh, &mut report);
@@ -141,6 +147,7 @@ fn judge(trees: &[Tree], config: &MeshConfig) -> Vec<Finding> {
     service::judge(&mesh, &mut report);
     sidecar::judge(&mesh, &mut report);
     security::judge(&mesh, &mut report);
+    workload::judge(&mesh, &mut report);
     report.findings
 }
 

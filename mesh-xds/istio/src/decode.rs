@@ -69,7 +69,9 @@ impl Sink {
     /// Refuses what only certificates give, where the mesh has none.
     pub(crate) fn refuse_uncertified(&mut self, at: Position, what: &str, demand: &str) {
         let message = format!(
-            "{what} demands {demand}, for which the mesh has no certificates; refusing is safer than plaintext"
+            "{what} demands {demand}, for which the mesh has no certificates; refusing is safer than plaintext. Where its \
+             workloads have some, say so: --certificates for meshctl apply, analyze and control-plane (or --authority for the \
+             last); a program that reads a folder by itself needs a control plane for that"
         );
         self.error(at, message);
     }

@@ -74,7 +74,7 @@ pub(crate) fn decode(header: &Header, document: &Value, sink: &mut Sink) -> Opti
             return policy.map(Spec::AuthorizationPolicy);
         }
         ("security.istio.io", "PeerAuthentication") => {
-            let peers = peer_authentication::decode(document.get("spec"), sink);
+            let peers = peer_authentication::decode(header, document, sink);
             return peers.map(Spec::PeerAuthentication);
         }
         ("security.istio.io", "RequestAuthentication") => {

@@ -588,6 +588,187 @@ fn tcp_needs_addresses() {
     assert_eq!(codes(&entry.replace("protocol: TCP", "protocol: HTTP")), 0);
 }
 
+fn in_other(kind: &str, name: &str, spec: &str) -> String {
+    object(kind, name, spec).replacen("name: ", "namespace: other, name: ", 1)
+}
+
+#[test]
+fn selectors_of_another_namespace_s_workloads() {
+    let entry = |labels: &str| {
+        let spec = format!(
+            "{{ hosts: [shop.example.com], resolution: STATIC, ports: [ {{ number: 80, name: http, protocol: HTTP }} ], \
+             workloadSelector: {{ labels: {{ {labels} }} }} }}"
+        );
+        in_other("ServiceEntry", "shop", &spec)
+    };
+    let bad = entry("app: reviews");
+    let workload = in_other(
+        "WorkloadEntry",
+        "w",
+        "{ address: 127.0.0.1, labels: { app: reviews } }",
+    );
+    let at = ["spec.workloadSelector"];
+    judged(
+        &bad,
+        &(bad.clone() + &workload),
+        "IST0127",
+        Level::Warning,
+        &at,
+    );
+    // Whose workloads the files do not tell of may have them elsewhere.
+    mended(
+        &bad,
+        "app: reviews",
+        "app: gone",
+        "IST0127",
+        Level::Warning,
+        &at,
+    );
+    let message = &beside_base(&bad)[0].message;
+    for part in ["of the namespace other has", "in default there are some"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // Labels of the object count, too.
+    let labelled = in_other("WorkloadEntry", "w", "{ address: 127.0.0.1 }").replacen(
+        "name: w",
+        "name: w, labels: { app: reviews }",
+        1,
+    );
+    assert_eq!(list(&beside_base(&(bad + &labelled))), "");
+}
+
+#[test]
+fn labels_of_the_object_are_a_workload_s() {
+    let text = BASE.replace(
+        "{ name: reviews-v1 }",
+        "{ name: reviews-v1, labels: { version: v2 } }",
+    );
+    let v2 = text.replace(
+        "labels: { version: v1 } } ] }",
+        "labels: { version: v2 } } ] }",
+    );
+    assert_eq!(list(&found(&v2)), "");
+    let codes: Vec<_> = found(&text).iter().map(|f| f.code).collect();
+    assert_eq!(codes, ["IST0173"], "the spec's v1 is overridden");
+}
+
+#[test]
+fn ports_of_workloads_that_nobody_reads() {
+    let bad = object(
+        "WorkloadEntry",
+        "w",
+        "{ address: 127.0.0.1, labels: { app: reviews, version: v1 }, ports: { http-web: 8080 } }",
+    );
+    let at = ["spec.ports.http-web"];
+    mended(&bad, "http-web", "http", "MESH0007", Level::Warning, &at);
+    // Selected by nobody: it may be in use elsewhere.
+    mended(
+        &bad,
+        "app: reviews",
+        "app: x",
+        "MESH0007",
+        Level::Warning,
+        &at,
+    );
+    let message = &beside_base(&bad)[0].message;
+    for part in ["ServiceEntry reviews", "\"http-web\"", "it has http"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // What one of several reads is read.
+    let other = object(
+        "ServiceEntry",
+        "other",
+        "{ hosts: [other.example.com], resolution: STATIC, ports: [ { number: 80, name: http-web, protocol: HTTP } ], \
+         workloadSelector: { labels: { app: reviews } } }",
+    );
+    assert_eq!(list(&beside_base(&(bad + &other))), "");
+}
+
+#[test]
+fn short_hosts_are_of_their_namespace() {
+    let rule = |more: &str| {
+        let spec =
+            format!("{{ hosts: [ratings], {more} http: [ {{ redirect: {{ uri: /a }} }} ] }}");
+        object("VirtualService", "x", &spec)
+    };
+    let (bad, at) = (rule(""), ["spec.hosts[0]"]);
+    let code = "MESH0006";
+    for good in [
+        "reviews",
+        "ratings.other.svc.cluster.local",
+        "outside.example.com",
+        "'*.example.com'",
+    ] {
+        let good = format!("hosts: [{good}]");
+        mended(&bad, "hosts: [ratings]", &good, code, Level::Warning, &at);
+    }
+    // A gateway's hosts are what its callers ask for.
+    let of_gateway =
+        rule("gateways: [gate, mesh],").replace("[ratings]", "[a.example.com, ratings]");
+    judged(&bad, &of_gateway, code, Level::Warning, &at);
+    judged(&rule("gateways: [mesh],"), "", code, Level::Warning, &at);
+    let message = &beside_base(&bad)[0].message;
+    for part in [
+        "there is no host ratings.default.svc.cluster.local",
+        "write in full which is meant: ratings.other.svc.cluster.local",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    // One that it sends to, too, is told of once.
+    let both =
+        routes("{ route: [ { destination: { host: gone } } ] }").replace("[reviews]", "[gone]");
+    let found = beside_base(&both);
+    let all: Vec<_> = found.iter().map(|f| (f.code, f.path.as_str())).collect();
+    assert_eq!(all, [("IST0101", "spec.http[0].route[0].destination.host")]);
+    let gone = &beside_base(&bad.replace("[ratings]", "[gone]"))[0].message;
+    assert!(
+        gone.contains("add a ServiceEntry or a Service for it"),
+        "{gone}"
+    );
+}
+
+#[test]
+fn principals_have_no_scheme() {
+    let policy = |rule: &str| {
+        let text = format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{ name: p }}\nspec: {{ rules: [ {rule} ] }}\n"
+        );
+        let mut analysis = Analysis::of(Options::default().certificates(true));
+        analysis.text("a.yaml", format!("{BASE}{text}"));
+        let found = analysis.findings().into_iter();
+        found
+            .map(|f| (f.code, f.level, f.path, f.message))
+            .collect::<Vec<_>>()
+    };
+    for (rule, path) in [
+        (
+            "{ from: [ { source: { principals: ['spiffe://td/ns/a/sa/b'] } } ] }",
+            "spec.rules[0].from[0].source.principals[0]",
+        ),
+        (
+            "{ from: [ { source: { notPrincipals: [x, 'spiffe://td/ns/a/sa/b'] } } ] }",
+            "spec.rules[0].from[0].source.notPrincipals[1]",
+        ),
+        (
+            "{ when: [ { key: source.principal, values: ['spiffe://td/ns/a/sa/b'] } ] }",
+            "spec.rules[0].when[0].values[0]",
+        ),
+    ] {
+        let message = "principals are written without spiffe://, so this one matches nobody; write \"td/ns/a/sa/b\"";
+        let expected = (
+            "MESH0005",
+            Level::Warning,
+            path.to_owned(),
+            message.to_owned(),
+        );
+        assert_eq!(policy(rule), [expected]);
+        assert_eq!(policy(&rule.replace("spiffe://", "")), []);
+    }
+    // Of another attribute it may be the text.
+    let header = "{ when: [ { key: 'request.headers[x]', values: ['spiffe://td'] } ] }";
+    assert_eq!(policy(header), []);
+}
+
 #[test]
 fn sidecars_of_one_workload() {
     let sidecar = |name: &str, selector: &str| {

@@ -649,6 +649,47 @@ fn faults_of_sources() {
 }
 
 #[test]
+fn one_slip_is_one_error() {
+    let said = |spec: &str| {
+        let rejected = parse(&policy("x", spec), true).unwrap_err();
+        let messages: Vec<_> = rejected
+            .diagnostics
+            .iter()
+            .map(|d| d.message.clone())
+            .collect();
+        messages
+    };
+    for (spec, unknown) in [
+        (
+            "{ rules: [ { from: [ { source: { principal: [a] } } ] } ] }",
+            "principal",
+        ),
+        ("{ rules: [ { from: [ { sources: {} } ] } ] }", "sources"),
+        (
+            "{ rules: [ { to: [ { operation: { method: [GET] } } ] } ] }",
+            "method",
+        ),
+        (
+            "{ rules: [ { when: [ { keys: source.ip, values: [10.0.0.1] } ] } ] }",
+            "keys",
+        ),
+        (
+            "{ rules: [ { when: [ { key: source.ip, value: [10.0.0.1] } ] } ] }",
+            "value",
+        ),
+        ("{ action: DENY, rule: [ {} ] }", "rule"),
+    ] {
+        let messages = said(spec);
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        let start = format!("unknown field {unknown:?} in ");
+        assert!(messages[0].starts_with(&start), "{messages:?}");
+    }
+    // What is there and says nothing is told beside it.
+    let both = said("{ rules: [ { to: [ { operation: {} } ] } ], x: 1 }");
+    assert_eq!(both.len(), 2, "{both:?}");
+}
+
+#[test]
 fn faults_of_operations_and_conditions() {
     let to =
         |operation: &str| format!("{{ rules: [ {{ to: [ {{ operation: {operation} }} ] }} ] }}");

@@ -8,7 +8,7 @@
 mod common;
 
 use common::*;
-use mesh_istio::{Config, Severity};
+use mesh_istio::{Config, Severity, analyze};
 
 fn networking(kind: &str, rest: &str) -> String {
     format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{ name: x }}\n{rest}")
@@ -32,8 +32,9 @@ fn rejects(text: &str, expected: &[&str]) {
     );
 }
 
-const UNCERTIFIED: &str =
-    "for which the mesh has no certificates; refusing is safer than plaintext";
+const UNCERTIFIED: &str = "for which the mesh has no certificates; refusing is safer than plaintext. Where its workloads have \
+     some, say so: --certificates for meshctl apply, analyze and control-plane (or --authority for the last); a program that \
+     reads a folder by itself needs a control plane for that";
 
 #[test]
 fn what_is_no_yaml() {
@@ -183,6 +184,11 @@ fn service_entries() {
         &[
             "test.yaml:5:3: error: ServiceEntry default/x: unknown field \"hostz\" in spec; allowed are: addresses, \
              endpoints, exportTo, hosts, location, ports, resolution, subjectAltNames, workloadSelector",
+        ],
+    );
+    rejects(
+        &networking("ServiceEntry", "spec:\n  location: MESH_INTERNAL\n"),
+        &[
             "test.yaml:5:3: error: ServiceEntry default/x: spec.hosts must name at least one host",
             "test.yaml:5:3: error: ServiceEntry default/x: spec.ports must hold at least one port",
         ],
@@ -593,6 +599,20 @@ fn what_has_no_effect_is_noted() {
         );
     }
     assert_eq!(loaded.config.objects().count(), 15);
+}
+
+#[test]
+fn what_is_refused_is_not_without_effect() {
+    let about = |mode: &str| {
+        let spec = format!("spec: {{ mtls: {{ mode: {mode} }} }}\n");
+        let findings = analyze([("test.yaml".into(), security("PeerAuthentication", &spec))]);
+        let told = findings.iter().map(|f| (f.code, f.message.clone()));
+        told.collect::<Vec<_>>()
+    };
+    let refused = format!("spec.mtls.mode STRICT demands mutual TLS, {UNCERTIFIED}");
+    assert_eq!(about("STRICT"), [("IST0106", refused)]);
+    let idle = "the kind PeerAuthentication has no effect where the mesh has no certificates";
+    assert_eq!(about("PERMISSIVE"), [("MESH0001", idle.to_owned())]);
 }
 
 #[test]

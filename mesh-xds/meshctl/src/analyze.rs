@@ -61,7 +61,7 @@ impl Threshold {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let findings = read(args)?.findings();
+    let (findings, objects) = read(args)?.judged();
     let shown = findings
         .iter()
         .filter(|finding| finding.level >= args.output_threshold.level());
@@ -84,7 +84,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let threshold = args.failure_threshold.level();
     let bad = findings.iter().filter(|finding| finding.level >= threshold);
     match bad.count() {
-        0 if findings.is_empty() => writeln!(io::stderr(), "Nothing was found in {names}")?,
+        0 if findings.is_empty() => writeln!(
+            io::stderr(),
+            "Nothing was found in {names}; objects looked at: {objects}"
+        )?,
         0 => {}
         count => {
             return Err(Failure::Found(format!(

@@ -4,10 +4,11 @@ mod issue;
 mod list;
 mod token;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mesh_control_plane::ca::Authority;
+use mesh_control_plane::ca::{Authority, OpenError};
 use mesh_core::identity::TrustDomain;
 
 use crate::failure::Failure;
@@ -40,8 +41,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The certificate authority in a folder; a new one if there is none.
 pub(crate) fn open(dir: &Path, trust_domain: &TrustDomain) -> Result<Authority, Failure> {
-    Authority::kept(dir, trust_domain, SystemTime::now())
-        .map_err(|error| Failure::Setup(format!("{error} (the folder is --authority)")))
+    let now = SystemTime::now();
+    let none = matches!(
+        Authority::open(dir, trust_domain, now),
+        Err(OpenError::Empty(_))
+    );
+    let authority = Authority::kept(dir, trust_domain, now)
+        .map_err(|error| Failure::Setup(format!("{error} (the folder is --authority)")))?;
+    if none {
+        // The folder may have been misspelt: nobody believes what a new root signs who was not given it. Not on standard
+        // output, which scripts read.
+        writeln!(io::stderr(), "made a new root in {}", dir.display())?;
+    }
+    Ok(authority)
 }
 
 /// `10s`, `5m`, `24h` or `90d`.

@@ -101,6 +101,88 @@ fn issued_certificates_are_listed_with_what_is_wrong_with_them() {
 }
 
 #[test]
+fn a_key_that_is_not_the_certificate_s_is_a_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::create_dir(dir.join("all")).unwrap();
+    for name in ["garbage", "good", "none", "other"] {
+        issue(dir, REVIEWS, &format!("all/{name}"), &[]);
+    }
+    assert_eq!(certs(&["all"], dir).0, Some(0));
+
+    let key = |name: &str| {
+        let folder = dir.join("all").join(name);
+        folder.join("key.pem").canonicalize().unwrap()
+    };
+    fs::write(key("garbage"), "garbage").unwrap();
+    fs::copy(key("good"), key("other")).unwrap();
+    fs::remove_file(key("none")).unwrap();
+    let (code, table, error) = certs(&["all"], dir);
+    assert_eq!(code, Some(1), "{table}");
+    assert!(error.contains("3 of 4 certificates"), "{error}");
+    for (name, words) in [
+        (
+            "garbage",
+            "all/garbage/key.pem holds no PRIVATE KEY block that can be read (encrypted ones cannot); put the key of \
+             all/garbage/cert-chain.pem there",
+        ),
+        ("good", "   ok"),
+        ("none", "all/none/key.pem cannot be read: "),
+        (
+            "other",
+            "all/other/key.pem is not the key of all/other/cert-chain.pem; replace both",
+        ),
+    ] {
+        let line = table.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    let (_, text, _) = certs(&["all", "-o", "json"], dir);
+    let all: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(all[1]["fault"], Value::Null);
+    assert!(
+        all[3]["fault"]
+            .as_str()
+            .unwrap()
+            .contains("is not the key of")
+    );
+}
+
+#[test]
+fn a_new_root_is_told_of_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (_, out, error) = issue(dir, REVIEWS, "x", &[]);
+    assert_eq!(error, "made a new root in ca\n", "{out}");
+    let (code, _, error) = issue(dir, REVIEWS, "y", &[]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_folder_of_an_authority_is_shown_as_one_and_not_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    issue(dir, REVIEWS, "reviews", &[]);
+    let (code, table, error) = certs(&["."], dir);
+    assert_eq!(code, Some(0), "{table}{error}");
+    let line = |name: &str| {
+        let line = table.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("{name}: {table}")).to_owned()
+    };
+    assert!(line("ca ").ends_with("   authority"), "{table}");
+    assert!(line("reviews").ends_with("   ok"), "{table}");
+    let (code, table, _) = certs(&["ca"], dir);
+    assert_eq!(code, Some(0), "{table}");
+    let (_, text, _) = certs(&["-o", "json", "."], dir);
+    let all: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(all[0], serde_json::json!({ "authority": "ca" }));
+    // The count is of workloads alone.
+    fs::create_dir(dir.join("empty")).unwrap();
+    let (code, _, error) = certs(&["."], dir);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("1 of 2 certificates"), "{error}");
+}
+
+#[test]
 fn a_token_is_printed_once_and_its_hash_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

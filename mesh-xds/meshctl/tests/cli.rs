@@ -616,7 +616,17 @@ fn rules_are_judged_before_they_are_applied() {
     let services = format!("{SERVICE}---\n{SUBSETS}");
     let (code, text, error) = done(meshctl(["analyze", "-"]).arg(&file), &services);
     assert_eq!((code, text.as_str()), (0, ""), "{error}");
-    assert!(error.starts_with("Nothing was found in -, "), "{error}");
+    assert_eq!(
+        error,
+        format!("Nothing was found in -, {name}; objects looked at: 3\n")
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let (code, _, error) = done(meshctl(["analyze"]).arg(empty.path()), "");
+    let none = format!(
+        "Nothing was found in {}; objects looked at: 0\n",
+        empty.path().display()
+    );
+    assert_eq!((code, error), (0, none));
     let (code, text, _) = done(&mut meshctl(["analyze", "-", "-o", "json"]), &services);
     assert_eq!((code, text.as_str()), (0, "[]\n"));
 }
@@ -658,8 +668,15 @@ metadata: { name: default, namespace: default }
 spec: { mtls: { mode: STRICT } }
 ";
     let (code, text, _) = done(&mut meshctl(["analyze", "-"]), STRICT);
-    assert_eq!(code, 79);
-    assert!(text.contains("certificates"), "{text}");
+    assert_eq!((code, text.lines().count()), (79, 1), "{text}");
+    for word in [
+        "certificates",
+        "--certificates",
+        "--authority",
+        "a control plane",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
     let (code, text, error) = done(&mut meshctl(["analyze", "--certificates", "-"]), STRICT);
     assert_eq!((code, text.as_str()), (0, ""), "{error}");
 }

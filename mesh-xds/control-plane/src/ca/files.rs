@@ -142,6 +142,11 @@ impl Authority {
         // Read back: another process may have been quicker.
         Self::open(dir, trust_domain, now)
     }
+
+    /// Whether a folder is that of an authority, whole or not: a workload's has no key that signs.
+    pub fn lies_in(dir: &Path) -> bool {
+        [KEY, OWN].iter().any(|name| dir.join(name).exists())
+    }
 }
 
 fn certificates(

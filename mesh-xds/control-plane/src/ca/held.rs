@@ -1,4 +1,4 @@
-//! What a workload holds, by the files in its folder: for operators. The key is not read.
+//! What a workload holds, by the files in its folder: for operators. The key is read only to see whose it is.
 
 use std::fs;
 use std::io;
@@ -6,16 +6,26 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh_core::identity::SpiffeId;
+use rcgen::PublicKeyData;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use zeroize::Zeroizing;
 
 use super::pem;
+use super::secret::Secret;
 
-/// The layouts of Istio's agent and of a secret of Kubernetes: chain and roots.
-const LAYOUTS: [[&str; 2]; 2] = [["cert-chain.pem", "root-cert.pem"], ["tls.crt", "ca.crt"]];
+/// The layouts of Istio's agent and of a secret of Kubernetes: chain, key and roots.
+const LAYOUTS: [[&str; 3]; 2] = [
+    ["cert-chain.pem", "key.pem", "root-cert.pem"],
+    ["tls.crt", "tls.key", "ca.crt"],
+];
+/// The link behind which the files are swapped together.
+const DATA: &str = "..data";
+/// How often a folder that changes while it is read is read again.
+const ATTEMPTS: usize = 3;
 
 /// The certificate in a workload's folder.
 ///
@@ -50,6 +60,8 @@ pub struct Held {
     pub written: SystemTime,
     chain: Vec<CertificateDer<'static>>,
     roots: Vec<CertificateDer<'static>>,
+    /// Why the key beside it does not serve, whatever the time.
+    key_fault: Option<String>,
 }
 
 /// A folder without a certificate of a workload.
@@ -74,18 +86,32 @@ pub enum NotHeld {
 }
 
 impl Held {
-    /// Reads `cert-chain.pem` and `root-cert.pem` of a folder, or `tls.crt` and `ca.crt`.
+    /// Reads `cert-chain.pem`, `key.pem` and `root-cert.pem` of a folder, or `tls.crt`, `tls.key` and `ca.crt`.
     ///
     /// # Errors
-    /// When they cannot be read, or the first certificate does not name exactly one workload.
+    /// When chain or roots cannot be read, or the first certificate does not name exactly one workload. What is wrong with
+    /// the key is a [`fault`](Self::fault).
     pub fn read(folder: &Path) -> Result<Self, NotHeld> {
+        // Of a rotation under way the chain would be of one generation, and the key of the next.
+        let generation = || fs::read_link(folder.join(DATA)).ok();
+        for _ in 1..ATTEMPTS {
+            let before = generation();
+            let held = Self::read_once(folder);
+            if generation() == before {
+                return held;
+            }
+        }
+        Self::read_once(folder)
+    }
+
+    fn read_once(folder: &Path) -> Result<Self, NotHeld> {
         let [istio, kubernetes] = LAYOUTS;
         let there = |name: &str| folder.join(name).exists();
         let layout = match !there(istio[0]) && there(kubernetes[0]) {
             true => kubernetes,
             false => istio,
         };
-        let [chain, roots] = layout.map(|name| folder.join(name));
+        let [chain, key, roots] = layout.map(|name| folder.join(name));
         let refused = |path: &Path| {
             let path = path.to_owned();
             move |source| NotHeld::Read { path, source }
@@ -100,10 +126,12 @@ impl Held {
             })
         };
         let (all, roots) = (parsed(&chain)?, parsed(&roots)?);
-        Self::of(all, roots, written).map_err(|reason| NotHeld::File {
-            path: chain,
+        let held = Self::of(all, roots, written).map_err(|reason| NotHeld::File {
+            path: chain.clone(),
             reason,
-        })
+        })?;
+        let key_fault = key_fault(&key, &chain, &held.chain);
+        Ok(Self { key_fault, ..held })
     }
 
     fn of(
@@ -134,10 +162,12 @@ impl Held {
             written,
             roots,
             chain,
+            key_fault: None,
         })
     }
 
-    /// Why a peer that believes the roots in the same folder would not take it at this time; `None` if it would.
+    /// Why a peer that believes the roots in the same folder would not take it at this time, or why the workload cannot show
+    /// it: the key in the folder is not its key. `None` if neither is so.
     pub fn fault(&self, now: SystemTime) -> Option<String> {
         let verified = || {
             let (leaf, rest) = self.chain.split_first().ok_or(webpki::Error::BadDer)?;
@@ -157,7 +187,7 @@ impl Held {
                 .map(drop)
         };
         match verified() {
-            Ok(()) => None,
+            Ok(()) => self.key_fault.clone(),
             Err(webpki::Error::CertExpired { .. }) => Some("expired".to_owned()),
             Err(webpki::Error::CertNotValidYet { .. }) => Some("not valid yet".to_owned()),
             // The second where a root has the same name and another key, as self-signed ones of one trust domain have.
@@ -167,4 +197,36 @@ impl Held {
             Err(error) => Some(error.to_string()),
         }
     }
+}
+
+/// What is wrong with the key of a certificate: the workload would not take the pair.
+fn key_fault(key: &Path, chain: &Path, held: &[CertificateDer<'_>]) -> Option<String> {
+    let text = match fs::read(key) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) => {
+            return Some(format!(
+                "{} cannot be read: {error}; put the key of {} there, or look as the user who may read it",
+                key.display(),
+                chain.display()
+            ));
+        }
+    };
+    // The reason of the reader may quote the text.
+    let text = std::str::from_utf8(&text).ok();
+    let Some(secret) = text.and_then(|text| Secret::from_pem(text).ok()) else {
+        return Some(format!(
+            "{} holds no PRIVATE KEY block that can be read (encrypted ones cannot); put the key of {} there",
+            key.display(),
+            chain.display()
+        ));
+    };
+    let (_, leaf) = X509Certificate::from_der(held.first()?).ok()?;
+    let public = &leaf.public_key().subject_public_key.data;
+    (secret.der_bytes() != &**public).then(|| {
+        format!(
+            "{} is not the key of {}; replace both, best in one step, as `meshctl certs issue` does",
+            key.display(),
+            chain.display()
+        )
+    })
 }

@@ -58,4 +58,10 @@ impl Code {
     pub(super) const TWO_PEERS: Self = code("MESH0003", Level::Warning);
     /// Ours: a rule of security for a port that nobody serves.
     pub(super) const UNSERVED_PORT: Self = code("MESH0004", Level::Warning);
+    /// Ours: a principal that matches nobody, as it is written.
+    pub(super) const PRINCIPAL: Self = code("MESH0005", Level::Warning);
+    /// Ours: a `VirtualService` for a host of its namespace that is not there.
+    pub(super) const UNKNOWN_NAME: Self = code("MESH0006", Level::Warning);
+    /// Ours: a port of a workload that no service reads.
+    pub(super) const UNREAD_PORT: Self = code("MESH0007", Level::Warning);
 }

@@ -150,6 +150,21 @@ impl<'a> Mesh<'a> {
         found.map_or(&[], Vec::as_slice)
     }
 
+    /// The services of other namespaces with the same first label and the same domain.
+    pub(super) fn namesakes(&self, host: &str) -> Vec<&str> {
+        let parts = |host: &str| -> Option<(String, String)> {
+            let (name, rest) = host.split_once('.')?;
+            Some((name.to_owned(), rest.split_once('.')?.1.to_owned()))
+        };
+        let wanted = parts(host);
+        let all = self.services.keys().map(String::as_str);
+        let mut found: Vec<&str> = all
+            .filter(|other| wanted.is_some() && parts(other) == wanted)
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
     /// Whether a pattern covers any service.
     pub(super) fn covers_any(&self, pattern: &str) -> bool {
         let mut hosts = self.services.keys();

@@ -10,6 +10,7 @@ use super::code::Code;
 use super::finding::Report;
 use super::mesh::Mesh;
 use super::node::Node;
+use super::workload::labels_of;
 
 const GROUP: &str = "security.istio.io";
 
@@ -53,6 +54,9 @@ pub(super) fn judge(mesh: &Mesh<'_>, report: &mut Report) {
         } else {
             ports(tree, &known, report);
         }
+        if !peers {
+            principals(tree, report);
+        }
     }
     for trees in scopes.values().filter(|trees| trees.len() > 1) {
         let names = trees.iter().map(|tree| tree.header.name.as_str());
@@ -79,18 +83,6 @@ fn workloads<'a>(mesh: &Mesh<'a>) -> Vec<Workload<'a>> {
         })
     });
     entries.chain(inline).collect()
-}
-
-/// Those of the spec, and over them those of the object.
-fn labels_of(tree: &Tree) -> Labels {
-    let mut labels = Node::spec(tree).labels("labels");
-    let metadata = tree.root.get("metadata").and_then(|m| m.get("labels"));
-    let entries = metadata.map(|labels| &labels.data);
-    if let Some(crate::yaml::Data::Map(entries)) = entries {
-        let text = |e: &crate::yaml::Entry| Some((e.key.clone(), e.value.as_str()?.to_owned()));
-        labels.extend(entries.iter().filter_map(text));
-    }
-    labels
 }
 
 fn nobody(tree: &Tree, nowhere: bool, report: &mut Report) {
@@ -153,6 +145,39 @@ fn ports(tree: &Tree, known: &BTreeSet<u32>, report: &mut Report) {
                     add(text, &port);
                 }
             }
+        }
+    }
+}
+
+/// The scheme of a SPIFFE id, which principals are written without.
+const SCHEME: &str = "spiffe://";
+
+/// Istio puts the scheme before a principal itself, so that one which has it is nobody's.
+fn principals(tree: &Tree, report: &mut Report) {
+    let mut written = Vec::new();
+    for rule in Node::spec(tree).items("rules") {
+        for source in rule
+            .items("from")
+            .iter()
+            .filter_map(|from| from.get("source"))
+        {
+            for key in ["principals", "notPrincipals"] {
+                written.extend(source.items(key));
+            }
+        }
+        let is_principal = |when: &&Node<'_>| when.string("key") == "source.principal";
+        for when in rule.items("when").iter().filter(is_principal) {
+            for key in ["values", "notValues"] {
+                written.extend(when.items(key));
+            }
+        }
+    }
+    for node in written {
+        if let Some(principal) = node.text().and_then(|text| text.strip_prefix(SCHEME)) {
+            let message = format!(
+                "principals are written without {SCHEME}, so this one matches nobody; write {principal:?}"
+            );
+            report.add(Code::PRINCIPAL, tree, &node, message);
         }
     }
 }

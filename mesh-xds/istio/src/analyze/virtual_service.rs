@@ -1,6 +1,6 @@
 //! What `VirtualService`s name: hosts, subsets, gateways, delegates, and each other's hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Tree;
 use crate::host;
@@ -85,6 +85,42 @@ fn id(tree: &Tree) -> String {
     format!("{}/{}", tree.header.namespace, tree.header.name)
 }
 
+/// A name without dots is short for a host of the object's own namespace. Hosts with dots may be any of the outside, and
+/// those of a gateway are its own.
+pub(super) fn short_hosts(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
+    let spec = Node::spec(tree);
+    if spec.strings("gateways").iter().any(|name| *name != MESH) {
+        return;
+    }
+    let own = &tree.header.namespace;
+    let in_full = |name: &str| host::resolve(&name.to_ascii_lowercase(), own);
+    // Of a host to which it also sends, `references` tells that it is missing.
+    let destinations: BTreeSet<String> = destinations(&spec)
+        .iter()
+        .map(|to| in_full(to.string("host")))
+        .collect();
+    for host in spec.items("hosts") {
+        let Some(name) = host.text().filter(|name| !name.contains(['.', '*'])) else {
+            continue;
+        };
+        let full = in_full(name);
+        // An address of IPv6 has no dots either.
+        let is_name = full.contains('.');
+        if !is_name || destinations.contains(&full) || !mesh.services(&full).is_empty() {
+            continue;
+        }
+        let others = mesh.namesakes(&full);
+        let advice = match others.is_empty() {
+            true => "add a ServiceEntry or a Service for it, or correct the name".to_owned(),
+            false => format!("write in full which is meant: {}", others.join(", ")),
+        };
+        let message = format!(
+            "a name without dots is one of the namespace {own}, and there is no host {full}; {advice}"
+        );
+        report.add(Code::UNKNOWN_NAME, tree, &host, message);
+    }
+}
+
 /// What one object names.
 pub(super) fn references(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
     let spec = Node::spec(tree);
@@ -100,15 +136,24 @@ pub(super) fn references(tree: &Tree, mesh: &Mesh<'_>, report: &mut Report) {
         {
             gateway(tree, &name, &[], mesh, report);
         }
-        let entries = [route.items("route"), route.items("mirrors")].concat();
-        let listed = entries.iter().filter_map(|entry| entry.get("destination"));
-        for to in listed.chain(route.get("mirror")) {
-            destination(tree, &to, mesh, report);
-        }
         if let Some(to) = route.key("delegate") {
             delegate(tree, &to, mesh, report);
         }
     }
+    for to in destinations(&spec) {
+        destination(tree, &to, mesh, report);
+    }
+}
+
+/// Where the HTTP routes send calls, and copies of them.
+fn destinations<'a>(spec: &Node<'a>) -> Vec<Node<'a>> {
+    let mut out = Vec::new();
+    for route in spec.items("http") {
+        let entries = [route.items("route"), route.items("mirrors")].concat();
+        out.extend(entries.iter().filter_map(|entry| entry.get("destination")));
+        out.extend(route.get("mirror"));
+    }
+    out
 }
 
 /// A gateway that is named must be there, and take calls for one of the hosts.

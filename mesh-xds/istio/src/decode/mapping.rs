@@ -11,6 +11,8 @@ pub(crate) struct Fields<'a> {
     pub(crate) path: String,
     pub(crate) at: Position,
     value: &'a Value,
+    /// Whether it has a field that nobody knows.
+    is_misspelt: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -21,10 +23,11 @@ impl<'a> Fields<'a> {
         schema: Schema,
         sink: &mut Sink,
     ) -> Option<Self> {
-        let this = Self {
+        let mut this = Self {
             path: path.into(),
             at: value.at,
             value,
+            is_misspelt: false,
         };
         let Data::Map(entries) = &value.data else {
             sink.error(
@@ -42,6 +45,7 @@ impl<'a> Fields<'a> {
                     );
                 }
             } else if !schema.served.contains(&key.as_str()) {
+                this.is_misspelt = true;
                 let mut allowed: Vec<&str> = schema
                     .served
                     .iter()
@@ -75,6 +79,7 @@ impl<'a> Fields<'a> {
             path: path.to_owned(),
             at: value.at,
             value,
+            is_misspelt: false,
         })
     }
 
@@ -86,6 +91,20 @@ impl<'a> Fields<'a> {
     /// The place of a field's key, or of the mapping where it is absent.
     pub(crate) fn place(&self, key: &str) -> Position {
         self.value.entry(key).map_or(self.at, |e| e.at)
+    }
+
+    /// Tells that a field is absent or empty. One that is absent beside an unknown field most likely is that, misspelt: one
+    /// slip is one error.
+    pub(crate) fn lacks(
+        &self,
+        key: &str,
+        at: Position,
+        message: impl Into<String>,
+        sink: &mut Sink,
+    ) {
+        if !self.is_misspelt || self.get(key).is_some() {
+            sink.error(at, message);
+        }
     }
 
     pub(crate) fn path_of(&self, key: &str) -> String {

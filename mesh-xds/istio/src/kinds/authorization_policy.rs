@@ -144,7 +144,7 @@ pub(crate) fn decode(
     let items = fields.list("rules", sink);
     if action == Some(Action::Deny) && fields.get("rules").is_none() {
         let message = "spec.rules is missing: a DENY without rules refuses nothing; write {} as a rule to refuse everything";
-        sink.error(fields.place("action"), message);
+        fields.lacks("rules", fields.place("action"), message, sink);
     }
     let mut rules = Vec::new();
     for (i, item) in items.iter().enumerate() {

@@ -51,7 +51,7 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<DestinationRule> {
     let fields = Fields::open(spec, "spec", SPEC, sink)?;
     let name = fields.string("host", sink).unwrap_or_default();
     if fields.get("host").is_none() || name.is_empty() {
-        sink.error(fields.at, "spec.host is missing");
+        fields.lacks("host", fields.at, "spec.host is missing", sink);
     } else if let Err(reason) = host::check_wildcard(&name) {
         sink.error(fields.place("host"), format!("spec.host: {reason}"));
     }

@@ -61,9 +61,11 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<Gateway> {
     let selector = fields.labels("selector", sink);
     let items = fields.list("servers", sink);
     if items.is_empty() {
-        sink.error(
+        fields.lacks(
+            "servers",
             fields.place("servers"),
             "spec.servers must hold at least one server",
+            sink,
         );
     }
     let mut servers = Vec::new();
@@ -134,7 +136,12 @@ struct Port {
 /// Nothing where it is wrong, or not of HTTP.
 fn port(server: &Fields<'_>, sink: &mut Sink) -> Option<Port> {
     let Some(value) = server.get("port") else {
-        sink.error(server.at, format!("{}.port is missing", server.path));
+        server.lacks(
+            "port",
+            server.at,
+            format!("{}.port is missing", server.path),
+            sink,
+        );
         return None;
     };
     let fields = Fields::open(value, server.path_of("port"), PORT, sink)?;
@@ -142,7 +149,12 @@ fn port(server: &Fields<'_>, sink: &mut Sink) -> Option<Port> {
     let number = fields.port("number", sink);
     for key in ["number", "protocol", "name"] {
         if fields.get(key).is_none() {
-            sink.error(fields.at, format!("{} is missing", fields.path_of(key)));
+            fields.lacks(
+                key,
+                fields.at,
+                format!("{} is missing", fields.path_of(key)),
+                sink,
+            );
         }
     }
     let speaks = speaks(&fields, sink);
@@ -180,9 +192,11 @@ fn speaks(port: &Fields<'_>, sink: &mut Sink) -> Option<Speaks> {
 fn hosts(server: &Fields<'_>, sink: &mut Sink) -> Vec<ServerHost> {
     let listed = server.strings("hosts", sink);
     if listed.is_empty() {
-        sink.error(
+        server.lacks(
+            "hosts",
             server.place("hosts"),
             format!("{}.hosts must name at least one host", server.path),
+            sink,
         );
     }
     let mut hosts = Vec::new();

@@ -254,7 +254,12 @@ fn destinations(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Destination> {
             .and_then(|v| destination(v, entry.path_of("destination"), sink));
         let headers = headers::decode(&entry, sink);
         if entry.get("destination").is_none() {
-            sink.error(entry.at, format!("{}.destination is missing", entry.path));
+            entry.lacks(
+                "destination",
+                entry.at,
+                format!("{}.destination is missing", entry.path),
+                sink,
+            );
         }
         out.extend(target.map(|d| Destination {
             weight: weight.unwrap_or(0),
@@ -264,9 +269,11 @@ fn destinations(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Destination> {
     }
     let path = fields.path_of("route");
     if items.is_empty() {
-        sink.error(
+        fields.lacks(
+            "route",
             fields.place("route"),
             format!("{path} must hold at least one destination"),
+            sink,
         );
     }
     let total: u64 = out.iter().map(|d| u64::from(d.weight)).sum();
@@ -287,7 +294,12 @@ fn destination(value: &Value, path: String, sink: &mut Sink) -> Option<Destinati
     let fields = Fields::open(value, path, HOST, sink)?;
     let name = fields.string("host", sink).unwrap_or_default();
     if fields.get("host").is_none() {
-        sink.error(fields.at, format!("{}.host is missing", fields.path));
+        fields.lacks(
+            "host",
+            fields.at,
+            format!("{}.host is missing", fields.path),
+            sink,
+        );
     } else if name == "*" {
         sink.error(
             fields.place("host"),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::decode::{Fields, Labels, Schema, Sink};
 use crate::yaml::Value;
 
+use super::header::Header;
+
 /// A checked `PeerAuthentication`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PeerAuthentication {
@@ -40,8 +42,26 @@ const MTLS: Schema = Schema {
     unserved: &[],
 };
 
-/// Reads the spec; without one it says nothing.
-pub(crate) fn decode(spec: Option<&Value>, sink: &mut Sink) -> Option<PeerAuthentication> {
+/// Reads the document; without a spec it says nothing.
+pub(crate) fn decode(
+    header: &Header,
+    document: &Value,
+    sink: &mut Sink,
+) -> Option<PeerAuthentication> {
+    let faults = sink.errors.len();
+    let peers = spec(document.get("spec"), sink);
+    // One that is refused is not without effect.
+    if !sink.options.has_certificates() && sink.errors.len() == faults {
+        let message = format!(
+            "the kind {} has no effect where the mesh has no certificates",
+            header.kind
+        );
+        sink.note(header.at, message);
+    }
+    peers
+}
+
+fn spec(spec: Option<&Value>, sink: &mut Sink) -> Option<PeerAuthentication> {
     let Some(spec) = spec else {
         return Some(PeerAuthentication::default());
     };

@@ -152,7 +152,7 @@ fn required(fields: &Fields<'_>, key: &str, sink: &mut Sink) -> Option<String> {
         None if fields.get(key).is_some() => None,
         _ => {
             let message = format!("{} is missing", fields.path_of(key));
-            sink.error(fields.place(key), message);
+            fields.lacks(key, fields.place(key), message, sink);
             None
         }
     }

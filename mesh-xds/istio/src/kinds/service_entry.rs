@@ -206,9 +206,11 @@ fn sans(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
 fn hosts(fields: &Fields<'_>, sink: &mut Sink) -> Vec<String> {
     let hosts = fields.strings("hosts", sink);
     if hosts.is_empty() {
-        sink.error(
+        fields.lacks(
+            "hosts",
             fields.place("hosts"),
             "spec.hosts must name at least one host",
+            sink,
         );
     }
     for (name, at) in &hosts {
@@ -257,9 +259,11 @@ fn ports(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Port> {
     let (mut numbers, mut names, mut ports) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     let items = fields.list("ports", sink);
     if items.is_empty() {
-        sink.error(
+        fields.lacks(
+            "ports",
             fields.place("ports"),
             "spec.ports must hold at least one port",
+            sink,
         );
     }
     for (i, item) in items.iter().enumerate() {
@@ -274,7 +278,12 @@ fn ports(fields: &Fields<'_>, sink: &mut Sink) -> Vec<Port> {
         let target = port.port("targetPort", sink);
         for key in ["number", "name"] {
             if port.get(key).is_none() {
-                sink.error(port.at, format!("{} is missing", port.path_of(key)));
+                port.lacks(
+                    key,
+                    port.at,
+                    format!("{} is missing", port.path_of(key)),
+                    sink,
+                );
             }
         }
         let Some(number) = number else { continue };

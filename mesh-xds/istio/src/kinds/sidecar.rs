@@ -101,9 +101,11 @@ fn hosts(entry: &Fields<'_>, sink: &mut Sink) -> Vec<Import> {
     let listed = entry.strings("hosts", sink);
     let path = entry.path_of("hosts");
     if listed.is_empty() {
-        sink.error(
+        entry.lacks(
+            "hosts",
             entry.place("hosts"),
             format!("{path} must name at least one host"),
+            sink,
         );
     }
     let mut hosts = Vec::new();

@@ -153,15 +153,7 @@ fn mesh_version(header: &Header, sink: &mut Sink) -> bool {
 /// Kinds that secure calls are refused where the mesh has no certificates.
 fn security(header: &Header, sink: &mut Sink) -> Option<Class> {
     match header.kind.as_str() {
-        "PeerAuthentication" => {
-            if !sink.options.has_certificates() {
-                sink.note(
-                    header.at,
-                    format!("the kind {} has no effect in this version", header.kind),
-                );
-            }
-            return Some(Class::Served);
-        }
+        "PeerAuthentication" => return Some(Class::Served),
         _ if sink.options.has_certificates() => return Some(Class::Served),
         "AuthorizationPolicy" => {
             sink.refuse_uncertified(header.at, "an AuthorizationPolicy", "identities of callers")

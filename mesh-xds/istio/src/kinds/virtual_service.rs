@@ -66,9 +66,11 @@ pub(crate) fn decode(spec: &Value, sink: &mut Sink) -> Option<VirtualService> {
     }
     check_hosts(&hosts, scope, sink);
     if routes.is_empty() && ["tls", "tcp"].iter().all(|key| fields.get(key).is_none()) {
-        sink.error(
+        fields.lacks(
+            "http",
             fields.place("http"),
             "spec must have http routes (or tls or tcp, which have no effect yet)",
+            sink,
         );
     }
     let export_to = ExportTo::decode(&fields, sink);

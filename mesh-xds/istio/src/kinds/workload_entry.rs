@@ -155,7 +155,12 @@ fn address(
 ) -> Option<Address> {
     let Some(text) = fields.string("address", sink) else {
         if fields.get("address").is_none() {
-            sink.error(fields.at, format!("{path}.address is missing"));
+            fields.lacks(
+                "address",
+                fields.at,
+                format!("{path}.address is missing"),
+                sink,
+            );
         }
         return None;
     };

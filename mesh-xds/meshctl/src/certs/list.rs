@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mesh_control_plane::ca::{Held, NotHeld};
+use mesh_control_plane::ca::{Authority, Held, NotHeld};
 use serde_json::json;
 
 use super::span;
@@ -18,8 +18,9 @@ const WORKLOADS: &str = "workloads";
 #[derive(Debug, clap::Args)]
 #[group(skip)] // flattened beside the commands
 pub(crate) struct Args {
-    /// A folder with a certificate (cert-chain.pem and root-cert.pem, or tls.crt and ca.crt), or one of such folders, as
-    /// `bookinfo` prints it. Exit code 1 if one of the certificates cannot be used.
+    /// A folder with a certificate (cert-chain.pem, key.pem and root-cert.pem, or tls.crt, tls.key and ca.crt), or one of
+    /// such folders, as `bookinfo` prints it. Exit code 1 if one of the certificates cannot be used. The folder of an
+    /// authority is shown as one, and not judged.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
     /// A table if not given.
@@ -35,7 +36,14 @@ enum Output {
 /// A folder and what is in it.
 struct Row {
     name: String,
-    held: Result<Held, NotHeld>,
+    what: What,
+}
+
+enum What {
+    /// Of a workload.
+    Held(Result<Held, NotHeld>),
+    /// What signs those of workloads.
+    Authority,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -52,10 +60,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     match rows.iter().filter(|row| row.fault(now).is_some()).count() {
         0 => Ok(()),
-        bad => Err(Failure::No(format!(
-            "{bad} of {} certificates cannot be used",
-            rows.len()
-        ))),
+        bad => {
+            let workloads = rows.iter().filter(|row| row.is_workload()).count();
+            Err(Failure::No(format!(
+                "{bad} of {workloads} certificates cannot be used"
+            )))
+        }
     }
 }
 
@@ -68,7 +78,10 @@ fn rows(dir: &Path) -> Result<Vec<Row>, Failure> {
             .ok()
             .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             .unwrap_or_else(|| folder.display().to_string()),
-        held: Held::read(folder),
+        what: match Authority::lies_in(folder) {
+            true => What::Authority,
+            false => What::Held(Held::read(folder)),
+        },
     };
     if ["cert-chain.pem", "tls.crt"]
         .iter()
@@ -102,16 +115,24 @@ fn rows(dir: &Path) -> Result<Vec<Row>, Failure> {
 impl Row {
     /// Why it cannot be used.
     fn fault(&self, now: SystemTime) -> Option<String> {
-        match &self.held {
-            Ok(held) => held.fault(now),
-            Err(error) => Some(error.to_string()),
+        match &self.what {
+            What::Held(Ok(held)) => held.fault(now),
+            What::Held(Err(error)) => Some(error.to_string()),
+            What::Authority => None,
         }
+    }
+
+    fn is_workload(&self) -> bool {
+        matches!(self.what, What::Held(_))
     }
 
     fn cells(&self, now: SystemTime) -> [String; 6] {
         let none = || "-".to_owned();
-        let state = self.fault(now).unwrap_or_else(|| "ok".to_owned());
-        let Ok(held) = &self.held else {
+        let state = match self.is_workload() {
+            true => self.fault(now).unwrap_or_else(|| "ok".to_owned()),
+            false => "authority".to_owned(),
+        };
+        let What::Held(Ok(held)) = &self.what else {
             return [self.name.clone(), none(), none(), none(), none(), state];
         };
         let left = held.not_after.duration_since(now);
@@ -132,8 +153,11 @@ impl Row {
             let since = time.duration_since(SystemTime::UNIX_EPOCH);
             since.map_or(0, |since| since.as_secs())
         };
+        if !self.is_workload() {
+            return json!({ "authority": self.name });
+        }
         let mut all = json!({ "workload": self.name, "fault": self.fault(now) });
-        if let Ok(held) = &self.held {
+        if let What::Held(Ok(held)) = &self.what {
             all["identity"] = json!(held.identity.as_str());
             all["issuer"] = json!(held.issuer);
             all["serial"] = json!(held.serial);

@@ -32,7 +32,12 @@ pub(super) fn decode(
     let fields = Fields::open(item, path, WHEN, sink)?;
     let key = fields.string("key", sink).unwrap_or_default();
     if key.is_empty() {
-        sink.error(fields.at, format!("{} is missing", fields.path_of("key")));
+        fields.lacks(
+            "key",
+            fields.at,
+            format!("{} is missing", fields.path_of("key")),
+            sink,
+        );
         return None;
     }
     let before = sink.errors.len();
@@ -47,7 +52,7 @@ pub(super) fn decode(
     let condition = of(header, &fields, (outer, names), sink);
     if condition.is_none() && sink.errors.len() == before {
         let message = format!("{path} must have values or notValues");
-        sink.error(fields.at, message);
+        fields.lacks("values", fields.at, message, sink);
     }
     condition
 }

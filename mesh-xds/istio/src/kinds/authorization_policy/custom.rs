@@ -28,12 +28,17 @@ pub(super) fn provider(
     }
     if fields.get("rules").is_none() {
         let message = "spec.rules is missing: a CUSTOM without rules asks about nobody; write {} as a rule to ask about everything";
-        sink.error(fields.place("action"), message);
+        fields.lacks("rules", fields.place("action"), message, sink);
     }
     let name = provider.and_then(|provider| provider.string("name", sink));
     let name = name.filter(|name| !name.is_empty());
     if name.is_none() {
-        sink.error(fields.place("action"), "spec.provider.name is missing");
+        fields.lacks(
+            "provider",
+            fields.place("action"),
+            "spec.provider.name is missing",
+            sink,
+        );
     }
     name
 }

@@ -132,7 +132,12 @@ fn only<'a>(
 ) -> Option<Fields<'a>> {
     let fields = Fields::open(item, path, outer, sink)?;
     if fields.get(key).is_none() {
-        sink.error(fields.at, format!("{} is missing", fields.path_of(key)));
+        fields.lacks(
+            key,
+            fields.at,
+            format!("{} is missing", fields.path_of(key)),
+            sink,
+        );
     }
     fields.sub(key, inner, sink)
 }
@@ -141,7 +146,12 @@ fn only<'a>(
 fn said<T, const N: usize>(terms: [Option<T>; N], fields: &Fields<'_>, sink: &mut Sink) -> Vec<T> {
     let terms: Vec<T> = terms.into_iter().flatten().collect();
     if terms.is_empty() {
-        sink.error(fields.at, format!("{} must say something", fields.path));
+        fields.lacks(
+            "",
+            fields.at,
+            format!("{} must say something", fields.path),
+            sink,
+        );
     }
     terms
 }
