@@ -11,6 +11,7 @@ use mesh_core::jwt::Verify;
 use mesh_core::server::Inbound;
 #[cfg(feature = "tls")]
 use mesh_core::tls::ServerTls;
+use mesh_xds::Node;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -128,6 +129,7 @@ impl Door {
     pub(crate) fn new(
         inbound: Inbound,
         security: Security,
+        node: &Node,
         #[cfg(feature = "tls")] store: Arc<Store>,
     ) -> Self {
         Self {
@@ -140,7 +142,7 @@ impl Door {
             is_layered: AtomicBool::new(false),
             has_told: AtomicBool::new(false),
             inside: Mutex::default(),
-            places: Places::default(),
+            places: Places::new(security, node),
             closed: Closed::default(),
             mesh: OnceLock::new(),
             #[cfg(feature = "tls")]
@@ -188,6 +190,7 @@ impl Door {
     fn enforce(&self, inbound: &Inbound) {
         let former = self.ways.swap(Arc::new(Ways::new(inbound.clone())));
         tell(&former.inbound, inbound);
+        self.places.warn(inbound);
         let connections = {
             let inside = self.inside();
             let ways = self.ways.load();
@@ -248,9 +251,7 @@ impl Door {
             Inbound::Waiting => Some(mesh_xds::Wanted::Inbound.to_string()),
             Inbound::Closed(reason) => Some(format!("rules for connections: {reason}")),
             Inbound::Open(_) => None,
-            inbound @ (Inbound::Rules(_) | Inbound::ByAddress(_)) => {
-                self.places.lack(inbound, self.security)
-            }
+            inbound @ (Inbound::Rules(_) | Inbound::ByAddress(_)) => self.places.lack(inbound),
         }
     }
 

@@ -11,7 +11,7 @@ use super::closed::Closing;
 use super::connection::{Began, Connection};
 use super::door::{Door, Ways};
 use super::drain::Member;
-use super::places::{At, choose};
+use super::places::{At, Places, choose};
 use super::stream::{Io, MeshStream};
 use crate::security::{Plaintext, Security};
 
@@ -109,7 +109,7 @@ fn permit(door: &Door, At { bound, local }: At) -> Result<Plaintext, Closing> {
     let refused = Closing::NoRules;
     match door.ways().inbound.at(bound) {
         Inbound::Open(who) => door.security.inbound(who).map_err(refused),
-        Inbound::Rules(rules) => match choose(rules, local, &Opening::Plaintext, door.security)? {
+        Inbound::Rules(rules) => match choose(rules, local, &Opening::Plaintext, &door.places)? {
             Chosen::Plaintext(pipeline) => door.security.inbound(&pipeline.name).map_err(refused),
             Chosen::Close(why) => Err(why.into()),
             Chosen::Tls(..) => Err(Why::PlaintextRefused.into()),
@@ -124,10 +124,10 @@ fn chosen<'a>(
     ways: &'a Ways,
     At { bound, local }: At,
     opening: &Opening<'_>,
-    security: Security,
+    places: &Places,
 ) -> Result<Option<Chosen<'a>>, Closing> {
     match ways.inbound.at(bound) {
-        Inbound::Rules(rules) => choose(rules, local, opening, security).map(Some),
+        Inbound::Rules(rules) => choose(rules, local, opening, places).map(Some),
         _ => Ok(None),
     }
 }
@@ -172,7 +172,7 @@ mod secured {
                 "it came with TLS, and Builder::security(Security::Disabled) has none".into(),
             ));
         }
-        let terms = match chosen(&ways, at, &opening, door.security)? {
+        let terms = match chosen(&ways, at, &opening, &door.places)? {
             Some(Chosen::Tls(terms, _)) => terms,
             Some(Chosen::Close(why)) => {
                 hello.refuse(&door.store).await;
@@ -231,7 +231,7 @@ mod plain {
                 }
                 _ => None,
             };
-            match (tls, chosen(&ways, at, &opening, door.security)?) {
+            match (tls, chosen(&ways, at, &opening, &door.places)?) {
                 (Some(chain), _) => Err(Closing::NoTls(Arc::clone(&chain.name))),
                 (None, Some(Chosen::Close(why))) => Err(why.into()),
                 (None, _) => Err(Closing::NoRules(

@@ -51,6 +51,7 @@ mod spans;
 mod telemetry;
 #[cfg(feature = "tls")]
 mod tokens;
+mod unmentioned;
 mod uploads;
 
 #[path = "../support/mod.rs"]
