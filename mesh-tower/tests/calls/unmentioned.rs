@@ -1,4 +1,4 @@
-//! Ports that are served and that the inbound listener does not mention: no policy of a service is enforced there.
+//! What is served and not ruled: ports that the inbound listener does not mention, and servers without one.
 
 use std::net::SocketAddr;
 
@@ -121,5 +121,35 @@ async fn a_port_that_is_served_and_not_mentioned_is_warned_of() {
         let lines = told();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert_ne!(lines[0], lines[1]);
+    }
+}
+
+/// Who gave a mesh certificates takes its callers to be proven.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn plaintext_for_want_of_rules_is_warned_of_where_there_are_certificates() {
+    let logs = Logs::of_all();
+    for (has_certificates, level) in [(true, "WARN "), (false, "INFO ")] {
+        let (_server, plane) = Scripted::start(Resources::default()).await;
+        let folder = tempfile::TempDir::new().unwrap();
+        let builder = Mesh::builder().xds(plane.to_string());
+        let builder = match has_certificates {
+            true => builder.certificates(mesh_tower::Files::new(folder.path())),
+            false => builder,
+        };
+        let mesh = builder.build().unwrap();
+        let listener = mesh.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr();
+        tokio::spawn(listener.serve(Router::new().fallback(|| async { "hi" })));
+        assert_eq!(status(address).await, "200");
+        let told = || logs.with(&format!("no inbound listener from {plane}"));
+        until("the line", || async { !told().is_empty() }).await;
+        let lines = told();
+        let line = lines.concat();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(line.starts_with(level), "{line}");
+        assert!(line.contains("all of them are served"), "{line}");
+        assert!(line.contains(" reason=no inbound listener from"), "{line}");
+        assert_eq!(line.contains("--certificates"), has_certificates, "{line}");
     }
 }
