@@ -216,6 +216,27 @@ async fn security_that_is_required_opens_no_port_that_is_not_mentioned() {
     }
 }
 
+/// It is by the port for which it stands that rules mention it.
+#[tokio::test]
+async fn a_listener_that_stands_for_another_port_is_ready_when_that_is_mentioned() {
+    const PORT: u16 = 8443;
+    for stands_for in [Some(PORT), None] {
+        let scene = Scene::with(Security::Required);
+        scene.publish(&rules_of(PORT, [mtls(in_mesh(), false, &pipeline([]))]));
+        let listener = scene.mesh.listen("127.0.0.1:0").await.unwrap();
+        let listener = match stands_for {
+            Some(port) => listener.as_gateway_port(port),
+            None => listener,
+        };
+        let address = listener.local_addr();
+        tokio::spawn(listener.serve(scene.app()));
+        let page = secured(address, scene.workload(PAGE)).await;
+        assert_eq!(page.is_ok(), stands_for.is_some());
+        let lacks = scene.mesh.shared.door.lacks();
+        assert_eq!(lacks.is_none(), stands_for.is_some(), "{lacks:?}");
+    }
+}
+
 /// Listeners of one mesh that differ by their addresses (gRPC A36).
 #[tokio::test]
 async fn each_address_is_served_by_its_own_rules() {
