@@ -13,7 +13,7 @@ use super::door::{Door, Ways};
 use super::drain::Member;
 use super::places::{At, Places, choose};
 use super::stream::{Io, MeshStream};
-use crate::security::{Plaintext, Security};
+use crate::security::Plaintext;
 
 /// How long a connection waits for the first rules: as long as a call waits for its own.
 const RULES_TIMEOUT: Duration = Duration::from_secs(15);
@@ -135,6 +135,7 @@ fn chosen<'a>(
 #[cfg(feature = "tls")]
 mod secured {
     use super::*;
+    use crate::security::Security;
     use crate::server::connection::Secured;
     use crate::tls::{Arrived, Hello, arrival};
 
