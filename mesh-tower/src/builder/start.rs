@@ -53,7 +53,7 @@ impl Builder {
         }
         let (door, live) = published(
             entry,
-            self.security,
+            (self.security, &node),
             (&errors, &edges),
             #[cfg(feature = "tls")]
             &store,
@@ -172,13 +172,14 @@ fn inbound(has_source: bool, is_direct: bool) -> Entry {
 /// What is published of the configuration: the way in, and the way out.
 fn published(
     inbound: Entry,
-    security: Security,
+    (security, node): (Security, &Node),
     (errors, edges): (&Arc<Errors>, &Arc<Edges>),
     #[cfg(feature = "tls")] store: &Arc<tls::Store>,
 ) -> (Arc<Door>, Arc<Live>) {
     let door = Arc::new(Door::new(
         inbound,
         security,
+        node,
         #[cfg(feature = "tls")]
         Arc::clone(store),
     ));

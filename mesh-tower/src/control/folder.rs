@@ -62,7 +62,7 @@ impl Folder {
                             self.loaded = loaded;
                             break;
                         }
-                        Err(rejected) => tracing::error!("{rejected}\nthe last good configuration stays in force"),
+                        Err(rejected) => tracing::error!("{rejected}\nthe last good configuration, version {version}, stays in force"),
                     },
                     wanted = control.wanted.recv() => match wanted {
                         Some(wanted) => {

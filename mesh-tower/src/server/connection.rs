@@ -140,8 +140,8 @@ impl Connection {
             Inbound::Closed(_) => return self.leave(),
             Inbound::Rules(rules) => rules,
         };
-        let security = self.door.security;
-        let Ok(chosen) = choose(rules, self.local, &self.opening(), security) else {
+        let places = &self.door.places;
+        let Ok(chosen) = choose(rules, self.local, &self.opening(), places) else {
             return self.leave();
         };
         match (chosen, &self.began) {

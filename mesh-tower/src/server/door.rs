@@ -11,6 +11,7 @@ use mesh_core::jwt::Verify;
 use mesh_core::server::Inbound;
 #[cfg(feature = "tls")]
 use mesh_core::tls::ServerTls;
+use mesh_xds::Node;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -95,22 +96,27 @@ impl Ways {
     }
 }
 
-/// Rules that go away open the door: whoever runs the service has to hear of it.
-fn tell(former: &Inbound, now: &Inbound) {
+/// Rules that go away open the door: whoever runs the service has to hear of it. So has who gave the mesh certificates, and
+/// takes its callers to be proven.
+fn tell(former: &Inbound, now: &Inbound, has_certificates: bool) {
     match (former, now) {
         (_, Inbound::ByAddress(all)) => {
             for (bound, now) in all.iter() {
                 let span = tracing::error_span!("listener", %bound);
-                span.in_scope(|| tell(former.at(bound), now));
+                span.in_scope(|| tell(former.at(bound), now, has_certificates));
             }
         }
         (Inbound::Closed(former), Inbound::Closed(now)) if former == now => {}
-        (Inbound::Rules(_) | Inbound::Closed(_), Inbound::Open(who)) => tracing::warn!(
-            %who,
+        (Inbound::Rules(_) | Inbound::Closed(_), Inbound::Open(reason)) => tracing::warn!(
+            %reason,
             "there are no rules for connections that come in any more: all of them are served, and nothing is authorised"
         ),
-        (_, Inbound::Open(who)) => {
-            tracing::info!(%who, "no rules for connections that come in: all of them are served");
+        (_, Inbound::Open(reason)) if has_certificates => tracing::warn!(
+            %reason,
+            "no rules for connections that come in: all of them are served, in plaintext, though this mesh has certificates; have the control plane know of them (`meshctl control-plane` by --authority or --certificates), or demand TLS by Builder::security(Security::Required)"
+        ),
+        (_, Inbound::Open(reason)) => {
+            tracing::info!(%reason, "no rules for connections that come in: all of them are served");
         }
         (_, Inbound::Closed(reason)) => {
             tracing::error!(%reason, "connections that come in are closed");
@@ -128,6 +134,7 @@ impl Door {
     pub(crate) fn new(
         inbound: Inbound,
         security: Security,
+        node: &Node,
         #[cfg(feature = "tls")] store: Arc<Store>,
     ) -> Self {
         Self {
@@ -140,7 +147,7 @@ impl Door {
             is_layered: AtomicBool::new(false),
             has_told: AtomicBool::new(false),
             inside: Mutex::default(),
-            places: Places::default(),
+            places: Places::new(security, node),
             closed: Closed::default(),
             mesh: OnceLock::new(),
             #[cfg(feature = "tls")]
@@ -187,7 +194,8 @@ impl Door {
     /// be let in any more is asked to leave.
     fn enforce(&self, inbound: &Inbound) {
         let former = self.ways.swap(Arc::new(Ways::new(inbound.clone())));
-        tell(&former.inbound, inbound);
+        tell(&former.inbound, inbound, self.has_certificates());
+        self.places.warn(inbound);
         let connections = {
             let inside = self.inside();
             let ways = self.ways.load();
@@ -201,6 +209,17 @@ impl Door {
         drop(connections);
         self.keys.leave_only(inbound);
         self.published.send_replace(());
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_certificates(&self) -> bool {
+        self.store.is_fed()
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self, reason = "as with the feature")]
+    const fn has_certificates(&self) -> bool {
+        false
     }
 
     pub(super) fn ways(&self) -> arc_swap::Guard<Arc<Ways>> {
@@ -248,9 +267,7 @@ impl Door {
             Inbound::Waiting => Some(mesh_xds::Wanted::Inbound.to_string()),
             Inbound::Closed(reason) => Some(format!("rules for connections: {reason}")),
             Inbound::Open(_) => None,
-            inbound @ (Inbound::Rules(_) | Inbound::ByAddress(_)) => {
-                self.places.lack(inbound, self.security)
-            }
+            inbound @ (Inbound::Rules(_) | Inbound::ByAddress(_)) => self.places.lack(inbound),
         }
     }
 

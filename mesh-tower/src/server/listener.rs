@@ -80,7 +80,7 @@ struct Open {
     /// From the first accept on; a drain does not wait for a listener that nobody asks.
     member: Option<Member>,
     half_open: HalfOpen,
-    _place: Place,
+    place: Place,
 }
 
 /// What a listener hears of.
@@ -140,7 +140,7 @@ impl Mesh {
                 socket,
                 member: None,
                 half_open: HalfOpen::default(),
-                _place: Place::new(&self.shared.door, bound),
+                place: Place::new(&self.shared.door, bound),
             }),
             address: bound,
             stands_for: None,
@@ -232,9 +232,12 @@ impl MeshListener {
                 socket,
                 member,
                 half_open,
-                ..
+                place,
             } = self.open.as_mut()?;
-            let member = member.get_or_insert_with(|| self.shared.drain.member());
+            let member = member.get_or_insert_with(|| {
+                place.begin(self.stands_for.unwrap_or_else(|| self.address.port()));
+                self.shared.drain.member()
+            });
             let event = tokio::select! {
                 biased;
                 () = member.watcher.draining() => Event::Draining,

@@ -11,9 +11,9 @@ use super::closed::Closing;
 use super::connection::{Began, Connection};
 use super::door::{Door, Ways};
 use super::drain::Member;
-use super::places::{At, choose};
+use super::places::{At, Places, choose};
 use super::stream::{Io, MeshStream};
-use crate::security::{Plaintext, Security};
+use crate::security::Plaintext;
 
 /// How long a connection waits for the first rules: as long as a call waits for its own.
 const RULES_TIMEOUT: Duration = Duration::from_secs(15);
@@ -109,7 +109,7 @@ fn permit(door: &Door, At { bound, local }: At) -> Result<Plaintext, Closing> {
     let refused = Closing::NoRules;
     match door.ways().inbound.at(bound) {
         Inbound::Open(who) => door.security.inbound(who).map_err(refused),
-        Inbound::Rules(rules) => match choose(rules, local, &Opening::Plaintext, door.security)? {
+        Inbound::Rules(rules) => match choose(rules, local, &Opening::Plaintext, &door.places)? {
             Chosen::Plaintext(pipeline) => door.security.inbound(&pipeline.name).map_err(refused),
             Chosen::Close(why) => Err(why.into()),
             Chosen::Tls(..) => Err(Why::PlaintextRefused.into()),
@@ -124,10 +124,10 @@ fn chosen<'a>(
     ways: &'a Ways,
     At { bound, local }: At,
     opening: &Opening<'_>,
-    security: Security,
+    places: &Places,
 ) -> Result<Option<Chosen<'a>>, Closing> {
     match ways.inbound.at(bound) {
-        Inbound::Rules(rules) => choose(rules, local, opening, security).map(Some),
+        Inbound::Rules(rules) => choose(rules, local, opening, places).map(Some),
         _ => Ok(None),
     }
 }
@@ -135,6 +135,7 @@ fn chosen<'a>(
 #[cfg(feature = "tls")]
 mod secured {
     use super::*;
+    use crate::security::Security;
     use crate::server::connection::Secured;
     use crate::tls::{Arrived, Hello, arrival};
 
@@ -172,7 +173,7 @@ mod secured {
                 "it came with TLS, and Builder::security(Security::Disabled) has none".into(),
             ));
         }
-        let terms = match chosen(&ways, at, &opening, door.security)? {
+        let terms = match chosen(&ways, at, &opening, &door.places)? {
             Some(Chosen::Tls(terms, _)) => terms,
             Some(Chosen::Close(why)) => {
                 hello.refuse(&door.store).await;
@@ -231,7 +232,7 @@ mod plain {
                 }
                 _ => None,
             };
-            match (tls, chosen(&ways, at, &opening, door.security)?) {
+            match (tls, chosen(&ways, at, &opening, &door.places)?) {
                 (Some(chain), _) => Err(Closing::NoTls(Arc::clone(&chain.name))),
                 (None, Some(Chosen::Close(why))) => Err(why.into()),
                 (None, _) => Err(Closing::NoRules(

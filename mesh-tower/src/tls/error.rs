@@ -26,10 +26,8 @@ pub(crate) enum TlsError {
         "{0}: the server chose {1:?} where {2:?} is to be spoken; the port's name or appProtocol may be wrong"
     )]
     OtherProtocol(Arc<str>, Protocol, Protocol),
-    #[error(
-        "{0}: the peer refused us by the TLS alert {1:?}: its log says why; our certificate, its chain and the names that it wants are what to look at"
-    )]
-    RefusedByPeer(Arc<str>, AlertDescription),
+    #[error("{0}: {1}")]
+    RefusedByPeer(Arc<str>, PeerRefused),
     #[error("{0}: no protocol in common: the client offered {1}, we accept {2}")]
     NoProtocol(Arc<str>, String, String),
     #[error("{0}: no TLS: {1}")]
@@ -59,7 +57,9 @@ impl TlsError {
             (None, Some(RustlsError::NoCertificatesPresented)) => {
                 Self::Refused(who, Refused::NoCertificate)
             }
-            (None, Some(RustlsError::AlertReceived(alert))) => Self::RefusedByPeer(who, *alert),
+            (None, Some(RustlsError::AlertReceived(alert))) => {
+                Self::RefusedByPeer(who, PeerRefused(*alert))
+            }
             _ => Self::Failed(who, error),
         }
     }
@@ -76,12 +76,24 @@ impl TlsError {
 /// The alert by which the peer ended a connection. In TLS 1.3 a client hears only after its handshake that its certificate
 /// was refused: whatever it reads next fails with this.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the peer refused us by the TLS alert {0:?}: its log says why; our certificate, its chain and the names that it wants are what to look at"
-)]
+#[error("{text} {0:?}: {advice}", text = self.told().0, advice = self.told().1)]
 pub(crate) struct PeerRefused(AlertDescription);
 
 impl PeerRefused {
+    const fn told(&self) -> (&'static str, &'static str) {
+        match self.0 {
+            // By RFC 8446, 6.2, it is unrelated to the peer: our own servers have no certificate then.
+            AlertDescription::InternalError => (
+                "the peer ended the connection by the TLS alert",
+                "it has a trouble of its own, as where it has no certificate that it could show; its log says which",
+            ),
+            _ => (
+                "the peer refused us by the TLS alert",
+                "its log says why; our certificate, its chain and the names that it wants are what to look at",
+            ),
+        }
+    }
+
     /// In the place of rustls' own words, which tell the alert alone.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match tls(error) {

@@ -33,9 +33,11 @@ pub(crate) struct Own {
 
 /// Why a certificate that was offered is not taken. The text has whose it is, where it comes from and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the certificate from {whence} is not taken, the one before stays: {fault}")]
+#[error("the certificate from {whence} is not taken, {}: {fault}", if *.has_one { "the one before stays" } else { "and there is none yet" })]
 pub struct Rejected {
     whence: Arc<str>,
+    /// Whether there is one before.
+    has_one: bool,
     fault: Fault,
 }
 
@@ -69,9 +71,12 @@ pub(super) enum Fault {
 }
 
 impl Rejected {
-    pub(super) fn of(material: &Material, fault: Fault) -> Self {
-        let whence = Arc::clone(&material.whence);
-        Self { whence, fault }
+    pub(super) fn of(material: &Material, has_one: bool, fault: Fault) -> Self {
+        Self {
+            whence: Arc::clone(&material.whence),
+            has_one,
+            fault,
+        }
     }
 
     /// Whether it is the certificate that does not go with the roots: the others may be on their way.

@@ -11,6 +11,7 @@ use mesh_core::tls::{ClientAuth, ServerTls, TlsVersion};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{StartHandshake, server::TlsStream};
@@ -100,7 +101,22 @@ impl Hello {
         // It fails, and that is what is told.
         drop(timeout_at(self.deadline, self.start.into_stream(Arc::new(nobody))).await);
     }
+
+    /// Closes it by the alert `internal_error`: there is nothing that the client could mend.
+    async fn fail(self) {
+        let mut tcp = self.start.io;
+        let told = async {
+            tcp.write_all(&INTERNAL_ERROR).await?;
+            tcp.shutdown().await
+        };
+        // The reason is told by whoever had to close it.
+        drop(timeout_at(self.deadline, told).await);
+    }
 }
+
+/// The record of that alert before anything is encrypted (RFC 8446, 5.1 and 6: type, version, length, level, description);
+/// rustls sends none of its own where there is nothing to begin a handshake with.
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// Shows nothing.
 #[derive(Debug)]
@@ -141,7 +157,7 @@ impl Server {
         let moment = match self.sources.moment().await {
             Ok(moment) => moment,
             Err(lacking) => {
-                hello.refuse(&self.sources.store).await;
+                hello.fail().await;
                 return Err(TlsError::lacking(&self.who, lacking));
             }
         };

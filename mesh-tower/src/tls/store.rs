@@ -144,19 +144,25 @@ impl Store {
                 Ok(*generation)
             }
             Err(fault) => {
-                let rejected = Rejected::of(material, fault);
+                let rejected = Rejected::of(material, before.is_some(), fault);
                 self.failed(&rejected);
                 Err(rejected)
             }
         }
     }
 
-    /// A provider has nothing to offer; the last good stays.
+    /// A provider has nothing to offer; the last good stays, if there is one.
     pub(crate) fn failed(&self, reason: &dyn fmt::Display) {
         let reason = Arc::new(reason.to_string());
         // A provider tries again and again.
-        if self.refusal.swap(Some(Arc::clone(&reason))).as_ref() != Some(&reason) {
-            tracing::error!(%reason, "the workload's certificate is not renewed");
+        if self.refusal.swap(Some(Arc::clone(&reason))).as_ref() == Some(&reason) {
+            return;
+        }
+        match self.own() {
+            Some(_) => tracing::error!(%reason, "the workload's certificate is not renewed"),
+            None => {
+                tracing::error!(%reason, "the workload gets no certificate, and there is none yet")
+            }
         }
     }
 

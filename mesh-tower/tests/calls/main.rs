@@ -11,6 +11,7 @@ mod admin;
 mod aliases;
 mod alone;
 mod answers;
+mod bad_edit;
 mod broken_off;
 mod call_options;
 mod connect_timeout;
@@ -51,6 +52,7 @@ mod spans;
 mod telemetry;
 #[cfg(feature = "tls")]
 mod tokens;
+mod unmentioned;
 mod uploads;
 
 #[path = "../support/mod.rs"]

@@ -288,6 +288,54 @@ async fn a_bad_pair_is_told_by_its_files_and_the_last_good_one_counts_down() {
     client.get(URL).await.unwrap();
 }
 
+/// Nothing can stay where there was nothing.
+#[tokio::test]
+async fn at_the_first_start_nothing_is_said_to_stay() {
+    let root = Authority::called("the mesh");
+    let files = TempDir::new().unwrap();
+    let logs = Logs::of_all();
+    let expired = || {
+        let mut params = workload(PRODUCTPAGE);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        let leaf = root.issue(&params);
+        let file = |name: &str| files.path().join(name);
+        std::fs::write(file("key.pem"), leaf.key.serialize_pem()).unwrap();
+        std::fs::write(file("cert-chain.pem"), leaf.certificate.pem()).unwrap();
+    };
+    root.write_workload(files.path(), PRODUCTPAGE, &[&root]);
+    expired();
+    let certificates = Files::new(files.path());
+    let mesh = Mesh::builder().certificates(certificates).build().unwrap();
+    let folder = files.path().display().to_string();
+    let told = || {
+        let mut lines = logs.with(&folder);
+        lines.retain(|line| line.starts_with("ERROR"));
+        lines
+    };
+    until("the refusal", || async { !told().is_empty() }).await;
+    let first = told();
+    assert_eq!(first.len(), 1, "{first:?}");
+    for part in [
+        "and there is none yet:",
+        "gets no certificate, and there is none yet",
+    ] {
+        assert!(first[0].contains(part), "{part:?} is not in {first:?}");
+    }
+    assert!(!first[0].contains("stays"), "{first:?}");
+    root.write_workload(files.path(), PRODUCTPAGE, &[&root]);
+    until("the good pair", || async {
+        metric(&mesh, REFUSED) == Some(0)
+    })
+    .await;
+    // The control: now there is one before.
+    expired();
+    let stays = |line: &String| line.contains("the one before stays");
+    until("the second refusal", || async { told().iter().any(stays) }).await;
+    let second = told().into_iter().find(stays).unwrap();
+    assert!(second.contains("is not renewed"), "{second}");
+    assert!(!second.contains("there is none yet"), "{second}");
+}
+
 /// By the socket of Istio's agent.
 #[tokio::test]
 async fn the_agents_socket_rotates_us() {

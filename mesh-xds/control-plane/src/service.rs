@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use mesh_istio::Unselected;
+use mesh_xds::Node;
 use tokio::sync::watch;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
@@ -40,6 +42,7 @@ impl Ads {
             current,
             session: None,
             nacks: Arc::clone(&self.nacks),
+            told: None,
             ended: false,
         })
     }
@@ -74,6 +77,8 @@ pub(crate) struct AdsStream<S: Session> {
     current: Arc<Generation>,
     session: Option<S>,
     nacks: Arc<Nacks>,
+    /// What was said last of policies that do not apply to it.
+    told: Option<Unselected>,
     ended: bool,
 }
 
@@ -88,6 +93,7 @@ impl<S: Session> AdsStream<S> {
                 let node = S::node_of(&request)?;
                 let view = self.current.view(&node);
                 tracing::info!(node = node.id(), "client connected");
+                warn(&node, &self.current, &mut self.told);
                 self.session.insert(S::new(node, view))
             }
         };
@@ -107,6 +113,7 @@ impl<S: Session> AdsStream<S> {
             if let Some(session) = &mut self.session {
                 let view = self.current.view(session.node());
                 session.update(view);
+                warn(session.node(), &self.current, &mut self.told);
             }
         }
         true
@@ -119,6 +126,19 @@ impl<S: Session> AdsStream<S> {
         }
         Poll::Ready(status.map(Err))
     }
+}
+
+/// Says of a client that policies pass it by because nobody knows its labels: when it connects, and when those policies
+/// are others. Neither it nor the policies look wrong of themselves.
+fn warn(node: &Node, generation: &Generation, told: &mut Option<Unselected>) {
+    let unselected = generation.config.unselected(node);
+    if let Some(why) = &unselected
+        && unselected != *told
+    {
+        let version = generation.number;
+        tracing::warn!(node = node.id(), version, "{why}");
+    }
+    *told = unselected;
 }
 
 impl<S: Session> Stream for AdsStream<S> {

@@ -14,7 +14,7 @@ use crate::folder::{self, Content};
 use crate::kinds::header::{self, Header};
 use crate::kinds::{self, Spec, mesh_config};
 use crate::object::Object;
-use crate::registry::{Own, Registry};
+use crate::registry::{Own, Registry, Unselected};
 use crate::yaml;
 
 /// What a mesh has besides the objects of its folder.
@@ -138,6 +138,20 @@ impl Config {
             (Dialect::Grpc, _) => self.inner.registry.own(node),
             _ => Own::default(),
         }
+    }
+
+    /// The objects of `security.istio.io`, and the `Sidecar`s, that say by labels whom they are for, where nothing tells
+    /// those of this node: it has no `LABELS`, and there is no `WorkloadEntry` of its name and namespace. `None` where there
+    /// are no such objects, or its labels are known.
+    pub fn unselected(&self, node: &Node) -> Option<Unselected> {
+        let unselected = self.inner.registry.unselected(node)?;
+        let is_its = |object: &&Object| {
+            object.kind == "WorkloadEntry"
+                && object.name == node.name
+                && object.namespace == node.namespace
+        };
+        let entry = self.objects().find(is_its);
+        entry.is_none().then_some(unselected)
     }
 
     /// Every object of the folder, in the order of files and lines, served or not.

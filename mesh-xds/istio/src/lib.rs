@@ -49,4 +49,4 @@ pub use diagnostic::{Diagnostic, Rejected, Severity};
 pub use edit::{Action, Applied, apply, delete};
 pub use mesh_xds::Dialect;
 pub use object::Object;
-pub use registry::Own;
+pub use registry::{Own, Unselected};

@@ -6,6 +6,7 @@ mod mtls;
 mod own;
 mod rules;
 mod service;
+mod unselected;
 mod workloads;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -30,6 +31,7 @@ pub(crate) use mtls::{ISTIO, Modes, TLS_MODE};
 pub use own::Own;
 pub(crate) use own::OwnPort;
 pub(crate) use service::{Instance, Service, ServicePort, Workload};
+pub use unselected::Unselected;
 use workloads::Workloads;
 
 /// A spec with the name of its object.

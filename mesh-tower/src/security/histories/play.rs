@@ -86,7 +86,12 @@ fn fed(security: Security) -> Mesh {
     let mesh = Mesh::builder().security(security).seed(1).build().unwrap();
     let mut shared = Arc::into_inner(mesh.shared).unwrap();
     let store = Arc::clone(&shared.store);
-    let door = Arc::new(Door::new(Inbound::Waiting, security, Arc::clone(&store)));
+    let door = Arc::new(Door::new(
+        Inbound::Waiting,
+        security,
+        &Node::sidecar("reviews", "default"),
+        Arc::clone(&store),
+    ));
     shared.door = Arc::clone(&door);
     let (errors, edges) = (Arc::clone(&shared.errors), Arc::clone(&shared.edges));
     shared.live = Arc::new(Live::new(

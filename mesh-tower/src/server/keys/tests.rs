@@ -42,7 +42,13 @@ struct Issuer {
 impl Scene {
     fn new() -> Self {
         let root = Authority::new("root");
-        let door = Door::new(Inbound::Waiting, Security::AsConfigured, store(&root));
+        let node = mesh_xds::Node::sidecar("reviews", "default");
+        let door = Door::new(
+            Inbound::Waiting,
+            Security::AsConfigured,
+            &node,
+            store(&root),
+        );
         Self {
             door: Arc::new(door),
             issuer: Arc::default(),

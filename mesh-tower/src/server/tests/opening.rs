@@ -10,7 +10,7 @@ use mesh_core::server::{Addresses, Inbound};
 use tokio::time::Instant;
 
 use super::scene::{
-    PAGE, Scene, connect, in_mesh, mtls, open, permissive, pipeline, plain, rules, rules_of,
+    PAGE, Scene, connect, in_mesh, mtls, node, open, permissive, pipeline, plain, rules, rules_of,
     secured, strict,
 };
 use crate::security::Security;
@@ -194,8 +194,15 @@ async fn security_that_is_required_opens_no_port_that_is_not_mentioned() {
         assert_eq!(page.is_ok(), is_served, "{security:?}");
         assert_eq!(scene.closed("no_rules"), u64::from(!is_served));
         let lacks = scene.mesh.shared.door.lacks();
-        let port = format!("does not mention port {}", address.port());
-        assert_eq!(lacks.is_some_and(|why| why.contains(&port)), !is_served);
+        let port = format!("does not mention port {},", address.port());
+        let id = node().id();
+        let parts = [
+            &*port,
+            &*id,
+            "give the port to a service whose WorkloadEntry or endpoint has this node's address, and run under that name and namespace",
+        ];
+        let is_told = |why: String| parts.iter().all(|part| why.contains(part));
+        assert_eq!(lacks.is_some_and(is_told), !is_served);
 
         // Once it is mentioned it is served, and no longer than that.
         scene.publish(&rules_of(address.port(), [chain()]));
@@ -206,6 +213,27 @@ async fn security_that_is_required_opens_no_port_that_is_not_mentioned() {
         let left = page.ask("/", "").await;
         let is_left = left.is_err() || left.is_ok_and(|left| left.starts_with("http/1.1 503"));
         assert_eq!(is_left, !is_served, "{security:?}");
+    }
+}
+
+/// It is by the port for which it stands that rules mention it.
+#[tokio::test]
+async fn a_listener_that_stands_for_another_port_is_ready_when_that_is_mentioned() {
+    const PORT: u16 = 8443;
+    for stands_for in [Some(PORT), None] {
+        let scene = Scene::with(Security::Required);
+        scene.publish(&rules_of(PORT, [mtls(in_mesh(), false, &pipeline([]))]));
+        let listener = scene.mesh.listen("127.0.0.1:0").await.unwrap();
+        let listener = match stands_for {
+            Some(port) => listener.as_gateway_port(port),
+            None => listener,
+        };
+        let address = listener.local_addr();
+        tokio::spawn(listener.serve(scene.app()));
+        let page = secured(address, scene.workload(PAGE)).await;
+        assert_eq!(page.is_ok(), stands_for.is_some());
+        let lacks = scene.mesh.shared.door.lacks();
+        assert_eq!(lacks.is_none(), stands_for.is_some(), "{lacks:?}");
     }
 }
 

@@ -23,7 +23,7 @@ use crate::security::Security;
 use crate::server::door::Door;
 use crate::tls::tests::pki::Authority;
 use crate::tls::tests::scene::{BOTH, server_terms, store, their_client};
-use crate::{Mesh, PeerIdentity};
+use crate::{Mesh, Node, PeerIdentity};
 
 pub(super) const PAGE: &str = "spiffe://cluster.local/ns/default/sa/productpage";
 pub(super) const RATINGS: &str = "spiffe://cluster.local/ns/default/sa/ratings";
@@ -37,6 +37,11 @@ pub(super) struct Scene {
     pub(super) gate: Arc<Semaphore>,
 }
 
+/// Who the mesh of a scene is.
+pub(super) fn node() -> Node {
+    Node::sidecar("reviews-v1", "default")
+}
+
 impl Scene {
     /// Nothing is published yet.
     pub(super) fn waiting() -> Self {
@@ -47,7 +52,7 @@ impl Scene {
         let root = Authority::new("root");
         let mesh = Mesh::builder().security(security).build().unwrap();
         let mut shared = Arc::into_inner(mesh.shared).unwrap();
-        let door = Door::new(Inbound::Waiting, security, store(&root));
+        let door = Door::new(Inbound::Waiting, security, &node(), store(&root));
         shared.door = Arc::new(door);
         Self {
             mesh: Mesh {

@@ -193,13 +193,56 @@ async fn a_peer_that_is_refused_hears_why() {
             "UnknownCA",
         ),
         (&server, root.workload(stranger), "AccessDenied"),
-        (&waiting, good, "AccessDenied"),
+        (&waiting, good, "InternalError"),
     ] {
         for version in BOTH {
             let caller = Arc::new(their_client(Some(&leaf), version));
             let (error, alert) = is_called(server, &caller).await.unwrap_err();
             assert!(alert.contains(heard), "{heard} is not in {alert}: {error}");
         }
+    }
+}
+
+/// Whose certificate it is that has to be mended.
+#[tokio::test]
+async fn a_servers_own_trouble_is_not_taken_for_ours() {
+    use tokio::io::AsyncReadExt;
+
+    let root = Authority::new("the mesh");
+    let store = store(&root);
+    let mut terms = client_terms(PeerRule::InMesh);
+    terms.identity = Some(mesh_core::tls::CertName::Workload);
+    let client = Client::new(&terms.into(), &store).unwrap();
+    let another = super::scene::exactly("spiffe://cluster.local/ns/default/sa/other");
+    for (servers, heard, of_ours) in [
+        (
+            &empty_store(),
+            "InternalError: it has a trouble of its own",
+            false,
+        ),
+        // The control: whom it wants we are not.
+        (
+            &store,
+            "AccessDenied: its log says why; our certificate",
+            true,
+        ),
+    ] {
+        let server = super::scene::server(servers, another.clone());
+        let (ours, theirs) = sockets().await;
+        let accepting = async { server.accept(hello(theirs).await).await.map(drop) };
+        let calling = async {
+            match client.connect(ours, Http1).await {
+                Err(error) => error.to_string(),
+                Ok((mut stream, _)) => {
+                    let error = stream.read(&mut [0]).await.unwrap_err();
+                    crate::tls::PeerRefused::of(&error).unwrap().to_string()
+                }
+            }
+        };
+        let (accepted, told) = tokio::join!(accepting, calling);
+        accepted.unwrap_err();
+        assert!(told.contains(heard), "{told}");
+        assert_eq!(told.contains("our certificate"), of_ours, "{told}");
     }
 }
 

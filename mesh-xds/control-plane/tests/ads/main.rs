@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod delta;
+#[allow(dead_code, reason = "a part of it is for others")]
+#[path = "../../../../mesh-tower/tests/support/logs.rs"]
+mod logs;
+mod unselected;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
