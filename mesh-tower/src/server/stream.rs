@@ -214,12 +214,14 @@ impl fmt::Debug for MeshStream {
     }
 }
 
+type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Wakes the task of a connection when the time that it had to end is up, and fails what it does from then on.
 struct Alarm {
     watcher: Watcher,
     connection: Arc<Connection>,
     /// From the first look on: where somebody attends, there is none.
-    set: Option<(Seldom, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    set: Option<(Seldom, Over)>,
     has_rung: bool,
 }
 
@@ -242,7 +244,7 @@ impl Alarm {
                     () = connection.over(), if connection.is_ruled() => {}
                 }
             };
-            (Seldom::default(), Box::pin(over))
+            (Seldom::default(), Box::pin(over) as Over)
         });
         if let Some(mut cx) = seldom.woken(cx)
             && !self.has_rung
